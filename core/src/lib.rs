@@ -1,0 +1,2 @@
+//! smidgen
+#![no_std]

@@ -1,0 +1,1 @@
+//! Trains, quantizes and compiles small networks for the smidgen runtime.

@@ -1,0 +1,2 @@
+//! The `smidgen` command line.
+fn main() {}
