@@ -1,2 +1,24 @@
-//! smidgen
+//! smidgen: neural networks that fit in a smidgen of memory.
 #![no_std]
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+#[cfg(feature = "std")]
+extern crate std;
+#[cfg(test)]
+extern crate std;
+
+pub mod geometry;
+mod memory;
+mod operand;
+pub mod ops;
+pub mod quantization;
+mod step;
+
+pub use memory::{Aligned, Bytes, ChunkList, Chunks, Memory, Partials, Views, elements, elements_mut};
+pub use operand::{ElementType, Operand, Quantization, Shape, Space};
+pub use ops::{AllOperators, InPlace, Operator, OperatorSet, Operators};
+pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Schedule, Step, StepError};

@@ -1,0 +1,184 @@
+//! Geometry of windows: output sizes, padding and valid ranges, shared by every operator that slides a window, in f32
+//! and in int8.
+
+use crate::operand::Shape;
+use crate::step::StepError;
+
+/// How many attributes a [`Window`] takes.
+pub const WINDOW_ATTRIBUTES: usize = 10;
+
+/// One axis of a sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Taps of the window.
+    pub kernel: usize,
+    /// Step between neighbouring outputs.
+    pub stride: usize,
+    /// Step between neighbouring taps.
+    pub dilation: usize,
+    /// Padding before the first input element.
+    pub pad_before: usize,
+    /// Padding after the last input element.
+    pub pad_after: usize,
+}
+
+impl Axis {
+    /// Extent of the window over the input: `(kernel - 1) * dilation + 1`.
+    pub fn extent(&self) -> Option<usize> {
+        self.kernel.checked_sub(1)?.checked_mul(self.dilation)?.checked_add(1)
+    }
+
+    /// Output length: `(input + pad_before + pad_after - extent) / stride + 1`; `None` if the window does not fit once.
+    pub fn output(&self, input: usize) -> Option<usize> {
+        let padded = input.checked_add(self.pad_before)?.checked_add(self.pad_after)?;
+        padded.checked_sub(self.extent()?)?.checked_div(self.stride)?.checked_add(1)
+    }
+
+    /// The input position of tap `tap` of output `output`, if it is not in the padding.
+    #[inline(always)]
+    pub fn input(&self, output: usize, tap: usize, length: usize) -> Option<usize> {
+        let padded = output * self.stride + tap * self.dilation;
+        if padded < self.pad_before {
+            return None;
+        }
+        let position = padded - self.pad_before;
+        (position < length).then_some(position)
+    }
+
+    /// TensorFlow's SAME padding: output length `ceil(input / stride)`, the smaller half of the padding first.
+    /// `None` if a number does not fit or is zero where it must not be.
+    pub fn same(kernel: usize, stride: usize, dilation: usize, input: usize) -> Option<Self> {
+        let axis = Self { kernel, stride, dilation, pad_before: 0, pad_after: 0 };
+        let output = input.checked_add(stride.checked_sub(1)?)?.checked_div(stride)?;
+        let needed = output.checked_sub(1)?.checked_mul(stride)?.checked_add(axis.extent()?)?;
+        let padding = needed.saturating_sub(input);
+        Some(Self { pad_before: padding / 2, pad_after: padding - padding / 2, ..axis })
+    }
+}
+
+/// A window that slides over height and width.
+///
+/// Attributes, in order: kernel height, kernel width, stride y, stride x, padding top, bottom, left, right, dilation y,
+/// dilation x. Kernel, strides and dilations are positive, paddings are not negative and smaller than the window's extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Over the height.
+    pub y: Axis,
+    /// Over the width.
+    pub x: Axis,
+}
+
+impl Window {
+    /// Reads a window from the first ten attributes.
+    ///
+    /// # Errors
+    /// [`StepError::ZeroWindow`] for a kernel, stride or dilation below one, [`StepError::Attribute`] for a padding that
+    /// is negative or as large as the window's extent, [`StepError::AttributeCount`] if there are not enough.
+    pub fn read(attributes: &[i32]) -> Result<(Self, &[i32]), StepError> {
+        let Some((window, rest)) = attributes.split_first_chunk::<WINDOW_ATTRIBUTES>() else {
+            return Err(StepError::AttributeCount {
+                expected: WINDOW_ATTRIBUTES as u8,
+                found: attributes.len() as u8,
+            });
+        };
+        let &[kernel_y, kernel_x, stride_y, stride_x, top, bottom, left, right, dilation_y, dilation_x] =
+            window;
+        let positive = |index: u8, value: i32| match usize::try_from(value) {
+            Ok(value) if value > 0 => Ok(value),
+            _ => Err(StepError::ZeroWindow { index }),
+        };
+        let axis = |kernel: (u8, i32),
+                    stride: (u8, i32),
+                    dilation: (u8, i32),
+                    before: (u8, i32),
+                    after: (u8, i32)| {
+            let axis = Axis {
+                kernel: positive(kernel.0, kernel.1)?,
+                stride: positive(stride.0, stride.1)?,
+                dilation: positive(dilation.0, dilation.1)?,
+                pad_before: 0,
+                pad_after: 0,
+            };
+            let extent = axis.extent().ok_or(StepError::Attribute { index: kernel.0, found: kernel.1 })?;
+            let padding = |(index, value): (u8, i32)| match usize::try_from(value) {
+                Ok(padding) if padding < extent => Ok(padding),
+                _ => Err(StepError::Attribute { index, found: value }),
+            };
+            Ok(Axis { pad_before: padding(before)?, pad_after: padding(after)?, ..axis })
+        };
+        let y = axis((0, kernel_y), (2, stride_y), (8, dilation_y), (4, top), (5, bottom))?;
+        let x = axis((1, kernel_x), (3, stride_x), (9, dilation_x), (6, left), (7, right))?;
+        Ok((Self { y, x }, rest))
+    }
+
+    /// The attributes that [`Window::read`] reads.
+    pub fn attributes(&self) -> [i32; WINDOW_ATTRIBUTES] {
+        let Self { y, x } = self;
+        [
+            y.kernel,
+            x.kernel,
+            y.stride,
+            x.stride,
+            y.pad_before,
+            y.pad_after,
+            x.pad_before,
+            x.pad_after,
+            y.dilation,
+            x.dilation,
+        ]
+        .map(|value| i32::try_from(value).unwrap_or(i32::MAX))
+    }
+
+    /// Whether a window over `input` gives `output` (height and width; batch and channels are not looked at).
+    pub fn fits(&self, input: Shape, output: Shape) -> bool {
+        let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (input.dims(), output.dims());
+        self.y.output(in_h) == Some(out_h) && self.x.output(in_w) == Some(out_w)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_puts_the_smaller_half_first() {
+        // A kernel of 3 with stride 2 over an even length pads one element, and that one comes last.
+        let axis = Axis::same(3, 2, 1, 28).unwrap();
+        assert_eq!((axis.pad_before, axis.pad_after, axis.output(28)), (0, 1, Some(14)));
+        let axis = Axis::same(10, 2, 1, 49).unwrap();
+        assert_eq!((axis.pad_before, axis.pad_after, axis.output(49)), (4, 5, Some(25)));
+    }
+
+    #[test]
+    fn same_padding_keeps_its_promise() {
+        for (kernel, stride, dilation, input) in (1..6).flat_map(|k| {
+            (1..4).flat_map(move |s| (1..3).flat_map(move |d| (1..20).map(move |i| (k, s, d, i))))
+        }) {
+            let axis = Axis::same(kernel, stride, dilation, input).unwrap();
+            assert_eq!(axis.output(input), Some(input.div_ceil(stride)), "{axis:?} {input}");
+        }
+    }
+
+    #[test]
+    fn attributes_round_trip_and_are_checked() {
+        let window = Window { y: Axis::same(3, 2, 1, 9).unwrap(), x: Axis::same(5, 1, 2, 9).unwrap() };
+        let attributes = window.attributes();
+        assert_eq!(Window::read(&attributes), Ok((window, [].as_slice())));
+        for index in [0, 1, 2, 3, 8, 9] {
+            let mut bad = attributes;
+            bad[index] = 0;
+            assert_eq!(Window::read(&bad), Err(StepError::ZeroWindow { index: index as u8 }));
+        }
+        for (index, found) in [(4, 3), (5, -1), (6, 9), (7, i32::MIN)] {
+            let mut bad = attributes;
+            bad[index] = found;
+            assert_eq!(Window::read(&bad), Err(StepError::Attribute { index: index as u8, found }));
+        }
+    }
+
+    #[test]
+    fn a_window_that_does_not_fit_has_no_output() {
+        let axis = Axis { kernel: 5, stride: 1, dilation: 1, pad_before: 0, pad_after: 0 };
+        assert_eq!((axis.output(4), axis.output(5)), (None, Some(1)));
+    }
+}

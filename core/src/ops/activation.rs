@@ -1,0 +1,210 @@
+//! ReLU, ReLU6 and leaky ReLU: fused into other operators, or steps of their own.
+
+use super::operands::{all_are, float, has_shape, map_f32, zip_f32};
+use crate::memory::Memory;
+use crate::operand::ElementType;
+use crate::step::{Step, StepError};
+
+/// How many attributes an [`Activation`] takes.
+pub const ACTIVATION_ATTRIBUTES: usize = 2;
+
+/// An activation function.
+///
+/// Attributes, in order: code (0 none, 1 ReLU, 2 ReLU6, 3 leaky ReLU), and the bits of leaky ReLU's `alpha` (else 0).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[doc(alias = "nonlinearity")]
+pub enum Activation {
+    /// `y = x`.
+    #[default]
+    None,
+    /// `y = max(x, 0)`.
+    Relu,
+    /// `y = min(max(x, 0), 6)`.
+    Relu6,
+    /// `y = x` for positive `x`, else `alpha * x`.
+    LeakyRelu {
+        /// Slope for negative inputs, in `0.0..=1.0`.
+        alpha: f32,
+    },
+}
+
+impl Activation {
+    /// Reads an activation from the first two attributes; `first` is the index of the first of them, for errors.
+    ///
+    /// # Errors
+    /// [`StepError::Attribute`] for an unknown code or an alpha outside `0.0..=1.0`, [`StepError::AttributeCount`] if there
+    /// are too few.
+    pub fn read(attributes: &[i32], first: u8) -> Result<(Self, &[i32]), StepError> {
+        let Some((&[code, alpha], rest)) = attributes.split_first_chunk::<ACTIVATION_ATTRIBUTES>() else {
+            let found = first.saturating_add(attributes.len() as u8);
+            return Err(StepError::AttributeCount { expected: first + ACTIVATION_ATTRIBUTES as u8, found });
+        };
+        let activation = match (code, alpha) {
+            (0, 0) => Self::None,
+            (1, 0) => Self::Relu,
+            (2, 0) => Self::Relu6,
+            (3, bits) => {
+                let alpha = float(&[bits], 0)?;
+                if !(0.0..=1.0).contains(&alpha) {
+                    return Err(StepError::Attribute { index: first + 1, found: bits });
+                }
+                Self::LeakyRelu { alpha }
+            }
+            (0..=2, found) => return Err(StepError::Attribute { index: first + 1, found }),
+            (found, _) => return Err(StepError::Attribute { index: first, found }),
+        };
+        Ok((activation, rest))
+    }
+
+    /// The attributes that [`Activation::read`] reads.
+    pub fn attributes(self) -> [i32; ACTIVATION_ATTRIBUTES] {
+        match self {
+            Self::None => [0, 0],
+            Self::Relu => [1, 0],
+            Self::Relu6 => [2, 0],
+            Self::LeakyRelu { alpha } => [3, alpha.to_bits() as i32],
+        }
+    }
+
+    /// The function. NaN gives 0 for ReLU and ReLU6 (as a comparison with NaN is false) and NaN for the others.
+    #[inline(always)]
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::None => x,
+            Self::Relu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    0.0
+                }
+            }
+            Self::Relu6 => {
+                if x > 0.0 {
+                    if x < 6.0 { x } else { 6.0 }
+                } else {
+                    0.0
+                }
+            }
+            Self::LeakyRelu { alpha } => {
+                if x > 0.0 {
+                    x
+                } else {
+                    alpha * x
+                }
+            }
+        }
+    }
+
+    /// The gradient with respect to `x`, where `y` is the output (or the input: the gradient is the same).
+    ///
+    /// At the kinks (0, and 6 for ReLU6) the gradient is that of the flat side, as in PyTorch; for leaky ReLU with `alpha = 0`
+    /// only the input tells both sides apart, and both give the same.
+    #[inline(always)]
+    pub fn gradient(self, y: f32, grad_output: f32) -> f32 {
+        match self {
+            Self::None => grad_output,
+            Self::Relu => {
+                if y > 0.0 {
+                    grad_output
+                } else {
+                    0.0
+                }
+            }
+            Self::Relu6 => {
+                if y > 0.0 && y < 6.0 {
+                    grad_output
+                } else {
+                    0.0
+                }
+            }
+            Self::LeakyRelu { alpha } => {
+                if y > 0.0 {
+                    grad_output
+                } else {
+                    alpha * grad_output
+                }
+            }
+        }
+    }
+}
+
+/// `output = activation(input)`, both of the same length.
+pub fn forward(activation: Activation, input: &[f32], output: &mut [f32]) {
+    for (output, &input) in output.iter_mut().zip(input) {
+        *output = activation.apply(input);
+    }
+}
+
+/// `grad_input = grad_output * activation'(output)`, all of the same length. Overwrites `grad_input`.
+pub fn backward(activation: Activation, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    for (grad_input, (&output, &grad_output)) in grad_input.iter_mut().zip(output.iter().zip(grad_output)) {
+        *grad_input = activation.gradient(output, grad_output);
+    }
+}
+
+fn only_activation(step: &Step) -> Result<Activation, StepError> {
+    step.attributes::<ACTIVATION_ATTRIBUTES>()?;
+    Ok(Activation::read(&step.attributes, 0)?.0)
+}
+
+pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    only_activation(step)?;
+    all_are(step, ElementType::F32)?;
+    has_shape(output, 1, input.shape)
+}
+
+pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let activation = only_activation(step)?;
+    map_f32(step, memory, |x| activation.apply(x))
+}
+
+pub(super) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
+    only_activation(step)?;
+    all_are(step, ElementType::F32)?;
+    has_shape(grad_output, 1, output.shape)?;
+    has_shape(grad_input, 2, output.shape)
+}
+
+pub(super) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let activation = only_activation(step)?;
+    zip_f32(step, memory, |output, grad_output| activation.gradient(output, grad_output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Activation; 4] =
+        [Activation::None, Activation::Relu, Activation::Relu6, Activation::LeakyRelu { alpha: 0.1 }];
+
+    #[test]
+    fn attributes_round_trip() {
+        for activation in ALL {
+            assert_eq!(Activation::read(&activation.attributes(), 0), Ok((activation, [].as_slice())));
+        }
+        let alpha = 1.5f32.to_bits() as i32;
+        assert_eq!(Activation::read(&[3, alpha], 10), Err(StepError::Attribute { index: 11, found: alpha }));
+        assert_eq!(Activation::read(&[4, 0], 10), Err(StepError::Attribute { index: 10, found: 4 }));
+        assert_eq!(Activation::read(&[1], 10), Err(StepError::AttributeCount { expected: 12, found: 11 }));
+    }
+
+    #[test]
+    fn gradients_are_the_slopes() {
+        for activation in ALL {
+            for x in [-2.0f32, -0.3, 0.4, 3.0, 5.5, 7.0] {
+                let step = 1.0 / 1024.0;
+                let slope = (activation.apply(x + step) - activation.apply(x - step)) / (2.0 * step);
+                let found = activation.gradient(activation.apply(x), 1.0);
+                assert!((found - slope).abs() < 1e-3, "{activation:?} at {x}: {found} is not {slope}");
+            }
+        }
+    }
+
+    #[test]
+    fn nan_is_handled_the_same_everywhere() {
+        assert_eq!(Activation::Relu.apply(f32::NAN).to_bits(), 0);
+        assert_eq!(Activation::Relu6.apply(f32::NAN).to_bits(), 0);
+    }
+}

@@ -1,0 +1,180 @@
+//! The operators: one module each, with its parameters, shape rule, validation, forward, backward and tests.
+//!
+//! Every operator is three things: functions on slices that can be used alone, as [`conv_2d::forward`] can; a `check`
+//! that says whether a [`Step`] is one the operator can run; and a `run` that takes the step's operands from the
+//! [`Memory`] and calls those functions. The table at the end of this file lists them. `docs/operators.md` specifies
+//! each one's operands and attributes; `docs/adding-an-operator.md` is the checklist for a new one.
+
+use crate::memory::Memory;
+use crate::step::{Step, StepError};
+
+pub mod activation;
+pub mod add;
+mod operands;
+
+/// Where an operator's first write may lie in the place of one of its reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum InPlace {
+    /// Nowhere: it overlaps nothing that the step reads.
+    Never,
+    /// In exactly the place of the first read.
+    First,
+    /// In exactly the place of any one read.
+    Any,
+}
+
+/// A set of operators, by their codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct OperatorSet(pub [u64; 4]);
+
+impl OperatorSet {
+    /// No operator.
+    pub const EMPTY: Self = Self([0; 4]);
+    /// Every operator that there is or will be.
+    pub const ALL: Self = Self([u64::MAX; 4]);
+
+    /// Whether the operator with this code is in the set.
+    pub const fn contains(self, code: u8) -> bool {
+        let Self([a, b, c, d]) = self;
+        let word = match code / 64 {
+            0 => a,
+            1 => b,
+            2 => c,
+            _ => d,
+        };
+        word >> (code % 64) & 1 == 1
+    }
+
+    /// This set and the operator with this code.
+    pub const fn with(self, code: u8) -> Self {
+        let Self([a, b, c, d]) = self;
+        let bit = 1 << (code % 64);
+        Self(match code / 64 {
+            0 => [a | bit, b, c, d],
+            1 => [a, b | bit, c, d],
+            2 => [a, b, c | bit, d],
+            _ => [a, b, c, d | bit],
+        })
+    }
+
+    /// Whether every operator of `other` is in this set.
+    pub const fn contains_all(self, other: Self) -> bool {
+        let (Self([a, b, c, d]), Self([e, f, g, h])) = (self, other);
+        e & !a == 0 && f & !b == 0 && g & !c == 0 && h & !d == 0
+    }
+}
+
+/// The operators that a program may use, as a type: code of operators outside of the set is not linked.
+///
+/// [`include_model!`](crate::include_model) makes one for a model that is built in; [`AllOperators`] is for models that
+/// are loaded at run time.
+pub trait Operators {
+    /// The set.
+    const SET: OperatorSet;
+}
+
+/// Every operator.
+#[derive(Clone, Copy, Debug)]
+pub struct AllOperators;
+
+impl Operators for AllOperators {
+    const SET: OperatorSet = OperatorSet::ALL;
+}
+
+/// One line per operator: code, variant, name, where it may work in place, and its module's `check` and `run`.
+macro_rules! operators {
+    ($($(#[$doc:meta])* $code:literal $variant:ident $name:literal $in_place:ident $check:path, $run:path;)*) => {
+        /// The operators. The number is the code in the model file and never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Operator {
+            $($(#[$doc])* $variant = $code,)*
+        }
+
+        impl Operator {
+            /// All operators, by code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The operator with this code.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// Its name, in TensorFlow Lite's terms where it has one.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// Where its output may lie in the place of an input.
+            pub const fn in_place(self) -> InPlace {
+                match self {
+                    $(Self::$variant => InPlace::$in_place,)*
+                }
+            }
+        }
+
+        /// Checks that the operator of `step` is one of `O` and can run it. `constant` is the model's constant space, for
+        /// operators whose constants have to be in a range. The places of the operands are checked elsewhere.
+        ///
+        /// # Errors
+        /// What is wrong with the step.
+        pub fn check<O: Operators>(step: &Step, constant: &[u8]) -> Result<(), StepError> {
+            match step.operator {
+                $($code if const { O::SET.contains($code) } => $check(step, constant),)*
+                code => Err(StepError::UnknownOperator { code }),
+            }
+        }
+
+        /// Runs `step`, which `check` found right.
+        ///
+        /// # Errors
+        /// [`StepError::Memory`] or [`StepError::Overlap`] if the operands do not lie in `memory` as they should; for a step that
+        /// was not checked, any other. Never panics.
+        pub fn run<O: Operators>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+            match step.operator {
+                $($code if const { O::SET.contains($code) } => $run(step, memory),)*
+                code => Err(StepError::UnknownOperator { code }),
+            }
+        }
+    };
+}
+
+operators! {
+    /// Element-wise sum of two f32 tensors with a fused activation.
+    30 AddF32 "add" Any add::check_f32, add::run_f32;
+    /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
+    20 ActivationF32 "activation" First activation::check, activation::run;
+    /// Gradient of the activation.
+    21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_hold_what_was_put_in() {
+        for code in 0..=255 {
+            let set = OperatorSet::EMPTY.with(code);
+            assert!((0..=255).all(|other| set.contains(other) == (other == code)));
+            assert!(OperatorSet::ALL.contains_all(set) && !OperatorSet::EMPTY.contains_all(set));
+        }
+    }
+
+    #[test]
+    fn codes_round_trip() {
+        for &operator in Operator::ALL {
+            assert_eq!(Operator::from_code(operator as u8), Some(operator));
+        }
+        assert_eq!(Operator::from_code(255), None);
+    }
+}
