@@ -1,4 +1,4 @@
-//! ReLU, ReLU6 and leaky ReLU: fused into other operators, or steps of their own.
+//! `ReLU`, `ReLU6` and leaky `ReLU`: fused into other operators, or steps of their own.
 
 use super::operands::{all_are, float, has_shape, map_f32, zip_f32};
 use crate::memory::Memory;
@@ -10,7 +10,7 @@ pub const ACTIVATION_ATTRIBUTES: usize = 2;
 
 /// An activation function.
 ///
-/// Attributes, in order: code (0 none, 1 ReLU, 2 ReLU6, 3 leaky ReLU), and the bits of leaky ReLU's `alpha` (else 0).
+/// Attributes, in order: code (0 none, 1 `ReLU`, 2 `ReLU6`, 3 leaky `ReLU`), and the bits of leaky `ReLU`'s `alpha` (else 0).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[doc(alias = "nonlinearity")]
 pub enum Activation {
@@ -66,7 +66,7 @@ impl Activation {
         }
     }
 
-    /// The function. NaN gives 0 for ReLU and ReLU6 (as a comparison with NaN is false) and NaN for the others.
+    /// The function. NaN gives 0 for `ReLU` and `ReLU6` (as a comparison with NaN is false) and NaN for the others.
     #[inline(always)]
     pub fn apply(self, x: f32) -> f32 {
         match self {
@@ -97,7 +97,7 @@ impl Activation {
 
     /// The gradient with respect to `x`, where `y` is the output (or the input: the gradient is the same).
     ///
-    /// At the kinks (0, and 6 for ReLU6) the gradient is that of the flat side, as in PyTorch; for leaky ReLU with `alpha = 0`
+    /// At the kinks (0, and 6 for `ReLU6`) the gradient is that of the flat side, as in `PyTorch`; for leaky `ReLU` with `alpha = 0`
     /// only the input tells both sides apart, and both give the same.
     #[inline(always)]
     pub fn gradient(self, y: f32, grad_output: f32) -> f32 {
