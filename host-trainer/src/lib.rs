@@ -1,1 +1,5 @@
 //! Trains, quantizes and compiles small networks for the smidgen runtime.
+
+#![forbid(unsafe_code)]
+
+pub mod data;

@@ -1,0 +1,263 @@
+use super::DataError;
+
+/// Labelled samples of one shape and one byte per element, validated: each has one label, and each label names a class.
+///
+/// The elements are bytes because that is what image files hold; they become `f32` one sample at a time
+/// ([`Normalization`](super::Normalization), [`Augmenter`](super::Augmenter)), which keeps the whole set small enough for the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    name: String,
+    samples: Vec<u8>,
+    shape: [usize; 3],
+    labels: Vec<u32>,
+    class_names: Vec<String>,
+}
+
+impl Dataset {
+    /// A dataset of `labels.len()` samples of `shape` `[H, W, C]`, which lie in `samples` one after the other, `[N, H, W, C]`.
+    ///
+    /// `name` is what messages and reports call it.
+    ///
+    /// # Errors
+    /// There are no samples, no classes, or no elements in a sample; `samples` is not a whole number of samples; there is not one
+    /// label for each sample; a label is not less than the number of classes.
+    pub fn new(
+        name: impl Into<String>,
+        samples: Vec<u8>,
+        shape: [usize; 3],
+        labels: Vec<u32>,
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        let name = name.into();
+        Self::from_files(name.clone(), (&name, samples), shape, (&name, labels), class_names)
+    }
+
+    /// [`Dataset::new`] with the names of the two files, for the messages.
+    pub(super) fn from_files(
+        name: String,
+        (images_from, samples): (&str, Vec<u8>),
+        shape: [usize; 3],
+        (labels_from, labels): (&str, Vec<u32>),
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        let empty = |what| Err(DataError::EmptyDataset { dataset: images_from.to_owned(), what });
+        let sample_len = shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+        let partial = DataError::PartialSample {
+            dataset: images_from.to_owned(),
+            found: samples.len(),
+            sample_bytes: sample_len.map_or(u64::MAX, |length| length as u64),
+            shape,
+        };
+        let Some(sample_len) = sample_len else { return Err(partial) };
+        if sample_len == 0 {
+            return empty("elements in a sample");
+        }
+        if samples.is_empty() {
+            return empty("samples");
+        }
+        if class_names.is_empty() {
+            return empty("classes");
+        }
+        if !samples.len().is_multiple_of(sample_len) {
+            return Err(partial);
+        }
+        let count = samples.len() / sample_len;
+        if count != labels.len() {
+            return Err(DataError::CountMismatch {
+                images_from: images_from.to_owned(),
+                images: count as u64,
+                labels_from: labels_from.to_owned(),
+                labels: labels.len() as u64,
+            });
+        }
+        if let Some(record) = labels.iter().position(|&label| label as usize >= class_names.len()) {
+            return Err(DataError::LabelOutOfRange {
+                labels_from: labels_from.to_owned(),
+                record: record as u64,
+                label: labels[record],
+                classes: class_names.len(),
+            });
+        }
+        Ok(Self { name, samples, shape, labels, class_names })
+    }
+
+    /// What messages and reports call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many samples there are, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a dataset is never empty")]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The shape `[H, W, C]` of one sample.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// How many elements one sample has: `H * W * C`, at least 1.
+    pub fn sample_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// One sample, `[H, W, C]`.
+    ///
+    /// # Panics
+    /// If `index` is not less than [`len`](Self::len).
+    pub fn image(&self, index: usize) -> &[u8] {
+        let length = self.sample_len();
+        &self.samples[index * length..(index + 1) * length]
+    }
+
+    /// The class of one sample, less than the number of [`class_names`](Self::class_names).
+    ///
+    /// # Panics
+    /// If `index` is not less than [`len`](Self::len).
+    pub fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
+    /// All samples, `[N, H, W, C]`.
+    pub fn samples(&self) -> &[u8] {
+        &self.samples
+    }
+
+    /// All labels, `[N]`.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The names of the classes; a label is an index into them.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// A dataset of the samples at `indices`, in that order: a part for validation or calibration, or the first few for a quick run.
+    ///
+    /// # Errors
+    /// `indices` is empty, or one of them is not less than [`len`](Self::len).
+    pub fn select(&self, name: impl Into<String>, indices: &[u32]) -> Result<Self, DataError> {
+        let mut samples = Vec::with_capacity(indices.len().saturating_mul(self.sample_len()));
+        let mut labels = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let Some(&label) = self.labels.get(index as usize) else {
+                return Err(DataError::NoSuchSample {
+                    dataset: self.name.clone(),
+                    index,
+                    samples: self.len(),
+                });
+            };
+            samples.extend_from_slice(self.image(index as usize));
+            labels.push(label);
+        }
+        Self::new(name, samples, self.shape, labels, self.class_names.clone())
+    }
+}
+
+/// A training set and the test set that belongs to it: samples of the same shape, in the same classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Split {
+    /// What the network learns from.
+    pub train: Dataset,
+    /// What it is judged by, and never sees before.
+    pub test: Dataset,
+}
+
+impl Split {
+    /// A split of two datasets.
+    ///
+    /// # Errors
+    /// Their samples differ in shape, or their class names differ.
+    pub fn new(train: Dataset, test: Dataset) -> Result<Self, DataError> {
+        if train.shape != test.shape || train.class_names != test.class_names {
+            return Err(DataError::SplitMismatch {
+                train: train.name,
+                train_shape: train.shape,
+                train_classes: train.class_names.len(),
+                test: test.name,
+                test_shape: test.shape,
+                test_classes: test.class_names.len(),
+            });
+        }
+        Ok(Self { train, test })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: u32) -> Vec<String> {
+        (0..count).map(|class| class.to_string()).collect()
+    }
+
+    fn small() -> Dataset {
+        Dataset::new("small", (0..12).collect(), [1, 2, 2], vec![0, 1, 1], names(2)).unwrap()
+    }
+
+    #[test]
+    fn hands_out_each_sample_with_its_label() {
+        let set = small();
+        assert_eq!((set.len(), set.sample_len(), set.shape()), (3, 4, [1, 2, 2]));
+        assert_eq!(set.image(1), [4, 5, 6, 7]);
+        assert_eq!(set.labels(), [0, 1, 1]);
+        assert_eq!(set.label(2), 1);
+    }
+
+    #[test]
+    fn selects_in_the_given_order() {
+        let part = small().select("part", &[2, 0]).unwrap();
+        assert_eq!(part.samples(), [8, 9, 10, 11, 0, 1, 2, 3]);
+        assert_eq!(part.labels(), [1, 0]);
+        let error = small().select("part", &[0, 3]).unwrap_err();
+        assert!(matches!(error, DataError::NoSuchSample { index: 3, samples: 3, .. }), "{error}");
+        assert!(matches!(small().select("part", &[]), Err(DataError::EmptyDataset { what: "samples", .. })));
+    }
+
+    #[test]
+    fn refuses_counts_that_differ() {
+        let error = Dataset::new("set", vec![0; 8], [2, 2, 1], vec![0; 3], names(1)).unwrap_err();
+        assert!(matches!(error, DataError::CountMismatch { images: 2, labels: 3, .. }), "{error}");
+    }
+
+    #[test]
+    fn refuses_a_label_without_a_class() {
+        let error = Dataset::new("set", vec![0; 8], [2, 2, 1], vec![0, 2], names(2)).unwrap_err();
+        assert!(
+            matches!(error, DataError::LabelOutOfRange { record: 1, label: 2, classes: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_empty() {
+        let what = |error| match error {
+            DataError::EmptyDataset { what, .. } => what,
+            other => panic!("{other}"),
+        };
+        assert_eq!(what(Dataset::new("set", vec![], [2, 2, 1], vec![], names(2)).unwrap_err()), "samples");
+        assert_eq!(what(Dataset::new("set", vec![0; 4], [2, 2, 1], vec![0], vec![]).unwrap_err()), "classes");
+        let no_elements = Dataset::new("set", vec![], [2, 0, 1], vec![0], names(1)).unwrap_err();
+        assert_eq!(what(no_elements), "elements in a sample");
+    }
+
+    #[test]
+    fn refuses_part_of_a_sample_and_a_shape_that_overflows() {
+        let error = Dataset::new("set", vec![0; 7], [2, 2, 1], vec![0, 0], names(1)).unwrap_err();
+        assert!(matches!(error, DataError::PartialSample { found: 7, sample_bytes: 4, .. }), "{error}");
+        let error = Dataset::new("set", vec![0; 7], [usize::MAX, 2, 1], vec![0], names(1)).unwrap_err();
+        assert!(matches!(error, DataError::PartialSample { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_split_needs_one_shape_and_one_list_of_classes() {
+        assert!(Split::new(small(), small()).is_ok());
+        let other_shape = Dataset::new("other", vec![0; 4], [2, 2, 1], vec![0], names(2)).unwrap();
+        assert!(matches!(Split::new(small(), other_shape), Err(DataError::SplitMismatch { .. })));
+        let other_classes = Dataset::new("other", vec![0; 4], [1, 2, 2], vec![0], names(3)).unwrap();
+        assert!(matches!(Split::new(small(), other_classes), Err(DataError::SplitMismatch { .. })));
+    }
+}
