@@ -163,24 +163,43 @@ impl Map {
 
 /// Bilinear interpolation of `image` at the map's source of each pixel of `output`, both `[H, W, C]`.
 fn resample<P: Pixel>(image: &[P], [height, width, channels]: [usize; 3], map: &Map, output: &mut [f32]) {
-    for (out_y, row) in output.chunks_exact_mut(width * channels).enumerate() {
+    let row_length = width * channels;
+    for (out_y, row) in output.chunks_exact_mut(row_length).enumerate() {
         for (out_x, pixel) in row.chunks_exact_mut(channels).enumerate() {
             let [source_y, source_x] = map.source(out_y, out_x);
             let (top, below) = floor(source_y);
             let (left, right_of) = floor(source_x);
-            // The first element of each of the four nearest pixels, if it is inside.
-            let at = |y: i32, x: i32| {
-                let y = usize::try_from(y).ok().filter(|&y| y < height)?;
-                let x = usize::try_from(x).ok().filter(|&x| x < width)?;
-                Some((y * width + x) * channels)
-            };
-            let corners = [at(top, left), at(top, left + 1), at(top + 1, left), at(top + 1, left + 1)];
-            for (channel, output) in pixel.iter_mut().enumerate() {
-                let [a, b, c, d] =
-                    corners.map(|corner| corner.map_or(0.0, |index| image[index + channel].value()));
+            let blend = |[a, b, c, d]: [f32; 4]| {
                 let upper = a * (1.0 - right_of) + b * right_of;
                 let lower = c * (1.0 - right_of) + d * right_of;
-                *output = (upper * (1.0 - below) + lower * below) / P::FULL_SCALE;
+                (upper * (1.0 - below) + lower * below) / P::FULL_SCALE
+            };
+            // Where a pixel begins, if it is inside of the image.
+            let begin = |y: i32, x: i32| {
+                let y = usize::try_from(y).ok().filter(|&y| y < height)?;
+                let x = usize::try_from(x).ok().filter(|&x| x < width)?;
+                Some(y * row_length + x * channels)
+            };
+            if let (Some(first), Some(_)) = (begin(top, left), begin(top + 1, left + 1)) {
+                // All four are inside, as nearly always: two pixels of one row, two of the next.
+                let upper = &image[first..first + 2 * channels];
+                let lower = &image[first + row_length..first + row_length + 2 * channels];
+                for (channel, output) in pixel.iter_mut().enumerate() {
+                    let corners = [
+                        upper[channel],
+                        upper[channels + channel],
+                        lower[channel],
+                        lower[channels + channel],
+                    ];
+                    *output = blend(corners.map(P::value));
+                }
+            } else {
+                let corners =
+                    [begin(top, left), begin(top, left + 1), begin(top + 1, left), begin(top + 1, left + 1)];
+                for (channel, output) in pixel.iter_mut().enumerate() {
+                    *output =
+                        blend(corners.map(|first| first.map_or(0.0, |first| image[first + channel].value())));
+                }
             }
         }
     }

@@ -19,8 +19,8 @@ const TEST_LABELS: (&str, &[u8]) = bundled!("t10k-labels-idx1-ubyte.gz");
 /// None, as long as the built-in files are whole; they are read with the same checks as any other file.
 pub fn digits() -> Result<Split, DataError> {
     Split::new(
-        load_pair("digits train", Pair { images: TRAIN_IMAGES, labels: TRAIN_LABELS })?,
-        load_pair("digits test", Pair { images: TEST_IMAGES, labels: TEST_LABELS })?,
+        load_pair("digits train", &Pair { images: TRAIN_IMAGES, labels: TRAIN_LABELS })?,
+        load_pair("digits test", &Pair { images: TEST_IMAGES, labels: TEST_LABELS })?,
     )
 }
 

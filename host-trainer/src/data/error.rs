@@ -30,7 +30,7 @@ pub enum DataError {
         cause: std::io::Error,
     },
     /// The file has no bytes.
-    #[error("{file}: the file is empty (0 bytes), expected {expected}; download it again")]
+    #[error("{file}: the file is empty (0 bytes), expected a file of {expected}; download it again")]
     EmptyFile {
         /// The file.
         file: String,
@@ -39,7 +39,7 @@ pub enum DataError {
     },
     /// The first four bytes are not those of the expected kind of file.
     #[error(
-        "{file}: bytes 0..4 are {found:#010x}, expected {expected:#010x} ({expected_kind}); this looks like {looks_like}, so give the right file"
+        "{file}: bytes 0..4 are {found:#010x}, expected {expected:#010x} ({expected_kind}); it looks like {looks_like}; give the right file"
     )]
     WrongMagic {
         /// The file.

@@ -100,7 +100,7 @@ pub fn load_mnist_dir(directory: &Path) -> Result<Split, DataError> {
         let (images_from, labels_from) = (images.display().to_string(), labels.display().to_string());
         let images = (images_from.as_str(), read(&images_from, &images)?);
         let labels = (labels_from.as_str(), read(&labels_from, &labels)?);
-        load_pair(name, Pair { images: (images.0, &images.1), labels: (labels.0, &labels.1) })
+        load_pair(name, &Pair { images: (images.0, &images.1), labels: (labels.0, &labels.1) })
     };
     Split::new(load("MNIST train", "train")?, load("MNIST test", "t10k")?)
 }
@@ -112,7 +112,7 @@ pub(super) struct Pair<'a> {
 }
 
 /// A dataset of ten classes, from the files of its images and labels.
-pub(super) fn load_pair(name: &str, pair: Pair<'_>) -> Result<Dataset, DataError> {
+pub(super) fn load_pair(name: &str, pair: &Pair<'_>) -> Result<Dataset, DataError> {
     let (images_from, images) = pair.images;
     let (labels_from, labels) = pair.labels;
     let labels = parse_labels(labels_from, labels)?;

@@ -100,6 +100,12 @@ impl Normalization {
         let channels = self.mean.len();
         assert_eq!(bytes.len(), output.len(), "output length");
         assert!(bytes.len().is_multiple_of(channels), "whole pixels");
+        if channels == 1 {
+            for (&byte, output) in bytes.iter().zip(output) {
+                *output = self.table[usize::from(byte)];
+            }
+            return;
+        }
         for (bytes, output) in bytes.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for ((&byte, output), table) in bytes.iter().zip(output).zip(self.table.chunks_exact(256)) {
                 *output = table[usize::from(byte)];
@@ -169,6 +175,17 @@ mod tests {
         assert!(from_table.iter().zip(&in_place).all(|(one, other)| one.to_bits() == other.to_bits()));
         assert_eq!(from_table[2 * 7], (7.0_f32 / 255.0 - 0.1307) / 0.3081);
         assert_eq!(from_table[2 * 7 + 1], (248.0_f32 / 255.0 - 0.5) / 0.25);
+    }
+
+    #[test]
+    fn one_channel_goes_the_same_way_as_several() {
+        let (one, two) = (vec![0.25], vec![0.25, 0.25]);
+        let bytes: Vec<u8> = (0..=255).collect();
+        let mut outputs = [vec![0.0; 256], vec![0.0; 256]];
+        Normalization::new(one.clone(), one).unwrap().apply(&bytes, &mut outputs[0]);
+        Normalization::new(two.clone(), two).unwrap().apply(&bytes, &mut outputs[1]);
+        assert_eq!(outputs[0], outputs[1]);
+        assert_eq!(outputs[0][255], 3.0);
     }
 
     #[test]

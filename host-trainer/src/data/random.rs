@@ -10,7 +10,7 @@ pub(super) enum Use {
     Augment = 2,
 }
 
-/// The output function of SplitMix64: a bijection of `u64` that spreads every bit over all bits.
+/// The output function of `SplitMix64`: a bijection of `u64` that spreads every bit over all bits.
 ///
 /// G. L. Steele, D. Lea, C. H. Flood: *Fast Splittable Pseudorandom Number Generators*, OOPSLA 2014 (variant 13 of D. Stafford's mixers).
 fn mix(value: u64) -> u64 {
@@ -21,7 +21,7 @@ fn mix(value: u64) -> u64 {
 
 /// The generator for one use, epoch and sample of the run with this seed.
 pub(super) fn generator(seed: u64, purpose: Use, epoch: u32, sample: u32) -> Xoshiro256PlusPlus {
-    /// SplitMix64's increment, 2^64 divided by the golden ratio: keeps zeros from mapping to zero.
+    /// `SplitMix64`'s increment, 2^64 divided by the golden ratio: keeps zeros from mapping to zero.
     const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
     let place = u64::from(epoch) << 32 | u64::from(sample);
     let hash = [purpose as u64, place]
