@@ -11,14 +11,19 @@ extern crate std;
 #[cfg(test)]
 extern crate std;
 
+pub mod checksum;
 pub mod geometry;
 mod memory;
+pub mod model;
 mod operand;
 pub mod ops;
 pub mod quantization;
+mod session;
 mod step;
 
 pub use memory::{Aligned, Bytes, ChunkList, Chunks, Memory, Partials, Views, elements, elements_mut};
+pub use model::{EntryKind, LoadError, Metadata, Model, Preprocessing};
 pub use operand::{ElementType, Operand, Quantization, Shape, Space};
 pub use ops::{AllOperators, InPlace, Operator, OperatorSet, Operators};
+pub use session::{Element, Observer, Session, SessionError};
 pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Schedule, Step, StepError};

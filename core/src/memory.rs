@@ -128,8 +128,7 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// [`StepError::Memory`] if it does not lie in its space.
     pub fn read(&mut self, operand: &Operand) -> Result<&[u8], StepError> {
-        let Views { reads: [bytes], .. } = self.views([operand], [])?;
-        Ok(bytes)
+        self.reborrow().into_read(operand)
     }
 
     /// The bytes of `operand`, to write.
@@ -137,8 +136,7 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// [`StepError::Memory`] if it does not lie in its space, or the space cannot be written now.
     pub fn write(&mut self, operand: &Operand) -> Result<&mut [u8], StepError> {
-        let Views { writes: [bytes], .. } = self.views([], [operand])?;
-        Ok(bytes)
+        self.reborrow().into_write(operand)
     }
 
     /// The instances of `partial`, an operand in [`Space::Chunk`], in chunk order, and views of `writes`, which lie in
@@ -165,6 +163,24 @@ impl<'a> Memory<'a> {
         let rest = Memory { constant, parameter, state, gradient, chunks, arena };
         let Views { writes, .. } = rest.into_views([], writes)?;
         Ok((Partials { source, range }, writes))
+    }
+
+    /// As [`Memory::read`], for as long as the memory itself is borrowed.
+    ///
+    /// # Errors
+    /// As [`Memory::read`].
+    pub fn into_read(self, operand: &Operand) -> Result<&'a [u8], StepError> {
+        let Views { reads: [bytes], .. } = self.into_views([operand], [])?;
+        Ok(bytes)
+    }
+
+    /// As [`Memory::write`], for as long as the memory itself is borrowed.
+    ///
+    /// # Errors
+    /// As [`Memory::write`].
+    pub fn into_write(self, operand: &Operand) -> Result<&'a mut [u8], StepError> {
+        let Views { writes: [bytes], .. } = self.into_views([], [operand])?;
+        Ok(bytes)
     }
 
     fn into_views<const R: usize, const W: usize>(

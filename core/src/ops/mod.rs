@@ -122,6 +122,13 @@ macro_rules! operators {
             }
         }
 
+        impl Operator {
+            /// Whether it reads all chunks' instances of an operand, in a step that runs once.
+            pub const fn reduces_chunks(self) -> bool {
+                matches!(self as u8, 51 | 55)
+            }
+        }
+
         /// Checks that the operator of `step` is one of `O` and can run it. `constant` is the model's constant space, for
         /// operators whose constants have to be in a range. The places of the operands are checked elsewhere.
         ///

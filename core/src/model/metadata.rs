@@ -1,0 +1,100 @@
+//! What a model file says about itself, and how its input is made from raw samples.
+
+use serde::{Deserialize, Serialize};
+
+use crate::operand::Quantization;
+
+/// What a model file says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata<'a> {
+    /// Name of the network.
+    pub name: &'a str,
+    /// Names of the classes in the order of the outputs, one a line; empty if there are none.
+    pub labels: &'a str,
+    /// Names of the steps, one a line, for reports; empty if there are none.
+    pub step_names: &'a str,
+    /// Where the model comes from: free text, JSON in files that the trainer writes.
+    pub provenance: &'a str,
+    /// What is done to a raw sample before it is the network's input.
+    pub preprocessing: Preprocessing,
+}
+
+impl<'a> Metadata<'a> {
+    /// The name of class `index`.
+    pub fn label(&self, index: usize) -> Option<&'a str> {
+        self.labels.lines().nth(index)
+    }
+}
+
+/// What is done to a raw sample before it is the network's input. It is part of the model file, so that training and device
+/// cannot drift apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Preprocessing {
+    /// The caller gives the network's input itself.
+    #[default]
+    None,
+    /// Bytes become `(byte / 255 - mean) / std`.
+    Normalize {
+        /// Mean of the training set, as a fraction of 255.
+        mean: f32,
+        /// Standard deviation of the training set, as a fraction of 255.
+        std: f32,
+    },
+}
+
+impl Preprocessing {
+    /// The network's input for one raw byte. Without preprocessing that is the byte's value.
+    pub fn apply(self, byte: u8) -> f32 {
+        match self {
+            Self::None => f32::from(byte),
+            Self::Normalize { mean, std } => (f32::from(byte) / 255.0 - mean) / std,
+        }
+    }
+
+    /// The network's int8 input for raw bytes; `input` and `bytes` have the same length.
+    pub fn quantize(self, quantization: Quantization, bytes: &[u8], input: &mut [i8]) {
+        for (input, &byte) in input.iter_mut().zip(bytes) {
+            *input = quantization.quantize(self.apply(byte));
+        }
+    }
+}
+
+impl Quantization {
+    /// The integer nearest to `real`, halves away from zero, saturated to int8; NaN gives the zero point.
+    pub fn quantize(self, real: f32) -> i8 {
+        let scaled = libm::roundf(real / self.scale);
+        // A float to int cast saturates, and NaN becomes 0.
+        (scaled as i32).saturating_add(self.zero_point).clamp(-128, 127) as i8
+    }
+
+    /// The real number that `integer` stands for.
+    pub fn dequantize(self, integer: i8) -> f32 {
+        (i32::from(integer).saturating_sub(self.zero_point)) as f32 * self.scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantize_rounds_and_saturates() {
+        let quantization = Quantization { scale: 0.5, zero_point: -3 };
+        let quantized = [0.0, 0.25, -0.25, 0.24, 1e30, -1e30, f32::NAN].map(|x| quantization.quantize(x));
+        assert_eq!(quantized, [-3, -2, -4, -3, 127, -128, -3]);
+        assert_eq!(quantization.dequantize(-1), 1.0);
+    }
+
+    #[test]
+    fn labels_are_lines() {
+        let metadata = Metadata {
+            name: "",
+            labels: "zero\none",
+            step_names: "",
+            provenance: "",
+            preprocessing: Preprocessing::None,
+        };
+        assert_eq!([0, 1, 2].map(|i| metadata.label(i)), [Some("zero"), Some("one"), None]);
+    }
+}

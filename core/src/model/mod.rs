@@ -1,0 +1,121 @@
+//! The model file: one postcard message that is read in place.
+//!
+//! [`Model::from_bytes`] validates everything once, whatever the bytes are; what runs after it trusts the result.
+//! `docs/model-format.md` specifies the format byte by byte.
+
+mod entry;
+mod error;
+mod header;
+mod include;
+mod metadata;
+mod validate;
+mod write;
+
+use core::marker::PhantomData;
+
+pub use entry::{Entries, Entry, EntryKind, MAX_ENTRY_OPERANDS, Steps};
+pub use error::{LoadError, Place};
+pub use header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, MAGIC, MemoryLengths, VERSION, ZEROS};
+pub use metadata::{Metadata, Preprocessing};
+pub use write::{ModelParts, NewEntry, WriteError, write};
+
+use crate::ops::{AllOperators, Operators};
+
+/// A validated model: a view of the file's bytes that can be run.
+///
+/// `O` is the set of operators that are linked: [`AllOperators`] for files loaded at run time, the type that
+/// [`include_model!`](crate::include_model) makes for a file that is built in.
+pub struct Model<'m, O = AllOperators> {
+    header: Header,
+    metadata: Metadata<'m>,
+    entries: &'m [u8],
+    steps: &'m [u8],
+    weights: &'m [u8],
+    operators: PhantomData<fn() -> O>,
+}
+
+impl<O> Clone for Model<'_, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for Model<'_, O> {}
+
+impl<O> core::fmt::Debug for Model<'_, O> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.metadata.name)
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'m, O: Operators> Model<'m, O> {
+    /// Validates a model file.
+    ///
+    /// `file` must lie at an address that is a multiple of 16 (see [`Aligned`](crate::Aligned)). Takes time in proportion to the
+    /// file, and no memory but stack.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; see [`LoadError`].
+    pub fn from_bytes(file: &'m [u8]) -> Result<Self, LoadError> {
+        validate::validate(file)
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &Metadata<'m> {
+        &self.metadata
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> Entries<'m> {
+        Entries::new(self.entries)
+    }
+
+    /// The entry of this kind.
+    pub fn entry(&self, kind: EntryKind) -> Option<Entry> {
+        self.entries().flatten().find(|entry| entry.kind == kind)
+    }
+
+    /// The steps of an entry, decoded one at a time.
+    pub fn steps(&self, entry: &Entry) -> Steps<'m> {
+        let start = usize::try_from(entry.steps_offset).unwrap_or(usize::MAX);
+        Steps::new(self.steps.get(start..).unwrap_or_default(), entry.step_count)
+    }
+
+    /// The weights block: the constant space.
+    pub fn constant(&self) -> &'m [u8] {
+        self.weights
+    }
+
+    /// The first values of the parameters, if they are not zeros.
+    pub fn initial_parameters(&self) -> Option<&'m [u8]> {
+        self.initial(self.header.initial_parameters, self.header.memory.parameter)
+    }
+
+    /// The first values of the state, if they are not zeros.
+    pub fn initial_state(&self) -> Option<&'m [u8]> {
+        self.initial(self.header.initial_state, self.header.memory.state)
+    }
+
+    fn initial(&self, offset: u32, length: u32) -> Option<&'m [u8]> {
+        if offset == ZEROS { None } else { range(self.weights, offset, length) }
+    }
+
+    /// Bytes of memory that a [`Session`](crate::Session) of this model needs.
+    pub fn arena_bytes(&self) -> usize {
+        self.header.memory.total().map_or(usize::MAX, |total| total as usize)
+    }
+}
+
+/// `bytes[offset..][..length]`, if it is there.
+fn range(bytes: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    bytes.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+}

@@ -1,0 +1,275 @@
+//! The checks that make a model out of bytes, in the order in which trust grows: header, checksum, sections, entries, steps.
+
+use core::marker::PhantomData;
+
+use super::entry::{Entries, Entry, EntryKind, Steps};
+use super::header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, ZEROS};
+use super::{LoadError, Metadata, Model, Place, range};
+use crate::checksum::crc32c;
+use crate::operand::{Operand, Space};
+use crate::ops::{self, InPlace, Operator, OperatorSet, Operators};
+use crate::step::{Schedule, Step, StepError};
+
+pub(super) fn validate<O: Operators>(file: &[u8]) -> Result<Model<'_, O>, LoadError> {
+    let header = Header::read(file)?;
+    check_length_and_checksum(&header, file)?;
+    let sections = Sections::cut(&header, file)?;
+    let metadata = sections.metadata()?;
+    check_memory(&header, sections.weights)?;
+    let model = Model {
+        header,
+        metadata,
+        entries: sections.entries,
+        steps: sections.steps_after_count()?,
+        weights: sections.weights,
+        operators: PhantomData,
+    };
+    check_steps(&model, &sections)?;
+    check_entries(&model, &sections)?;
+    Ok(model)
+}
+
+fn check_length_and_checksum(header: &Header, file: &[u8]) -> Result<(), LoadError> {
+    let (expected, found) = (header.file_bytes as usize, file.len());
+    if found < expected {
+        return Err(LoadError::Truncated { expected, found });
+    }
+    if found > expected {
+        return Err(LoadError::TrailingBytes { expected, found });
+    }
+    let found = crc32c(file.get(CHECKSUM_START..).unwrap_or_default());
+    if found == header.checksum {
+        Ok(())
+    } else {
+        Err(LoadError::WrongChecksum { expected: header.checksum, found })
+    }
+}
+
+/// The file's sections; each ends where the next begins.
+struct Sections<'m> {
+    file: &'m [u8],
+    metadata: &'m [u8],
+    entries: &'m [u8],
+    /// Steps and what follows them: padding, and the length of the weights block.
+    steps: &'m [u8],
+    weights: &'m [u8],
+}
+
+impl<'m> Sections<'m> {
+    fn cut(header: &Header, file: &'m [u8]) -> Result<Self, LoadError> {
+        let section = |start: u32, end: u32| {
+            let bytes = file.get(start as usize..end as usize);
+            bytes.ok_or(LoadError::Section { offset: start as usize })
+        };
+        if header.metadata_offset as usize != HEADER_BYTES {
+            return Err(LoadError::Section { offset: HEADER_BYTES });
+        }
+        let weights = section(header.weights_offset, header.file_bytes)?;
+        let address = weights.as_ptr() as usize;
+        for found in [header.weights_offset as usize, address] {
+            if found % ALIGNMENT != 0 {
+                return Err(LoadError::MisalignedBlock { found: found % 4096 });
+            }
+        }
+        Ok(Self {
+            file,
+            metadata: section(header.metadata_offset, header.entries_offset)?,
+            entries: section(header.entries_offset, header.steps_offset)?,
+            steps: section(header.steps_offset, header.weights_offset)?,
+            weights,
+        })
+    }
+
+    /// The offset in the file at which `left` bytes of `section` are left.
+    fn offset(&self, section: &[u8], left: usize) -> usize {
+        let start = (section.as_ptr() as usize).wrapping_sub(self.file.as_ptr() as usize);
+        start.wrapping_add(section.len()).wrapping_sub(left)
+    }
+
+    fn metadata(&self) -> Result<Metadata<'m>, LoadError> {
+        match postcard::take_from_bytes(self.metadata) {
+            Ok((metadata, [])) => Ok(metadata),
+            Ok((_, rest)) => Err(LoadError::Section { offset: self.offset(self.metadata, rest.len()) }),
+            Err(_) => Err(LoadError::Malformed { offset: self.offset(self.metadata, self.metadata.len()) }),
+        }
+    }
+
+    fn step_count(&self) -> Result<(u32, &'m [u8]), LoadError> {
+        postcard::take_from_bytes(self.steps)
+            .map_err(|_| LoadError::Malformed { offset: self.offset(self.steps, self.steps.len()) })
+    }
+
+    fn steps_after_count(&self) -> Result<&'m [u8], LoadError> {
+        Ok(self.step_count()?.1)
+    }
+
+    /// What stands after the last step: the padding, a string of zeros, and the length of the weights block.
+    fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
+        let error = || LoadError::Section { offset: self.offset(self.steps, tail.len()) };
+        let (padding, rest): (&[u8], _) = postcard::take_from_bytes(tail).map_err(|_| error())?;
+        let (length, rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| error())?;
+        let fits = padding.len() < ALIGNMENT && padding.iter().all(|&byte| byte == 0) && rest.is_empty();
+        if fits && length as usize == self.weights.len() { Ok(()) } else { Err(error()) }
+    }
+}
+
+fn check_memory(header: &Header, weights: &[u8]) -> Result<(), LoadError> {
+    let memory = &header.memory;
+    let lengths = [memory.parameter, memory.state, memory.gradient, memory.chunk, memory.arena];
+    if memory.total().is_none() || lengths.iter().any(|&length| !(length as usize).is_multiple_of(ALIGNMENT))
+    {
+        return Err(LoadError::MemoryLengths);
+    }
+    for (offset, length) in
+        [(header.initial_parameters, memory.parameter), (header.initial_state, memory.state)]
+    {
+        if offset != ZEROS && range(weights, offset, length).is_none() {
+            return Err(LoadError::InitialValues);
+        }
+    }
+    Ok(())
+}
+
+fn check_steps<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) -> Result<(), LoadError> {
+    let (count, bytes) = sections.step_count()?;
+    let mut steps = Steps::new(bytes, count);
+    let mut used = OperatorSet::EMPTY;
+    let mut index = 0;
+    for step in steps.by_ref() {
+        let step =
+            step.map_err(|left| LoadError::Malformed { offset: sections.offset(sections.steps, left) })?;
+        check_step(model, index, &step)?;
+        used = used.with(step.operator);
+        index += 1;
+    }
+    sections.check_tail(steps.rest())?;
+    if used == model.header.operators { Ok(()) } else { Err(LoadError::OperatorSet) }
+}
+
+fn check_entries<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) -> Result<(), LoadError> {
+    let (step_count, bytes) = sections.step_count()?;
+    let mut entries = Entries::new(sections.entries);
+    let mut seen = [false; 4];
+    let mut index = 0u8;
+    let mut infer = (0, 0);
+    for entry in entries.by_ref() {
+        let entry =
+            entry.map_err(|left| LoadError::Malformed { offset: sections.offset(sections.entries, left) })?;
+        let error = LoadError::Entry { entry: index };
+        let Some(seen) = seen.get_mut(entry.kind as usize) else { return Err(error) };
+        if core::mem::replace(seen, true) {
+            return Err(error);
+        }
+        let end = entry.first_step.checked_add(entry.step_count).ok_or(error)?;
+        if end > step_count || !starts_at(bytes, &entry) {
+            return Err(error);
+        }
+        for (operand, found) in entry.inputs.iter().chain(&entry.outputs).enumerate() {
+            check_operand(model, found, Place::Entry { entry: index, operand: operand as u8 })?;
+        }
+        for (operand, found) in entry.inputs.iter().enumerate() {
+            if found.space == Space::Constant {
+                let place = Place::Entry { entry: index, operand: operand as u8 };
+                return Err(LoadError::ForbiddenWrite { place });
+            }
+        }
+        if entry.kind == EntryKind::Infer {
+            let bytes = |operands: &[Operand]| operands.first().and_then(Operand::bytes).unwrap_or(0);
+            infer = (bytes(&entry.inputs), bytes(&entry.outputs));
+        }
+        index = index.checked_add(1).ok_or(error)?;
+    }
+    if !entries.rest().is_empty() {
+        return Err(LoadError::Section { offset: sections.offset(sections.entries, entries.rest().len()) });
+    }
+    let header = (model.header.input_bytes as usize, model.header.output_bytes as usize);
+    if infer == header { Ok(()) } else { Err(LoadError::Entry { entry: 0 }) }
+}
+
+/// Whether the entry's first step begins where the entry says. All steps have been decoded once before.
+fn starts_at(steps: &[u8], entry: &Entry) -> bool {
+    let mut skipped = Steps::new(steps, entry.first_step);
+    while skipped.next().is_some() {}
+    steps.len().checked_sub(skipped.rest().len()) == usize::try_from(entry.steps_offset).ok()
+}
+
+fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: &Step) -> Result<(), LoadError> {
+    let at = |operand: usize| Place::Step { step: index, operand: operand as u8 };
+    let unknown = LoadError::UnknownOperator { step: index, code: step.operator };
+    let operator = Operator::from_code(step.operator).ok_or(unknown)?;
+    for (i, operand) in step.reads.iter().chain(&step.writes).enumerate() {
+        check_operand(model, operand, at(i))?;
+    }
+    for (i, operand) in step.reads.iter().enumerate() {
+        let once = step.schedule == Schedule::Once;
+        if once && operand.space == Space::Chunk && !operator.reduces_chunks() {
+            return Err(LoadError::ForbiddenRead { place: at(i) });
+        }
+    }
+    for (i, operand) in step.writes.iter().enumerate() {
+        let allowed = match (step.schedule, operand.space) {
+            (_, Space::Constant) | (Schedule::Once, Space::Chunk) => false,
+            (Schedule::Once, _) | (Schedule::PerChunk, Space::Chunk | Space::Arena) => true,
+            (Schedule::PerChunk, _) => false,
+        };
+        if !allowed {
+            return Err(LoadError::ForbiddenWrite { place: at(step.reads.len() + i) });
+        }
+    }
+    if let Some(write) = overlapping_write(step, operator.in_place()) {
+        return Err(LoadError::OverlappingWrite { place: at(step.reads.len() + write) });
+    }
+    ops::check::<O>(step, model.weights).map_err(|error| match error {
+        StepError::UnknownOperator { .. } => unknown,
+        StepError::ZeroWindow { index: attribute } => LoadError::ZeroStride { step: index, attribute },
+        StepError::Quantization { operand } => LoadError::BadQuantization { place: at(operand as usize) },
+        error => LoadError::Step { step: index, error },
+    })
+}
+
+/// The first write that overlaps another operand more than `in_place` allows.
+fn overlapping_write(step: &Step, in_place: InPlace) -> Option<usize> {
+    step.writes.iter().enumerate().position(|(i, write)| {
+        let other_write = step.writes.iter().take(i).any(|other| other.overlaps(write));
+        let read = step.reads.iter().enumerate().any(|(j, read)| {
+            let in_place = i == 0
+                && read.same_place(write)
+                && match in_place {
+                    InPlace::Never => false,
+                    InPlace::First => j == 0,
+                    InPlace::Any => true,
+                };
+            read.overlaps(write) && !in_place
+        });
+        other_write || read
+    })
+}
+
+fn check_operand<O: Operators>(
+    model: &Model<'_, O>,
+    operand: &Operand,
+    place: Place,
+) -> Result<(), LoadError> {
+    if operand.shape.has_zero() {
+        return Err(LoadError::ZeroDimension { place });
+    }
+    if operand.bytes().is_none() {
+        return Err(LoadError::ShapeOverflow { place });
+    }
+    if !(operand.offset as usize).is_multiple_of(operand.element_type.bytes()) {
+        return Err(LoadError::OperandMisaligned { place });
+    }
+    let memory = &model.header.memory;
+    let length = match operand.space {
+        Space::Constant => model.weights.len(),
+        Space::Parameter => memory.parameter as usize,
+        Space::State => memory.state as usize,
+        Space::Gradient => memory.gradient as usize,
+        Space::Chunk => memory.chunk as usize,
+        Space::Arena => memory.arena as usize,
+    };
+    match operand.range() {
+        Some((_, end)) if end <= length => Ok(()),
+        _ => Err(LoadError::OperandOutOfRange { place }),
+    }
+}
