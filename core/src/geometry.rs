@@ -45,6 +45,19 @@ impl Axis {
         (position < length).then_some(position)
     }
 
+    /// The taps of output `output` that are not in the padding of an input of `length` elements: always neighbours.
+    #[inline]
+    pub fn taps(&self, output: usize, length: usize) -> Taps {
+        let corner = output * self.stride;
+        let before = self.pad_before.saturating_sub(corner);
+        let dilation = self.dilation.max(1);
+        let start = if dilation == 1 { before } else { before.div_ceil(dilation) }.min(self.kernel);
+        let position = (corner + start * dilation).saturating_sub(self.pad_before);
+        let rest = length.saturating_sub(position);
+        let fitting = if dilation == 1 { rest } else { rest.div_ceil(dilation) };
+        Taps { start, end: self.kernel.min(start.saturating_add(fitting)), position }
+    }
+
     /// TensorFlow's SAME padding: output length `ceil(input / stride)`, the smaller half of the padding first.
     /// `None` if a number does not fit or is zero where it must not be.
     pub fn same(kernel: usize, stride: usize, dilation: usize, input: usize) -> Option<Self> {
@@ -53,6 +66,25 @@ impl Axis {
         let needed = output.checked_sub(1)?.checked_mul(stride)?.checked_add(axis.extent()?)?;
         let padding = needed.saturating_sub(input);
         Some(Self { pad_before: padding / 2, pad_after: padding - padding / 2, ..axis })
+    }
+}
+
+/// The taps `start..end` of one output, which lie in the input; the others lie in the padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taps {
+    /// The first tap that lies in the input.
+    pub start: usize,
+    /// One past the last; not below `start`.
+    pub end: usize,
+    /// The input position of tap `start`. The next tap's is one dilation further.
+    pub position: usize,
+}
+
+impl Taps {
+    /// How many they are.
+    #[inline(always)]
+    pub fn count(self) -> usize {
+        self.end - self.start
     }
 }
 
@@ -147,6 +179,30 @@ mod tests {
         assert_eq!((axis.pad_before, axis.pad_after, axis.output(28)), (0, 1, Some(14)));
         let axis = Axis::same(10, 2, 1, 49).unwrap();
         assert_eq!((axis.pad_before, axis.pad_after, axis.output(49)), (4, 5, Some(25)));
+    }
+
+    #[test]
+    fn taps_are_those_whose_input_exists() {
+        for (kernel, stride, dilation, input) in (1..6).flat_map(|k| {
+            (1..4).flat_map(move |s| (1..4).flat_map(move |d| (1..9).map(move |i| (k, s, d, i))))
+        }) {
+            let axis = Axis { kernel, stride, dilation, pad_before: 0, pad_after: 0 };
+            let extent = axis.extent().unwrap();
+            for (pad_before, pad_after) in (0..extent).flat_map(|a| (0..extent).map(move |b| (a, b))) {
+                let axis = Axis { pad_before, pad_after, ..axis };
+                for output in 0..axis.output(input).unwrap_or(0) {
+                    let taps = axis.taps(output, input);
+                    let inside = |tap| axis.input(output, tap, input);
+                    assert!(taps.start <= taps.end && taps.end <= kernel, "{axis:?} {taps:?}");
+                    for tap in 0..kernel {
+                        let expected = (taps.start..taps.end)
+                            .contains(&tap)
+                            .then(|| taps.position + (tap - taps.start) * dilation);
+                        assert_eq!(inside(tap), expected, "{axis:?} {input} {output} {taps:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

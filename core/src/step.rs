@@ -124,6 +124,11 @@ pub enum StepError {
         /// Index of the operand.
         operand: u8,
     },
+    /// An operand lies in a memory space that its operator does not take there. Operands are counted reads first, then writes.
+    Space {
+        /// Index of the operand.
+        operand: u8,
+    },
     /// A quantization parameter is missing or out of range: scale not positive and finite, zero point outside
     /// -128..=127, multiplier or shift outside what [`requantize`](crate::quantization::requantize) takes.
     Quantization {
@@ -164,6 +169,9 @@ impl core::fmt::Display for StepError {
             Self::ElementType { operand } => write!(f, "operand {operand} has the wrong element type"),
             Self::Shape { operand } => {
                 write!(f, "the shape of operand {operand} does not follow from the others")
+            }
+            Self::Space { operand } => {
+                write!(f, "operand {operand} lies in a memory space it may not lie in")
             }
             Self::Quantization { operand } => {
                 write!(f, "operand {operand} has a missing or invalid quantization parameter")

@@ -10,7 +10,14 @@ use crate::step::{Step, StepError};
 
 pub mod activation;
 pub mod add;
+pub mod average_pool_2d;
+pub mod conv_2d;
+pub mod depthwise_conv_2d;
+pub mod fully_connected;
+pub mod int8;
+pub mod max_pool_2d;
 mod operands;
+pub mod quantize;
 
 /// Where an operator's first write may lie in the place of one of its reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +169,20 @@ operators! {
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
     21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
+    /// int8 convolution.
+    100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
+    /// int8 depthwise convolution.
+    101 DepthwiseConv2dI8 "depthwise_conv_2d_i8" Never depthwise_conv_2d::int8::check, depthwise_conv_2d::int8::run;
+    /// int8 fully connected layer.
+    102 FullyConnectedI8 "fully_connected_i8" Never fully_connected::int8::check, fully_connected::int8::run;
+    /// int8 maximum pooling.
+    103 MaxPool2dI8 "max_pool_2d_i8" Never max_pool_2d::int8::check, max_pool_2d::int8::run;
+    /// int8 average pooling.
+    104 AveragePool2dI8 "average_pool_2d_i8" Never average_pool_2d::int8::check, average_pool_2d::int8::run;
+    /// f32 to int8.
+    108 Quantize "quantize" Never quantize::check_quantize, quantize::run_quantize;
+    /// int8 to f32.
+    109 Dequantize "dequantize" Never quantize::check_dequantize, quantize::run_dequantize;
 }
 
 #[cfg(test)]

@@ -1,0 +1,3 @@
+//! Average pooling.
+
+pub mod int8;

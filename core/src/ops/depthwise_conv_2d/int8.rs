@@ -1,0 +1,184 @@
+//! int8 depthwise convolution with TensorFlow Lite Micro's arithmetic.
+
+use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::int8::{
+    CHANNEL_WORDS, Channel, FilterLayout, OutputRange, channels_shape, check_channels, product,
+};
+use crate::ops::operands::{has_shape, is, quantization};
+use crate::step::{Step, StepError};
+
+/// What an int8 depthwise convolution is told besides its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// The window.
+    pub window: Window,
+    /// Shape of the input, `[N, H, W, C_in]`.
+    pub input: Shape,
+    /// Shape of the output, `[N, H_out, W_out, C_out]`, where `C_out` is a multiple of `C_in`.
+    pub output: Shape,
+    /// What a tap in the padding reads: the input's zero point, in -128..=127.
+    pub input_zero_point: i32,
+    /// Zero point and clamp of the output.
+    pub range: OutputRange,
+}
+
+/// Channels that are computed together.
+const BLOCK: usize = 4;
+
+/// `output = clamp(zero_point + multiplier * (bias + sum over k_y, k_x of filter * input))`, where output channel `c` reads input
+/// channel `c / (C_out / C_in)`.
+///
+/// `filter` is `[1, K_h, K_w, C_out]`; `channels` has a record (see [`Channel`]) per output channel, its bias with the input's zero point
+/// folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each channel is at most `i32::MAX`.
+///
+/// Otherwise the sum wraps. Slices that are shorter than the shapes say leave outputs unwritten or sums incomplete; nothing panics.
+pub fn forward(
+    parameters: &Parameters,
+    input: &[i8],
+    filter: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    output: &mut [i8],
+) {
+    let Parameters { window, input_zero_point, range, .. } = *parameters;
+    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) =
+        (parameters.input.dims(), parameters.output.dims());
+    let per_input = out_c.checked_div(in_c).unwrap_or_default();
+    let samples = input.chunks_exact((in_h * in_w * in_c).max(1));
+    for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * out_c).max(1))) {
+        for (out_y, output) in output.chunks_exact_mut((out_w * out_c).max(1)).enumerate() {
+            let y = window.y.taps(out_y, in_h);
+            for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {
+                let x = window.x.taps(out_x, in_w);
+                let padding = [input_zero_point as i8; BLOCK];
+                let pixel = Pixel { window: &window, y, x, in_w, in_c, out_c, padding, input, filter, range };
+                if per_input == 1 {
+                    // Neighbouring output channels read neighbouring input channels: blocks of them, then the rest.
+                    let (blocks, left) = output.as_chunks_mut::<BLOCK>();
+                    let (records, records_left) = channels.as_chunks();
+                    for (block, (output, records)) in blocks.iter_mut().zip(records).enumerate() {
+                        pixel.finish(block * BLOCK, block * BLOCK, records, output);
+                    }
+                    let done = out_c - left.len();
+                    for (c, (output, record)) in left.iter_mut().zip(records_left).enumerate() {
+                        let (output, record) = (core::array::from_mut(output), core::array::from_ref(record));
+                        pixel.finish(done + c, done + c, record, output);
+                    }
+                } else {
+                    let groups = output.chunks_exact_mut(per_input.max(1));
+                    let groups = groups.zip(channels.chunks_exact(per_input.max(1)));
+                    for (in_c, (output, records)) in groups.enumerate() {
+                        for (c, (output, record)) in output.iter_mut().zip(records).enumerate() {
+                            let (output, record) =
+                                (core::array::from_mut(output), core::array::from_ref(record));
+                            pixel.finish(in_c, in_c * per_input + c, record, output);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One output pixel, with all that its channels have in common.
+struct Pixel<'a> {
+    window: &'a Window,
+    /// The taps that lie in the input.
+    y: Taps,
+    x: Taps,
+    in_w: usize,
+    in_c: usize,
+    out_c: usize,
+    /// What a tap in the padding reads.
+    padding: [i8; BLOCK],
+    input: &'a [i8],
+    filter: &'a [i8],
+    range: OutputRange,
+}
+
+impl Pixel<'_> {
+    /// Computes `COUNT` neighbouring output channels from `out_c` on, which read as many input channels from `in_c` on.
+    #[inline(always)]
+    fn finish<const COUNT: usize>(
+        &self,
+        in_c: usize,
+        out_c: usize,
+        records: &[[i32; CHANNEL_WORDS]; COUNT],
+        output: &mut [i8; COUNT],
+    ) {
+        let channels = records.map(Channel::from_words);
+        let mut sums = channels.map(|channel| channel.bias);
+        let mut weights = self.filter.get(out_c..).unwrap_or_default();
+        let mut row = (self.y.position * self.in_w + self.x.position) * self.in_c + in_c;
+        let (row_stride, pixel_stride) =
+            (self.window.y.dilation * self.in_w * self.in_c, self.window.x.dilation * self.in_c);
+        for k_y in 0..self.window.y.kernel {
+            let y_inside = self.y.start <= k_y && k_y < self.y.end;
+            let mut at = row;
+            for k_x in 0..self.window.x.kernel {
+                let inside = y_inside && self.x.start <= k_x && k_x < self.x.end;
+                let taps = if inside {
+                    let taps = self.input.get(at..).and_then(<[i8]>::first_chunk::<COUNT>);
+                    at += pixel_stride;
+                    taps
+                } else {
+                    self.padding.first_chunk::<COUNT>()
+                };
+                if let (Some(taps), Some(weights)) = (taps, weights.first_chunk::<COUNT>()) {
+                    for (sum, (&tap, &weight)) in sums.iter_mut().zip(taps.iter().zip(weights)) {
+                        *sum = sum.wrapping_add(product(tap, weight));
+                    }
+                }
+                weights = weights.get(self.out_c..).unwrap_or_default();
+            }
+            if y_inside {
+                row += row_stride;
+            }
+        }
+        for ((output, sum), channel) in output.iter_mut().zip(sums).zip(channels) {
+            *output = self.range.requantize(sum, channel.multiplier);
+        }
+    }
+}
+
+/// How many attributes the operator has.
+const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+
+fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 4]), StepError> {
+    let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
+    step.attributes::<ATTRIBUTES>()?;
+    let (window, range) = Window::read(&step.attributes)?;
+    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
+    let input_zero_point = quantization(input, 0)?.zero_point;
+    let parameters = Parameters { window, input: input.shape, output: output.shape, input_zero_point, range };
+    Ok((parameters, [input, filter, channels, output]))
+}
+
+pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
+    let (Parameters { window, .. }, [input, filter, channels, output]) = parameters(step)?;
+    is(input, 0, ElementType::I8)?;
+    is(filter, 1, ElementType::I8)?;
+    is(channels, 2, ElementType::I32)?;
+    is(output, 3, ElementType::I8)?;
+    let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
+    let (k_h, k_w) = (window.y.kernel, window.x.kernel);
+    has_shape(filter, 1, Shape([1, k_h as u32, k_w as u32, out_c]))?;
+    has_shape(channels, 2, channels_shape(out_c))?;
+    let multiple = out_c.checked_rem(in_c) == Some(0);
+    if in_n != out_n || !multiple || !window.fits(input.shape, output.shape) {
+        return Err(StepError::Shape { operand: 3 });
+    }
+    let weights = k_h.checked_mul(k_w).ok_or(StepError::Shape { operand: 1 })?;
+    let layout = FilterLayout { weights, channel_stride: 1, weight_stride: out_c as usize };
+    check_channels(filter, channels, layout, constant)
+}
+
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let (parameters, [input, filter, channels, output]) = parameters(step)?;
+    let Views { reads: [input, filter, channels], writes: [output] } =
+        memory.views([input, filter, channels], [output])?;
+    let channels = elements::<i32>(channels)?.as_chunks().0;
+    forward(&parameters, elements(input)?, elements(filter)?, channels, elements_mut(output)?);
+    Ok(())
+}

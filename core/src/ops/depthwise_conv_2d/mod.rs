@@ -1,0 +1,3 @@
+//! Depthwise convolution.
+
+pub mod int8;

@@ -1,0 +1,3 @@
+//! Fully connected layer.
+
+pub mod int8;

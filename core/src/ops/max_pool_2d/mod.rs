@@ -1,0 +1,3 @@
+//! Maximum pooling.
+
+pub mod int8;
