@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod checksum;
 pub mod geometry;
+mod kernels;
 mod memory;
 pub mod model;
 mod operand;

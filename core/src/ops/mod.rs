@@ -11,13 +11,18 @@ use crate::step::{Step, StepError};
 pub mod activation;
 pub mod add;
 pub mod average_pool_2d;
+pub mod batch_norm;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
 pub mod fully_connected;
 pub mod int8;
+pub mod losses;
 pub mod max_pool_2d;
 mod operands;
 pub mod quantize;
+pub mod reshape;
+pub mod sum_chunks;
+pub mod updates;
 
 /// Where an operator's first write may lie in the place of one of its reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,12 +168,38 @@ macro_rules! operators {
 }
 
 operators! {
-    /// Element-wise sum of two f32 tensors with a fused activation.
-    30 AddF32 "add" Any add::check_f32, add::run_f32;
+    /// Batch norm with running statistics.
+    6 BatchNorm "batch_norm" First batch_norm::check, batch_norm::run;
+    /// Another shape for the same elements, of any type.
+    8 Reshape "reshape" First reshape::check, reshape::run;
     /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
     21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
+    /// Element-wise sum of two f32 tensors with a fused activation.
+    30 AddF32 "add" Any add::check_f32, add::run_f32;
+    /// Mean and squared deviations of one chunk.
+    50 BatchNormStatistics "batch_norm_statistics" Never batch_norm::check_statistics, batch_norm::run_statistics;
+    /// Moments of the batch from those of its chunks; moves the running statistics.
+    51 BatchNormReduce "batch_norm_reduce" Never batch_norm::check_reduce, batch_norm::run_reduce;
+    /// Batch norm with the batch's moments.
+    52 BatchNormNormalize "batch_norm_normalize" First batch_norm::check_normalize, batch_norm::run_normalize;
+    /// Sums of one chunk that give the gradients of gamma and beta.
+    53 BatchNormGradStatistics "batch_norm_grad_statistics" Never batch_norm::check_grad_statistics, batch_norm::run_grad_statistics;
+    /// Gradient of batch norm with respect to its input.
+    54 BatchNormGradInput "batch_norm_grad_input" Any batch_norm::check_grad_input, batch_norm::run_grad_input;
+    /// Sum over the chunks of a batch, in chunk order.
+    55 SumChunks "sum_chunks" Never sum_chunks::check, sum_chunks::run;
+    /// Softmax and cross-entropy with their gradient.
+    60 SoftmaxCrossEntropy "softmax_cross_entropy" Never losses::softmax_cross_entropy::check, losses::softmax_cross_entropy::run;
+    /// Mean squared error with its gradient.
+    61 MeanSquaredError "mean_squared_error" Never losses::mean_squared_error::check, losses::mean_squared_error::run;
+    /// Stochastic gradient descent with momentum and weight decay.
+    70 Sgd "sgd" Never updates::sgd::check, updates::sgd::run;
+    /// Adam and `AdamW`.
+    71 Adam "adam" Never updates::adam::check, updates::adam::run;
+    /// Counts an update of Adam.
+    72 AdamAdvance "adam_advance" Never updates::adam::check_advance, updates::adam::run_advance;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.

@@ -1,8 +1,8 @@
 //! Checks and views that several operators share.
 
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Quantization, Shape};
-use crate::step::{Step, StepError};
+use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
+use crate::step::{Schedule, Step, StepError};
 
 /// Checks that every operand of `step` has the type `expected`.
 pub(super) fn all_are(step: &Step, expected: ElementType) -> Result<(), StepError> {
@@ -24,6 +24,61 @@ pub(super) fn is(operand: &Operand, index: usize, expected: ElementType) -> Resu
 /// Checks the shape of one operand; `index` counts reads first, then writes.
 pub(super) fn has_shape(operand: &Operand, index: usize, expected: Shape) -> Result<(), StepError> {
     if operand.shape == expected { Ok(()) } else { Err(StepError::Shape { operand: index as u8 }) }
+}
+
+/// Checks that the step runs once for the batch.
+pub(super) fn runs_once(step: &Step) -> Result<(), StepError> {
+    if step.schedule == Schedule::Once { Ok(()) } else { Err(StepError::Schedule) }
+}
+
+/// Checks that the step runs once for the batch and reads its first operand from every chunk.
+pub(super) fn reduces_chunks(step: &Step) -> Result<(), StepError> {
+    runs_once(step)?;
+    match step.reads.first() {
+        Some(partial) if partial.space == Space::Chunk => Ok(()),
+        _ => Err(StepError::Space { operand: 0 }),
+    }
+}
+
+/// Checks that the first write lies in the place of no read from `first` on.
+pub(super) fn not_in_place_of(step: &Step, first: usize) -> Result<(), StepError> {
+    let in_place = |read| step.writes.first().is_some_and(|write| write.overlaps(read));
+    if step.reads.iter().skip(first).any(in_place) { Err(StepError::Overlap { write: 0 }) } else { Ok(()) }
+}
+
+/// The attribute `index`, a positive integer.
+pub(super) fn positive(attributes: &[i32], index: usize) -> Result<usize, StepError> {
+    let Some(&found) = attributes.get(index) else {
+        return Err(StepError::AttributeCount { expected: index as u8 + 1, found: attributes.len() as u8 });
+    };
+    match usize::try_from(found) {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(StepError::Attribute { index: index as u8, found }),
+    }
+}
+
+/// An f32 attribute in `range`, stored as its bits.
+pub(super) fn float_in(
+    attributes: &[i32],
+    index: usize,
+    range: impl core::ops::RangeBounds<f32>,
+) -> Result<f32, StepError> {
+    let value = float(attributes, index)?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(StepError::Attribute { index: index as u8, found: value.to_bits() as i32 })
+    }
+}
+
+/// The attribute `index`, 0 or 1.
+pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> {
+    match attributes.get(index) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(&found) => Err(StepError::Attribute { index: index as u8, found }),
+        None => Err(StepError::AttributeCount { expected: index as u8 + 1, found: attributes.len() as u8 }),
+    }
 }
 
 /// The quantization of an int8 operand; `index` counts reads first, then writes.

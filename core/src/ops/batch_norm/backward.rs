@@ -1,0 +1,244 @@
+//! Backward passes: the sums that are the gradients of gamma and beta, and the gradient with respect to the input.
+
+use super::{LANES, Runs, rows, rows_mut, scale_and_shift, with_known_activation};
+use crate::kernels::channels::{Chains, columns, columns_mut, for_each_block, join};
+use crate::kernels::fma;
+use crate::ops::activation::Activation;
+
+/// What the inner loops know of `W` channels.
+#[derive(Clone, Copy)]
+struct Table<const W: usize> {
+    mean: [f32; W],
+    scale: [f32; W],
+    shift: [f32; W],
+}
+
+/// Sums of one chunk: `partial[0][c] = sum(g * x̂)` and `partial[1][c] = sum(g)`, where `g = grad_output` through the
+/// activation and `x̂ = (x - mean) * inv_std`. Over the batch they are the gradients of gamma and beta.
+///
+/// `input` (of the batch norm) and `grad_output` are `[N, H, W, C]`; `moments` (mean, `inv_std`), `parameters` (gamma, beta) and `partial`
+/// are `[1, 1, 2, C]`. Four chains by pixel index modulo 4, joined as `(c0 + c1) + (c2 + c3)`; `inv_std` is multiplied last.
+pub fn grad_statistics(
+    activation: Activation,
+    input: &[f32],
+    grad_output: &[f32],
+    moments: &[f32],
+    parameters: &[f32],
+    partial: &mut [f32],
+) {
+    with_known_activation!(
+        activation,
+        grad_statistics_known(input, grad_output, moments, parameters, partial)
+    );
+}
+
+#[inline(always)]
+fn grad_statistics_known(
+    activation: Activation,
+    input: &[f32],
+    grad_output: &[f32],
+    moments: &[f32],
+    parameters: &[f32],
+    partial: &mut [f32],
+) {
+    let channels = partial.len() / 2;
+    for_each_block!(
+        channels,
+        grad_statistics_block(activation, input, grad_output, moments, parameters, partial)
+    );
+}
+
+#[inline(always)]
+fn grad_statistics_block<const W: usize>(
+    first: usize,
+    activation: Activation,
+    input: &[f32],
+    grad_output: &[f32],
+    moments: &[f32],
+    parameters: &[f32],
+    partial: &mut [f32],
+) {
+    let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
+    let channels = mean.len();
+    let (products, sums) = rows_mut(partial);
+    let (Some(mean), Some(inv_std), Some(gamma), Some(beta), Some(products), Some(sums)) = (
+        columns::<W>(mean, first),
+        columns::<W>(inv_std, first),
+        columns::<W>(gamma, first),
+        columns::<W>(beta, first),
+        columns_mut::<W>(products, first),
+        columns_mut::<W>(sums, first),
+    ) else {
+        return;
+    };
+    let mut table = Table { mean: *mean, scale: [0.0; W], shift: [0.0; W] };
+    let statistics = mean.iter().zip(inv_std).zip(gamma.iter().zip(beta));
+    for ((scale, shift), ((&mean, &inv_std), (&gamma, &beta))) in
+        table.scale.iter_mut().zip(&mut table.shift).zip(statistics)
+    {
+        (*scale, *shift) = scale_and_shift(mean, inv_std, gamma, beta);
+    }
+    let (mut product_chains, mut sum_chains): (Chains<W>, Chains<W>) = ([[0.0; W]; 4], [[0.0; W]; 4]);
+    let ([p0, p1, p2, p3], [s0, s1, s2, s3]) = (&mut product_chains, &mut sum_chains);
+    let (inputs, grads) = (input.chunks_exact(4 * channels), grad_output.chunks_exact(4 * channels));
+    let (input_rest, grad_rest) = (inputs.remainder(), grads.remainder());
+    for (input, grad) in inputs.zip(grads) {
+        let column = |row: usize| {
+            let first = first + row * channels;
+            Some((columns::<W>(input, first)?, columns::<W>(grad, first)?))
+        };
+        let (Some(r0), Some(r1), Some(r2), Some(r3)) = (column(0), column(1), column(2), column(3)) else {
+            break;
+        };
+        add_row(activation, &table, p0, s0, r0);
+        add_row(activation, &table, p1, s1, r1);
+        add_row(activation, &table, p2, s2, r2);
+        add_row(activation, &table, p3, s3, r3);
+    }
+    let rest = input_rest.chunks_exact(channels).zip(grad_rest.chunks_exact(channels));
+    for ((products, sums), (input, grad)) in product_chains.iter_mut().zip(&mut sum_chains).zip(rest) {
+        if let (Some(input), Some(grad)) = (columns(input, first), columns(grad, first)) {
+            add_row(activation, &table, products, sums, (input, grad));
+        }
+    }
+    *products = join(&product_chains);
+    for (product, &inv_std) in products.iter_mut().zip(inv_std) {
+        *product *= inv_std;
+    }
+    *sums = join(&sum_chains);
+}
+
+#[inline(always)]
+fn add_row<const W: usize>(
+    activation: Activation,
+    table: &Table<W>,
+    products: &mut [f32; W],
+    sums: &mut [f32; W],
+    (input, grad): (&[f32; W], &[f32; W]),
+) {
+    let Table { mean, scale, shift } = table;
+    let chains = products.iter_mut().zip(sums);
+    let table = mean.iter().zip(scale.iter().zip(shift));
+    for (((product, sum), (&x, &grad)), (&mean, (&scale, &shift))) in
+        chains.zip(input.iter().zip(grad)).zip(table)
+    {
+        let g = activation.gradient(fma(x, scale, shift), grad);
+        *product = fma(g, x - mean, *product);
+        *sum += g;
+    }
+}
+
+/// Parameters of [`grad_input`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradInputParams {
+    /// The activation that forward applied.
+    pub activation: Activation,
+    /// Elements per channel in the whole batch (samples × height × width).
+    pub batch_elements: usize,
+}
+
+/// Gradient with respect to the input of [`normalize`](super::normalize) with the moments of the whole batch:
+/// `grad_input = gamma * inv_std * (g - (grad_beta + x̂ * grad_gamma) / batch_elements)`, where `g = grad_output` through the activation
+/// and `x̂ = (x - mean) * inv_std` (Ioffe and Szegedy, section 3).
+///
+/// `input` (of the batch norm), `grad_output` and `grad_input` are `[N, H, W, C]`; `moments`, `parameters` and `sums` (grad gamma, grad beta,
+/// over the whole batch) `[1, 1, 2, C]`. Overwrites `grad_input`. Without an `input` or a `grad_output`, that one is read from the place of
+/// `grad_input`.
+pub fn grad_input(
+    params: GradInputParams,
+    input: Option<&[f32]>,
+    grad_output: Option<&[f32]>,
+    moments: &[f32],
+    parameters: &[f32],
+    sums: &[f32],
+    grad_input: &mut [f32],
+) {
+    let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
+    let (grad_gamma, grad_beta) = rows(sums);
+    let weight = 1.0 / params.batch_elements as f32;
+    let runs = Runs::new(mean.len());
+    for first in runs.blocks() {
+        let mut lanes = [Lane { mean: 0.0, scale: 0.0, shift: 0.0, slope: 0.0, constant: 0.0 }; LANES];
+        for (lane, c) in lanes.iter_mut().zip(runs.channels_of(first)) {
+            let (Some(&mean), Some(&inv_std), Some(&gamma), Some(&beta), Some(&grad_gamma), Some(&grad_beta)) =
+                (mean.get(c), inv_std.get(c), gamma.get(c), beta.get(c), grad_gamma.get(c), grad_beta.get(c))
+            else {
+                continue;
+            };
+            let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
+            let slope = -(scale * inv_std * grad_gamma * weight);
+            *lane = Lane { mean, scale, shift, slope, constant: -(scale * grad_beta * weight) };
+        }
+        with_known_activation!(
+            params.activation,
+            grad_input_runs(runs, first, input, grad_output, &lanes, grad_input)
+        );
+    }
+}
+
+/// What [`grad_input`] needs of a channel: `scale * g + (slope * (x - mean) + constant)`.
+#[derive(Clone, Copy)]
+struct Lane {
+    mean: f32,
+    scale: f32,
+    shift: f32,
+    slope: f32,
+    constant: f32,
+}
+
+impl Lane {
+    #[inline(always)]
+    fn grad(&self, activation: Activation, x: f32, grad_output: f32) -> f32 {
+        let g = activation.gradient(fma(x, self.scale, self.shift), grad_output);
+        fma(self.scale, g, fma(self.slope, x - self.mean, self.constant))
+    }
+}
+
+#[inline(always)]
+fn grad_input_runs(
+    activation: Activation,
+    runs: Runs,
+    first: usize,
+    input: Option<&[f32]>,
+    grad_output: Option<&[f32]>,
+    lanes: &[Lane; LANES],
+    grad_input: &mut [f32],
+) {
+    let run = |row| <[f32]>::get(row, first..);
+    let inputs = input.unwrap_or_default().chunks(runs.stride).filter_map(run);
+    let grads = grad_output.unwrap_or_default().chunks(runs.stride).filter_map(run);
+    let outputs = grad_input.chunks_mut(runs.stride).filter_map(|row| {
+        let end = row.len().min(first + runs.length);
+        row.get_mut(first..end)
+    });
+    match (input.is_some(), grad_output.is_some()) {
+        (true, true) => {
+            for ((output, input), grad) in outputs.zip(inputs).zip(grads) {
+                for ((y, (&x, &grad)), lane) in output.iter_mut().zip(input.iter().zip(grad)).zip(lanes) {
+                    *y = lane.grad(activation, x, grad);
+                }
+            }
+        }
+        (true, false) => {
+            for (output, input) in outputs.zip(inputs) {
+                for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes) {
+                    *y = lane.grad(activation, x, *y);
+                }
+            }
+        }
+        (false, true) => {
+            for (output, grad) in outputs.zip(grads) {
+                for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes) {
+                    *y = lane.grad(activation, *y, grad);
+                }
+            }
+        }
+        (false, false) => {
+            for output in outputs {
+                for (y, lane) in output.iter_mut().zip(lanes) {
+                    *y = lane.grad(activation, *y, *y);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Mean squared error.
+
+use crate::kernels::fma;
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Shape};
+use crate::ops::operands::{all_are, float, has_shape};
+use crate::step::{Step, StepError};
+
+/// Parameters of [`forward`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(alias = "MSELoss")]
+pub struct Params {
+    /// Elements of one sample: `H * W * C`. Positive.
+    pub sample_elements: usize,
+    /// What the gradient is multiplied with: `1 / B` for the mean over a batch of `B` samples.
+    pub grad_scale: f32,
+}
+
+/// Sum over the samples of `mean((prediction - target)²)` over their elements, and the gradient of the prediction,
+/// `grad_scale * 2 / sample_elements * (prediction - target)`.
+///
+/// `prediction`, `target` and `grad_prediction` (overwritten) are `[N, H, W, C]`. Squares are summed in order.
+pub fn forward(params: Params, prediction: &[f32], target: &[f32], grad_prediction: &mut [f32]) -> f32 {
+    let Params { sample_elements, grad_scale } = params;
+    if sample_elements == 0 {
+        return 0.0;
+    }
+    let factor = 2.0 * grad_scale / sample_elements as f32;
+    let mut loss = 0.0;
+    let samples = prediction.chunks_exact(sample_elements).zip(target.chunks_exact(sample_elements));
+    for ((prediction, target), grads) in samples.zip(grad_prediction.chunks_exact_mut(sample_elements)) {
+        let mut squares = 0.0;
+        for ((&prediction, &target), grad) in prediction.iter().zip(target).zip(grads) {
+            let difference = prediction - target;
+            squares = fma(difference, difference, squares);
+            *grad = factor * difference;
+        }
+        loss += squares / sample_elements as f32;
+    }
+    loss
+}
+
+fn params(step: &Step) -> Result<Params, StepError> {
+    let [prediction, _] = step.reads()?;
+    step.attributes::<1>()?;
+    let Shape([_, h, w, c]) = prediction.shape;
+    let sample_elements = Shape([1, h, w, c]).elements().ok_or(StepError::Shape { operand: 0 })?;
+    Ok(Params { sample_elements, grad_scale: float(&step.attributes, 0)? })
+}
+
+pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
+    params(step)?;
+    all_are(step, ElementType::F32)?;
+    has_shape(target, 1, prediction.shape)?;
+    has_shape(partial, 2, Shape::vector(2))?;
+    has_shape(grad_prediction, 3, prediction.shape)
+}
+
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
+    let params = params(step)?;
+    let Views { reads: [prediction, target], writes: [partial, grad_prediction] } =
+        memory.views([prediction, target], [partial, grad_prediction])?;
+    let loss = forward(params, elements(prediction)?, elements(target)?, elements_mut(grad_prediction)?);
+    elements_mut::<f32>(partial)?.iter_mut().zip([loss, 0.0]).for_each(|(partial, sum)| *partial = sum);
+    Ok(())
+}

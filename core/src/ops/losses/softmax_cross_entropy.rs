@@ -1,0 +1,109 @@
+//! Softmax and cross-entropy in one, with label smoothing.
+
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Shape};
+use crate::ops::operands::{float, float_in, has_shape, is};
+use crate::step::{Step, StepError};
+
+/// Parameters of [`forward`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(alias = "CrossEntropyLoss")]
+pub struct Params {
+    /// Classes, the last dimension of the logits. Positive.
+    pub classes: usize,
+    /// Share of the target that is spread evenly over all classes, in `0.0..=1.0` (Szegedy et al. 2016, `arXiv:1512.00567`, section 7).
+    pub label_smoothing: f32,
+    /// What the gradient is multiplied with: `1 / B` for the mean over a batch of `B` samples.
+    pub grad_scale: f32,
+}
+
+/// Sum of the samples' cross-entropies, number of samples whose largest logit is the label's, and gradient of the logits.
+///
+/// With `p = softmax(logits)`, the target `q[c] = label_smoothing / classes + (1 - label_smoothing) * [c == label]`:
+/// `loss = -sum(q[c] * ln(p[c]))` and `grad_logits[c] = grad_scale * (p[c] - q[c])`.
+///
+/// `logits` and `grad_logits` (overwritten) are `[N, 1, 1, classes]`, `labels` `[N, 1, 1, 1]`. A label outside `0..classes` adds nothing to the
+/// loss, gets a gradient of 0 and counts as wrong. Of equal largest logits the first counts. A NaN or infinite logit gives a loss
+/// and a gradient of NaN for its sample (negative infinity only if all are).
+pub fn forward(params: Params, logits: &[f32], labels: &[i32], grad_logits: &mut [f32]) -> [f32; 2] {
+    let Params { classes, label_smoothing, grad_scale } = params;
+    let (mut loss, mut correct) = (0.0, 0.0);
+    if classes == 0 {
+        return [loss, correct];
+    }
+    let everywhere = label_smoothing / classes as f32;
+    let on_label = 1.0 - label_smoothing;
+    let samples = logits.chunks_exact(classes).zip(grad_logits.chunks_exact_mut(classes));
+    for ((logits, grads), &label) in samples.zip(labels) {
+        let label = usize::try_from(label).ok();
+        let Some((label, &label_logit)) = label.and_then(|label| Some((label, logits.get(label)?))) else {
+            grads.fill(0.0);
+            continue;
+        };
+        let (largest, maximum) = maximum(logits);
+        if largest == label {
+            correct += 1.0;
+        }
+        let (mut exponentials, mut logit_sum) = (0.0, 0.0);
+        for (grad, &logit) in grads.iter_mut().zip(logits) {
+            let centered = logit - maximum;
+            *grad = libm::expf(centered);
+            exponentials += *grad;
+            logit_sum += centered;
+        }
+        let log_sum = libm::logf(exponentials);
+        // Both parts of the target: -sum(q ln p), where ln p = centered - log_sum.
+        loss += on_label * (log_sum - (label_logit - maximum));
+        if label_smoothing > 0.0 {
+            loss += everywhere * (classes as f32 * log_sum - logit_sum);
+        }
+        for (class, grad) in grads.iter_mut().enumerate() {
+            let target = if class == label { everywhere + on_label } else { everywhere };
+            *grad = grad_scale * (*grad / exponentials - target);
+        }
+    }
+    [loss, correct]
+}
+
+/// Index and value of the first maximum; the first element if it is NaN.
+fn maximum(values: &[f32]) -> (usize, f32) {
+    let mut best = (0, values.first().copied().unwrap_or_default());
+    for (index, &value) in values.iter().enumerate() {
+        if value > best.1 {
+            best = (index, value);
+        }
+    }
+    best
+}
+
+fn params(step: &Step) -> Result<Params, StepError> {
+    let ([logits, _], [_, _]) = (step.reads::<2>()?, step.writes::<2>()?);
+    step.attributes::<2>()?;
+    let [.., classes] = logits.shape.dims();
+    let label_smoothing = float_in(&step.attributes, 0, 0.0..=1.0)?;
+    Ok(Params { classes, label_smoothing, grad_scale: float(&step.attributes, 1)? })
+}
+
+pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([logits, labels], [partial, grad_logits]) = (step.reads()?, step.writes()?);
+    params(step)?;
+    is(logits, 0, ElementType::F32)?;
+    is(labels, 1, ElementType::I32)?;
+    is(partial, 2, ElementType::F32)?;
+    is(grad_logits, 3, ElementType::F32)?;
+    let Shape([samples, _, _, classes]) = logits.shape;
+    has_shape(logits, 0, Shape([samples, 1, 1, classes]))?;
+    has_shape(labels, 1, Shape([samples, 1, 1, 1]))?;
+    has_shape(partial, 2, Shape::vector(2))?;
+    has_shape(grad_logits, 3, logits.shape)
+}
+
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([logits, labels], [partial, grad_logits]) = (step.reads()?, step.writes()?);
+    let params = params(step)?;
+    let Views { reads: [logits, labels], writes: [partial, grad_logits] } =
+        memory.views([logits, labels], [partial, grad_logits])?;
+    let sums = forward(params, elements(logits)?, elements(labels)?, elements_mut(grad_logits)?);
+    elements_mut::<f32>(partial)?.iter_mut().zip(sums).for_each(|(partial, sum)| *partial = sum);
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Adam (Kingma and Ba 2015, `arXiv:1412.6980`) and `AdamW` (Loshchilov and Hutter 2019, `arXiv:1711.05101`): the formulas of
+//! `torch.optim.Adam` and `torch.optim.AdamW`.
+
+use super::{HYPERPARAMETERS, check_common, hyperparameters};
+use crate::kernels::{fma, sqrt};
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::ElementType;
+use crate::ops::operands::{all_are, flag, float_in, has_shape, runs_once};
+use crate::step::{Step, StepError};
+
+/// Parameters of [`update`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[doc(alias = "AdamW")]
+pub struct Params {
+    /// Step size.
+    pub learning_rate: f32,
+    /// How much of the first moment is kept, in `0.0..1.0`.
+    pub beta_1: f32,
+    /// How much of the second moment is kept, in `0.0..1.0`.
+    pub beta_2: f32,
+    /// `beta_1` to the power of the number of updates, this one included, as [`advance`] counts it. Below 1.
+    pub beta_1_power: f32,
+    /// `beta_2` to the power of the number of updates, this one included, as [`advance`] counts it. Below 1.
+    pub beta_2_power: f32,
+    /// Added to the root of the second moment. Positive.
+    pub epsilon: f32,
+    /// Not negative.
+    pub weight_decay: f32,
+    /// Whether the decay acts on the parameter itself (`AdamW`) or is added to the gradient (Adam).
+    pub decoupled: bool,
+}
+
+/// One update, in place; all slices of the same length. Moments start at 0.
+///
+/// `AdamW`: `parameter -= learning_rate * weight_decay * parameter`; Adam: `g = gradient + weight_decay * parameter`. Then
+/// `first += (1 - β₁) * (g - first)`, `second = β₂ * second + (1 - β₂) * g²`, `parameter -= learning_rate / (1 - β₁ᵗ) * first /
+/// (sqrt(second) / sqrt(1 - β₂ᵗ) + epsilon)`.
+pub fn update(
+    params: Params,
+    gradient: &[f32],
+    parameter: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    let Params {
+        learning_rate,
+        beta_1,
+        beta_2,
+        beta_1_power,
+        beta_2_power,
+        epsilon,
+        weight_decay,
+        decoupled,
+    } = params;
+    let step_size = learning_rate / (1.0 - beta_1_power);
+    let correction = sqrt(1.0 - beta_2_power);
+    let (keep, penalty) =
+        if decoupled { (1.0 - learning_rate * weight_decay, 0.0) } else { (1.0, weight_decay) };
+    let (new_1, new_2) = (1.0 - beta_1, 1.0 - beta_2);
+    let moments = first.iter_mut().zip(second);
+    for ((parameter, &gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments) {
+        let gradient = fma(penalty, *parameter, gradient);
+        *first = fma(new_1, gradient - *first, *first);
+        *second = fma(new_2 * gradient, gradient, beta_2 * *second);
+        let deviation = sqrt(*second) / correction + epsilon;
+        *parameter = fma(-step_size, *first / deviation, keep * *parameter);
+    }
+}
+
+/// Counts an update: multiplies the powers of β₁ and β₂ in the hyperparameters (learning rate, β₁ᵗ, β₂ᵗ, unused).
+pub fn advance(beta_1: f32, beta_2: f32, hyperparameters: &mut [f32]) {
+    for (power, beta) in hyperparameters.iter_mut().skip(1).zip([beta_1, beta_2]) {
+        *power *= beta;
+    }
+}
+
+fn betas(step: &Step) -> Result<(f32, f32), StepError> {
+    Ok((float_in(&step.attributes, 0, 0.0..1.0)?, float_in(&step.attributes, 1, 0.0..1.0)?))
+}
+
+fn params(step: &Step) -> Result<Params, StepError> {
+    step.attributes::<5>()?;
+    let (beta_1, beta_2) = betas(step)?;
+    Ok(Params {
+        learning_rate: 0.0,
+        beta_1,
+        beta_2,
+        beta_1_power: 0.0,
+        beta_2_power: 0.0,
+        epsilon: float_in(&step.attributes, 2, f32::MIN_POSITIVE..)?,
+        weight_decay: float_in(&step.attributes, 3, 0.0..)?,
+        decoupled: flag(&step.attributes, 4)?,
+    })
+}
+
+pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    params(step)?;
+    step.writes::<3>()?;
+    check_common(step)
+}
+
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([gradient, hyper], [parameter, first, second]) = (step.reads()?, step.writes()?);
+    let params = params(step)?;
+    let Views { reads: [gradient, hyper], writes: [parameter, first, second] } =
+        memory.views([gradient, hyper], [parameter, first, second])?;
+    let [learning_rate, beta_1_power, beta_2_power] = hyperparameters(elements(hyper)?)?;
+    update(
+        Params { learning_rate, beta_1_power, beta_2_power, ..params },
+        elements(gradient)?,
+        elements_mut(parameter)?,
+        elements_mut(first)?,
+        elements_mut(second)?,
+    );
+    Ok(())
+}
+
+pub(in crate::ops) fn check_advance(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([], [hyper]) = (step.reads()?, step.writes()?);
+    step.attributes::<2>()?;
+    betas(step)?;
+    runs_once(step)?;
+    all_are(step, ElementType::F32)?;
+    has_shape(hyper, 0, HYPERPARAMETERS)
+}
+
+pub(in crate::ops) fn run_advance(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let [hyper] = step.writes()?;
+    let (beta_1, beta_2) = betas(step)?;
+    advance(beta_1, beta_2, elements_mut(memory.write(hyper)?)?);
+    Ok(())
+}
