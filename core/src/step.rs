@@ -147,11 +147,6 @@ pub enum StepError {
     },
     /// The operator runs once for the batch and the step once per chunk.
     Schedule,
-    /// An operand is not in the space it has to be in. Operands are counted reads first, then writes.
-    Space {
-        /// Index of the operand.
-        operand: u8,
-    },
     /// The memory given is smaller than the operands need.
     Memory,
 }
@@ -190,7 +185,6 @@ impl core::fmt::Display for StepError {
                 write!(f, "write {write} overlaps another operand more than the operator allows")
             }
             Self::Schedule => write!(f, "the operator runs once for the batch, the step once per chunk"),
-            Self::Space { operand } => write!(f, "operand {operand} is not in the space it has to be in"),
             Self::Memory => write!(f, "the memory given is smaller than the operands need"),
         }
     }
