@@ -1,0 +1,408 @@
+//! The operators of a graph, and how the shapes of what they read and compute follow from each other.
+
+use smidgen::geometry::Window;
+use smidgen::ops::activation::Activation;
+use smidgen::quantization::Multiplier;
+use smidgen::{ElementType, Shape};
+
+use super::error::Problem;
+use super::structure::Tensor;
+
+/// The smallest and the largest int8 value of an output: the activation in int8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// `activation_min`.
+    pub min: i8,
+    /// `activation_max`.
+    pub max: i8,
+}
+
+impl Range {
+    /// All int8 values.
+    pub const FULL: Self = Self { min: i8::MIN, max: i8::MAX };
+}
+
+/// An operator. What each reads is said in the order of [`Node::inputs`](super::Node::inputs); filters and tables are laid out as in
+/// `docs/operators.md`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum GraphOp {
+    /// Input, filter `[K_h, K_w, C_in, C_out]`, bias (optional).
+    Conv2d {
+        /// Where the filter is applied.
+        window: Window,
+        /// Applied to the sum.
+        activation: Activation,
+    },
+    /// Input, filter `[1, K_h, K_w, C_out]`, bias (optional).
+    DepthwiseConv2d {
+        /// Where the filter is applied.
+        window: Window,
+        /// Applied to the sum.
+        activation: Activation,
+    },
+    /// Input `[1, 1, 1, C_in]`, weights `[1, 1, C_in, C_out]`, bias (optional).
+    FullyConnected {
+        /// Applied to the sum.
+        activation: Activation,
+    },
+    /// Input.
+    MaxPool2d {
+        /// What the maximum is taken over.
+        window: Window,
+    },
+    /// Input.
+    AveragePool2d {
+        /// What the mean is taken over; padding does not count.
+        window: Window,
+    },
+    /// Input, parameters, running statistics.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Share of the new batch in the running statistics, as in PyTorch.
+        momentum: f32,
+        /// Applied to the normalized value.
+        activation: Activation,
+    },
+    /// Input `[1, 1, 1, C]`.
+    Softmax,
+    /// Input, of any type. The output has as many elements.
+    Reshape,
+    /// Input.
+    Activation {
+        /// The function.
+        activation: Activation,
+    },
+    /// Left, right.
+    Add {
+        /// Applied to the sum.
+        activation: Activation,
+    },
+
+    /// Input, filter `[C_out, K_h, K_w, C_in]`, channels.
+    Conv2dI8 {
+        /// Where the filter is applied.
+        window: Window,
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input, filter `[1, K_h, K_w, C_out]`, channels.
+    DepthwiseConv2dI8 {
+        /// Where the filter is applied.
+        window: Window,
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input `[1, 1, 1, C_in]`, weights `[C_out, 1, 1, C_in]`, channels.
+    FullyConnectedI8 {
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input.
+    MaxPool2dI8 {
+        /// What the maximum is taken over.
+        window: Window,
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input.
+    AveragePool2dI8 {
+        /// What the mean is taken over.
+        window: Window,
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Left, right.
+    AddI8 {
+        /// Both inputs are shifted left by this many bits first.
+        left_shift: i32,
+        /// Scale of the left input to the sum's.
+        left: Multiplier,
+        /// Scale of the right input to the sum's.
+        right: Multiplier,
+        /// Scale of the sum to the output's.
+        output: Multiplier,
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input `[1, 1, 1, C]`.
+    SoftmaxI8 {
+        /// Scale of the input's differences.
+        input: Multiplier,
+        /// The smallest difference from the maximum that counts.
+        smallest_difference: i32,
+    },
+    /// Input, table `[1, 1, 1, 256]`.
+    LookupI8,
+    /// Input f32; output int8.
+    Quantize,
+    /// Input int8; output f32.
+    Dequantize,
+}
+
+impl GraphOp {
+    /// The name in TensorFlow Lite's terms, as `docs/operators.md` has it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } => "conv_2d",
+            Self::DepthwiseConv2d { .. } => "depthwise_conv_2d",
+            Self::FullyConnected { .. } => "fully_connected",
+            Self::MaxPool2d { .. } => "max_pool_2d",
+            Self::AveragePool2d { .. } => "average_pool_2d",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::Softmax => "softmax",
+            Self::Reshape => "reshape",
+            Self::Activation { .. } => "activation",
+            Self::Add { .. } => "add",
+            Self::Conv2dI8 { .. } => "conv_2d_i8",
+            Self::DepthwiseConv2dI8 { .. } => "depthwise_conv_2d_i8",
+            Self::FullyConnectedI8 { .. } => "fully_connected_i8",
+            Self::MaxPool2dI8 { .. } => "max_pool_2d_i8",
+            Self::AveragePool2dI8 { .. } => "average_pool_2d_i8",
+            Self::AddI8 { .. } => "add_i8",
+            Self::SoftmaxI8 { .. } => "softmax_i8",
+            Self::LookupI8 => "lookup_i8",
+            Self::Quantize => "quantize",
+            Self::Dequantize => "dequantize",
+        }
+    }
+
+    /// The window, if it has one.
+    pub const fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Conv2d { window, .. }
+            | Self::DepthwiseConv2d { window, .. }
+            | Self::MaxPool2d { window }
+            | Self::AveragePool2d { window }
+            | Self::Conv2dI8 { window, .. }
+            | Self::DepthwiseConv2dI8 { window, .. }
+            | Self::MaxPool2dI8 { window, .. }
+            | Self::AveragePool2dI8 { window, .. } => Some(window),
+            _ => None,
+        }
+    }
+
+    /// The fused f32 activation, if the operator has a place for one.
+    pub const fn activation_mut(&mut self) -> Option<&mut Activation> {
+        match self {
+            Self::Conv2d { activation, .. }
+            | Self::DepthwiseConv2d { activation, .. }
+            | Self::FullyConnected { activation }
+            | Self::BatchNorm { activation, .. }
+            | Self::Activation { activation }
+            | Self::Add { activation } => Some(activation),
+            _ => None,
+        }
+    }
+
+    /// The fused f32 activation; [`Activation::None`] for operators without one.
+    pub const fn activation(&self) -> Activation {
+        match *self {
+            Self::Conv2d { activation, .. }
+            | Self::DepthwiseConv2d { activation, .. }
+            | Self::FullyConnected { activation }
+            | Self::BatchNorm { activation, .. }
+            | Self::Activation { activation }
+            | Self::Add { activation } => activation,
+            _ => Activation::None,
+        }
+    }
+
+    /// Shape and element type of the output. For [`GraphOp::Reshape`] any shape with as many elements will do as well.
+    ///
+    /// # Errors
+    /// What about the inputs does not fit.
+    pub fn output(&self, inputs: &[&Tensor]) -> Result<(Shape, ElementType), Problem> {
+        use ElementType::{F32, I8};
+        let element_type = match self {
+            Self::Quantize => I8,
+            Self::Dequantize => F32,
+            Self::Reshape => inputs.first().map_or(F32, |input| input.element_type),
+            _ if self.is_i8() => I8,
+            _ => F32,
+        };
+        let input_type = match self {
+            Self::Quantize => F32,
+            Self::Dequantize => I8,
+            _ => element_type,
+        };
+        let shape = match (self, inputs) {
+            (Self::Conv2d { window, .. }, [input, filter, bias @ ..]) => {
+                let [k_h, k_w, _, out_c] = filter.shape.0;
+                let [_, _, _, in_c] = input.shape.0;
+                is("the filter", filter.shape, Shape([k_h, k_w, in_c, out_c]))?;
+                has_kernel(window, k_h, k_w)?;
+                is_bias(bias, out_c)?;
+                slide(window, input.shape, out_c)?
+            }
+            (Self::DepthwiseConv2d { window, .. }, [input, filter, bias @ ..]) => {
+                let [_, k_h, k_w, out_c] = filter.shape.0;
+                is_depthwise(input.shape, filter.shape)?;
+                has_kernel(window, k_h, k_w)?;
+                is_bias(bias, out_c)?;
+                slide(window, input.shape, out_c)?
+            }
+            (Self::FullyConnected { .. }, [input, weights, bias @ ..]) => {
+                let in_c = vector(input.shape)?;
+                let [_, _, _, out_c] = weights.shape.0;
+                is("the weights", weights.shape, Shape([1, 1, in_c, out_c]))?;
+                is_bias(bias, out_c)?;
+                Shape::vector(out_c)
+            }
+            (
+                Self::MaxPool2d { window }
+                | Self::AveragePool2d { window }
+                | Self::MaxPool2dI8 { window, .. }
+                | Self::AveragePool2dI8 { window, .. },
+                [input],
+            ) => slide(window, input.shape, input.shape.0[3])?,
+            (Self::BatchNorm { .. }, [input, parameters, running]) => {
+                let table = Shape([1, 1, 2, input.shape.0[3]]);
+                is("the table of parameters", parameters.shape, table)?;
+                is("the table of running statistics", running.shape, table)?;
+                input.shape
+            }
+            (Self::Softmax | Self::SoftmaxI8 { .. }, [input]) => {
+                vector(input.shape)?;
+                input.shape
+            }
+            (Self::Reshape | Self::Activation { .. } | Self::Quantize | Self::Dequantize, [input]) => {
+                input.shape
+            }
+            (Self::Add { .. } | Self::AddI8 { .. }, [left, right]) => {
+                is("the second input", right.shape, left.shape)?;
+                left.shape
+            }
+            (Self::Conv2dI8 { window, .. }, [input, filter, channels]) => {
+                let [out_c, k_h, k_w, _] = filter.shape.0;
+                let [_, _, _, in_c] = input.shape.0;
+                is("the filter", filter.shape, Shape([out_c, k_h, k_w, in_c]))?;
+                has_kernel(window, k_h, k_w)?;
+                is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
+                slide(window, input.shape, out_c)?
+            }
+            (Self::DepthwiseConv2dI8 { window, .. }, [input, filter, channels]) => {
+                let [_, k_h, k_w, out_c] = filter.shape.0;
+                is_depthwise(input.shape, filter.shape)?;
+                has_kernel(window, k_h, k_w)?;
+                is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
+                slide(window, input.shape, out_c)?
+            }
+            (Self::FullyConnectedI8 { .. }, [input, weights, channels]) => {
+                let in_c = vector(input.shape)?;
+                let [out_c, ..] = weights.shape.0;
+                is("the weights", weights.shape, Shape([out_c, 1, 1, in_c]))?;
+                is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
+                Shape::vector(out_c)
+            }
+            (Self::LookupI8, [input, table]) => {
+                is("the table", table.shape, Shape::vector(256))?;
+                input.shape
+            }
+            _ => return Err(Problem::InputCount { expected: self.input_count(), found: inputs.len() }),
+        };
+        let input = inputs.first().map_or(input_type, |input| input.element_type);
+        if input != input_type {
+            return Err(Problem::ElementType { what: "the input", found: input, expected: input_type });
+        }
+        if shape.elements().is_none() {
+            return Err(Problem::TooLarge { what: "the output", shape });
+        }
+        Ok((shape, element_type))
+    }
+
+    /// Whether it computes in int8.
+    pub const fn is_i8(&self) -> bool {
+        matches!(
+            self,
+            Self::Conv2dI8 { .. }
+                | Self::DepthwiseConv2dI8 { .. }
+                | Self::FullyConnectedI8 { .. }
+                | Self::MaxPool2dI8 { .. }
+                | Self::AveragePool2dI8 { .. }
+                | Self::AddI8 { .. }
+                | Self::SoftmaxI8 { .. }
+                | Self::LookupI8
+        )
+    }
+
+    const fn input_count(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } | Self::DepthwiseConv2d { .. } | Self::FullyConnected { .. } => "2 or 3",
+            Self::BatchNorm { .. }
+            | Self::Conv2dI8 { .. }
+            | Self::DepthwiseConv2dI8 { .. }
+            | Self::FullyConnectedI8 { .. } => "3",
+            Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 => "2",
+            _ => "1",
+        }
+    }
+}
+
+fn is(what: &'static str, found: Shape, expected: Shape) -> Result<(), Problem> {
+    if found == expected && !found.has_zero() {
+        Ok(())
+    } else {
+        Err(Problem::Shape { what, found, expected })
+    }
+}
+
+fn is_bias(bias: &[&Tensor], out_c: u32) -> Result<(), Problem> {
+    match bias {
+        [] => Ok(()),
+        [bias] => is("the bias", bias.shape, Shape::vector(out_c)),
+        more => Err(Problem::InputCount { expected: "2 or 3", found: more.len() + 2 }),
+    }
+}
+
+fn is_depthwise(input: Shape, filter: Shape) -> Result<(), Problem> {
+    let [_, k_h, k_w, out_c] = filter.0;
+    let [_, _, _, in_c] = input.0;
+    is("the filter", filter, Shape([1, k_h, k_w, out_c]))?;
+    if in_c == 0 || out_c % in_c != 0 {
+        let (found, expected) = (out_c as usize, "a multiple of the input's channels");
+        return Err(Problem::Number { what: "the number of output channels", found, expected });
+    }
+    Ok(())
+}
+
+fn has_kernel(window: &Window, k_h: u32, k_w: u32) -> Result<(), Problem> {
+    if (window.y.kernel, window.x.kernel) == (k_h as usize, k_w as usize) {
+        return Ok(());
+    }
+    let found = Shape([1, window.y.kernel as u32, window.x.kernel as u32, 1]);
+    Err(Problem::Shape { what: "the window", found, expected: Shape([1, k_h, k_w, 1]) })
+}
+
+fn vector(shape: Shape) -> Result<u32, Problem> {
+    match shape.0 {
+        [1, 1, 1, c] => Ok(c),
+        _ => Err(Problem::NotAVector { found: shape }),
+    }
+}
+
+/// Output shape of a window with `out_c` output channels.
+pub(super) fn slide(window: &Window, input: Shape, out_c: u32) -> Result<Shape, Problem> {
+    let [n, height, width, _] = input.dims();
+    for (what, axis) in [("the window over the height", window.y), ("the window over the width", window.x)] {
+        let too_small = [axis.kernel, axis.stride, axis.dilation].contains(&0);
+        if too_small {
+            return Err(Problem::Number { what, found: 0, expected: "positive kernel, stride and dilation" });
+        }
+        let extent = axis.extent().unwrap_or(usize::MAX);
+        if let Some(&found) = [axis.pad_before, axis.pad_after].iter().find(|&&padding| padding >= extent) {
+            return Err(Problem::Number { what, found, expected: "a padding smaller than the window" });
+        }
+    }
+    match (window.y.output(height), window.x.output(width)) {
+        (Some(out_h), Some(out_w)) => Ok(Shape([n as u32, out_h as u32, out_w as u32, out_c])),
+        _ => {
+            let less = |axis: smidgen::geometry::Axis| {
+                axis.extent().unwrap_or(usize::MAX).saturating_sub(axis.pad_before + axis.pad_after)
+            };
+            let (extent_y, extent_x) = (less(window.y), less(window.x));
+            Err(Problem::WindowTooLarge { extent_y, extent_x, height, width })
+        }
+    }
+}
