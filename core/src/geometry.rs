@@ -23,6 +23,9 @@ pub struct Axis {
 }
 
 impl Axis {
+    /// One tap, stride 1, no padding: outputs are inputs.
+    pub const ONE: Self = Self { kernel: 1, stride: 1, dilation: 1, pad_before: 0, pad_after: 0 };
+
     /// Extent of the window over the input: `(kernel - 1) * dilation + 1`.
     pub fn extent(&self) -> Option<usize> {
         self.kernel.checked_sub(1)?.checked_mul(self.dilation)?.checked_add(1)
@@ -101,6 +104,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// One tap, stride 1, no padding: the window of a pointwise convolution.
+    pub const ONE: Self = Self { y: Axis::ONE, x: Axis::ONE };
+
     /// Reads a window from the first ten attributes.
     ///
     /// # Errors
@@ -136,7 +142,7 @@ impl Window {
                 Ok(padding) if padding < extent => Ok(padding),
                 _ => Err(StepError::Attribute { index, found: value }),
             };
-            Ok(Axis { pad_before: padding(before)?, pad_after: padding(after)?, ..axis })
+            Ok::<_, StepError>(Axis { pad_before: padding(before)?, pad_after: padding(after)?, ..axis })
         };
         let y = axis((0, kernel_y), (2, stride_y), (8, dilation_y), (4, top), (5, bottom))?;
         let x = axis((1, kernel_x), (3, stride_x), (9, dilation_x), (6, left), (7, right))?;

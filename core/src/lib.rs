@@ -13,7 +13,7 @@ extern crate std;
 
 pub mod checksum;
 pub mod geometry;
-mod kernels;
+pub mod kernels;
 mod memory;
 pub mod model;
 mod operand;
@@ -25,6 +25,6 @@ mod step;
 pub use memory::{Aligned, Bytes, ChunkList, Chunks, Memory, Partials, Views, elements, elements_mut};
 pub use model::{EntryKind, LoadError, Metadata, Model, Preprocessing};
 pub use operand::{ElementType, Operand, Quantization, Shape, Space};
-pub use ops::{AllOperators, InPlace, Operator, OperatorSet, Operators};
+pub use ops::{AllOperators, CallError, InPlace, Operator, OperatorSet, Operators, Tensor};
 pub use session::{Element, Observer, Session, SessionError};
 pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Schedule, Step, StepError};

@@ -1,15 +1,13 @@
-//! The inner loops, by element type and instruction set, and the arithmetic that has to give the same bits everywhere.
+//! The inner loops, by element type and instruction set, and the arithmetic that has to give the same bits everywhere. They know no
+//! operator, no step and no model file.
 
+#[cfg(arm_fma)]
+mod arm;
 pub(crate) mod channels;
+mod fma;
+pub(crate) mod taps;
 
-/// `a * b + c`, rounded once: the same bits with and without hardware for it.
-#[inline(always)]
-pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
-    #[cfg(feature = "std")]
-    return a.mul_add(b, c);
-    #[cfg(not(feature = "std"))]
-    return libm::fmaf(a, b, c);
-}
+pub use fma::fma;
 
 /// The square root, correctly rounded (IEEE 754 `squareRoot`): the same bits with and without hardware for it.
 #[inline(always)]

@@ -12,9 +12,11 @@ pub mod activation;
 pub mod add;
 pub mod average_pool_2d;
 pub mod batch_norm;
+mod call;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
 pub mod fully_connected;
+pub mod grad_bias;
 pub mod int8;
 pub mod losses;
 pub mod max_pool_2d;
@@ -23,6 +25,8 @@ pub mod quantize;
 pub mod reshape;
 pub mod sum_chunks;
 pub mod updates;
+
+pub use call::{CallError, Tensor};
 
 /// Where an operator's first write may lie in the place of one of its reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +172,30 @@ macro_rules! operators {
 }
 
 operators! {
+    /// Convolution, f32.
+    1 Conv2d "conv_2d" Never conv_2d::check, conv_2d::run;
+    /// Depthwise convolution, f32.
+    2 DepthwiseConv2d "depthwise_conv_2d" Never depthwise_conv_2d::check, depthwise_conv_2d::run;
+    /// Fully connected layer, f32.
+    3 FullyConnected "fully_connected" Never fully_connected::check, fully_connected::run;
+    /// Gradient of a convolution with respect to its input.
+    40 Conv2dGradInput "conv_2d_grad_input" Never conv_2d::check_grad_input, conv_2d::run_grad_input;
+    /// Gradient of a convolution with respect to its filter.
+    41 Conv2dGradWeights "conv_2d_grad_weights" Never conv_2d::check_grad_weights, conv_2d::run_grad_weights;
+    /// Gradient of a depthwise convolution with respect to its input.
+    42 DepthwiseConv2dGradInput "depthwise_conv_2d_grad_input" Never
+        depthwise_conv_2d::check_grad_input, depthwise_conv_2d::run_grad_input;
+    /// Gradient of a depthwise convolution with respect to its filter.
+    43 DepthwiseConv2dGradWeights "depthwise_conv_2d_grad_weights" Never
+        depthwise_conv_2d::check_grad_weights, depthwise_conv_2d::run_grad_weights;
+    /// Gradient of a fully connected layer with respect to its input.
+    44 FullyConnectedGradInput "fully_connected_grad_input" Never
+        fully_connected::check_grad_input, fully_connected::run_grad_input;
+    /// Gradient of a fully connected layer with respect to its weights.
+    45 FullyConnectedGradWeights "fully_connected_grad_weights" Never
+        fully_connected::check_grad_weights, fully_connected::run_grad_weights;
+    /// Gradient of a layer with respect to its bias.
+    46 GradBias "grad_bias" Never grad_bias::check, grad_bias::run;
     /// Batch norm with running statistics.
     6 BatchNorm "batch_norm" First batch_norm::check, batch_norm::run;
     /// Another shape for the same elements, of any type.

@@ -155,3 +155,12 @@ pub(super) fn zip_f32(
     }
     Ok(())
 }
+
+/// The operands read by a layer with weights: input, weights and, if there is one, bias.
+pub(super) fn reads_with_bias(step: &Step) -> Result<(&Operand, &Operand, Option<&Operand>), StepError> {
+    match step.reads.as_slice() {
+        [input, weights] => Ok((input, weights, None)),
+        [input, weights, bias] => Ok((input, weights, Some(bias))),
+        other => Err(StepError::ReadCount { expected: 3, found: other.len() as u8 }),
+    }
+}
