@@ -6,6 +6,9 @@ use crate::operand::{Operand, Quantization, Shape, Space};
 use crate::quantization::{Multiplier, requantize};
 use crate::step::StepError;
 
+#[cfg(test)]
+pub(super) mod reference;
+
 /// How many i32 a [`Channel`] takes in the constant `channels`.
 pub const CHANNEL_WORDS: usize = 3;
 

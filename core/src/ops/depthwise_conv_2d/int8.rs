@@ -182,3 +182,158 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     forward(&parameters, elements(input)?, elements(filter)?, channels, elements_mut(output)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::ops::Operator;
+    use crate::ops::int8::reference::{
+        Case, Random, at, expect_clamp_errors, expect_constant_errors, expect_operand_errors, requantize,
+        requantize_once, shape,
+    };
+    use crate::quantization::Multiplier;
+
+    struct Problem {
+        window: Window,
+        input: [usize; 4],
+        output: [usize; 4],
+        zero_points: [i32; 2],
+        clamp: [i32; 2],
+        filter: Vec<i8>,
+        channels: Vec<Channel>,
+    }
+
+    impl Problem {
+        fn random(random: &mut Random) -> Self {
+            let (window, [in_h, in_w]) = random.window();
+            let (n, in_c) = (random.size(1, 2), random.size(1, 11));
+            let out_c = in_c * if random.size(0, 1) == 0 { 1 } else { random.size(2, 5) };
+            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
+            let filter = random.bytes(window.y.kernel * window.x.kernel * out_c);
+            let zero_points = [random.zero_point(), random.zero_point()];
+            let channels = (0..out_c)
+                .map(|c| random.channel(filter.iter().skip(c).step_by(out_c).copied(), zero_points[0]))
+                .collect();
+            let clamp = random.clamp();
+            let (input, output) = ([n, in_h, in_w, in_c], [n, out_h, out_w, out_c]);
+            Self { window, input, output, zero_points, clamp, filter, channels }
+        }
+
+        fn case(&self) -> Case {
+            let filter = [1, self.window.y.kernel, self.window.x.kernel, self.output[3]];
+            let attributes = [self.window.attributes().as_slice(), &self.clamp].concat();
+            Case::new(Operator::DepthwiseConv2dI8, &attributes)
+                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
+                .constant(ElementType::I8, shape(filter), &self.filter)
+                .channels(&self.channels)
+                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
+        }
+
+        /// From the definition, in 64 bits; the input's zero point is taken off each tap, and the padding adds nothing.
+        fn expected(&self, input: &[i8], finish: impl Fn(i64, Multiplier, i32, [i32; 2]) -> i8) -> Vec<i8> {
+            let ([n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (self.input, self.output);
+            let Window { y, x } = self.window;
+            let zero_point = i64::from(self.zero_points[0]);
+            let mut output = Vec::new();
+            for (b, out_y, out_x, c) in (0..n).flat_map(|b| {
+                (0..out_h)
+                    .flat_map(move |h| (0..out_w).flat_map(move |w| (0..out_c).map(move |c| (b, h, w, c))))
+            }) {
+                let mut sum = i64::from(self.channels[c].bias);
+                for (k_y, k_x) in (0..y.kernel).flat_map(|h| (0..x.kernel).map(move |w| (h, w))) {
+                    let weight = i64::from(self.filter[(k_y * x.kernel + k_x) * out_c + c]);
+                    // The bias has the zero point folded in; this takes it out again.
+                    sum += zero_point * weight;
+                    if let (Some(at_y), Some(at_x)) = (y.input(out_y, k_y, in_h), x.input(out_x, k_x, in_w)) {
+                        let tap = input[((b * in_h + at_y) * in_w + at_x) * in_c + c / (out_c / in_c)];
+                        sum += (i64::from(tap) - zero_point) * weight;
+                    }
+                }
+                output.push(finish(sum, self.channels[c].multiplier, self.zero_points[1], self.clamp));
+            }
+            output
+        }
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        let mut random = Random(4);
+        let (mut differ_if_rounded_once, mut saturated) = (0, [0, 0]);
+        for _ in 0..600 {
+            let problem = Problem::random(&mut random);
+            let input = random.bytes(problem.input.iter().product());
+            let found: Vec<i8> = problem.case().run(&[&input]);
+            assert_eq!(
+                found,
+                problem.expected(&input, requantize),
+                "{:?} {:?}",
+                problem.window,
+                problem.input
+            );
+            differ_if_rounded_once += usize::from(found != problem.expected(&input, requantize_once));
+            saturated[0] += found.iter().filter(|&&value| value == -128).count();
+            saturated[1] += found.iter().filter(|&&value| value == 127).count();
+        }
+        // The reference tells the two rules apart, and the problems reach both ends.
+        assert!(differ_if_rounded_once > 0 && saturated[0] > 0 && saturated[1] > 0);
+    }
+
+    /// One pixel of three channels, of which the last one is `channel`.
+    fn single(channel: Channel) -> Problem {
+        let window = Window::read(&[2, 1, 1, 1, 0, 0, 0, 0, 1, 1]).unwrap().0;
+        let quiet = Channel { bias: 0, multiplier: Multiplier { multiplier: 0, shift: 0 } };
+        Problem {
+            window,
+            input: [1, 2, 1, 3],
+            output: [1, 1, 1, 3],
+            zero_points: [0; 2],
+            clamp: [-128, 127],
+            filter: [0, 0, 3, 0, 0, -4].into(),
+            channels: [quiet, quiet, channel].into(),
+        }
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        let mut random = Random(5);
+        let case = Problem::random(&mut random).case();
+        expect_operand_errors(&case, &[0, 3]);
+        expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
+        expect_constant_errors(&case, |channel| single(channel).case());
+        case.expect(StepError::ZeroWindow { index: 3 }, |step| step.attributes[3] = 0);
+        for dim in 0..3 {
+            case.expect(StepError::Shape { operand: 3 }, |step| step.writes[0].shape.0[dim] += 1);
+        }
+        case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] += 1);
+        let multiplier = Multiplier { multiplier: 0, shift: 0 };
+        let case = single(Channel { bias: 0, multiplier }).case();
+        for channels in [0, 2, 6] {
+            case.expect(StepError::Shape { operand: 3 }, |step| step.reads[0].shape.0[3] = channels);
+        }
+    }
+
+    #[test]
+    fn the_accumulator_bound_is_exact() {
+        let multiplier = Multiplier { multiplier: 1 << 30, shift: 0 };
+        let bound = i32::MAX - 7 * 128;
+        for (bias, fits) in [(bound, true), (-bound, true), (bound + 1, false), (-bound - 1, false)] {
+            let found = single(Channel { bias, multiplier }).case().check();
+            assert_eq!(found, if fits { Ok(()) } else { Err(StepError::Accumulator { channel: 2 }) });
+        }
+    }
+
+    #[test]
+    fn short_slices_do_not_panic() {
+        let mut random = Random(6);
+        let problem = Problem::random(&mut random);
+        let (parameters, _) = parameters(&problem.case().step).unwrap();
+        let input = random.bytes(problem.input.iter().product());
+        let mut output = std::vec![0; problem.output.iter().product()];
+        let records: Vec<_> = problem.channels.iter().map(|channel| channel.words()).collect();
+        for (filter, records) in [(&[][..], &records[..]), (&problem.filter, &[])] {
+            forward(&parameters, &input, filter, records, &mut output);
+        }
+    }
+}

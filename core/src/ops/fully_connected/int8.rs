@@ -106,3 +106,114 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     forward(&parameters, elements(input)?, elements(weights)?, channels, elements_mut(output)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::ops::Operator;
+    use crate::ops::int8::reference::{
+        Case, Random, at, expect_clamp_errors, expect_constant_errors, expect_operand_errors, requantize,
+        requantize_once, shape,
+    };
+    use crate::quantization::Multiplier;
+
+    struct Problem {
+        n: usize,
+        in_c: usize,
+        zero_points: [i32; 2],
+        clamp: [i32; 2],
+        weights: Vec<i8>,
+        channels: Vec<Channel>,
+    }
+
+    impl Problem {
+        fn random(random: &mut Random) -> Self {
+            let (n, in_c, out_c) = (random.size(1, 3), random.size(1, 70), random.size(1, 11));
+            let weights = random.bytes(in_c * out_c);
+            let zero_points = [random.zero_point(), random.zero_point()];
+            let channels =
+                weights.chunks(in_c).map(|row| random.channel(row.iter().copied(), zero_points[0])).collect();
+            Self { n, in_c, zero_points, clamp: random.clamp(), weights, channels }
+        }
+
+        fn case(&self) -> Case {
+            let Self { n, in_c, zero_points, .. } = *self;
+            let out_c = self.channels.len();
+            Case::new(Operator::FullyConnectedI8, &self.clamp)
+                .reads(ElementType::I8, shape([n, 1, 1, in_c]), at(zero_points[0]))
+                .constant(ElementType::I8, shape([out_c, 1, 1, in_c]), &self.weights)
+                .channels(&self.channels)
+                .writes(ElementType::I8, shape([n, 1, 1, out_c]), at(zero_points[1]))
+        }
+
+        /// From the definition, in 64 bits.
+        fn expected(&self, input: &[i8], finish: impl Fn(i64, Multiplier, i32, [i32; 2]) -> i8) -> Vec<i8> {
+            let mut output = Vec::new();
+            for input in input.chunks(self.in_c) {
+                for (row, channel) in self.weights.chunks(self.in_c).zip(&self.channels) {
+                    let sum: i64 = row.iter().zip(input).map(|(&w, &x)| i64::from(w) * i64::from(x)).sum();
+                    let sum = sum + i64::from(channel.bias);
+                    output.push(finish(sum, channel.multiplier, self.zero_points[1], self.clamp));
+                }
+            }
+            output
+        }
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        let mut random = Random(7);
+        let (mut differ_if_rounded_once, mut saturated) = (0, [0, 0]);
+        for _ in 0..400 {
+            let problem = Problem::random(&mut random);
+            let input = random.bytes(problem.n * problem.in_c);
+            let found: Vec<i8> = problem.case().run(&[&input]);
+            assert_eq!(found, problem.expected(&input, requantize));
+            differ_if_rounded_once += usize::from(found != problem.expected(&input, requantize_once));
+            saturated[0] += found.iter().filter(|&&value| value == -128).count();
+            saturated[1] += found.iter().filter(|&&value| value == 127).count();
+        }
+        // The reference tells the two rules apart, and the problems reach both ends.
+        assert!(differ_if_rounded_once > 0 && saturated[0] > 0 && saturated[1] > 0);
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        let mut random = Random(8);
+        let case = Problem::random(&mut random).case();
+        expect_operand_errors(&case, &[0, 3]);
+        expect_clamp_errors(&case, 0);
+        let single = |channel| Problem {
+            n: 1,
+            in_c: 2,
+            zero_points: [0; 2],
+            clamp: [-128, 127],
+            weights: [3, -4].into(),
+            channels: [channel].into(),
+        };
+        expect_constant_errors(&case, |channel| single(channel).case());
+        case.expect(StepError::Shape { operand: 0 }, |step| step.reads[0].shape.0[1] = 2);
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[0].shape.0[3] += 1);
+        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[0].shape.0[0] += 1);
+        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[0].shape.0[2] += 1);
+        let multiplier = Multiplier { multiplier: 1 << 30, shift: 0 };
+        let bound = i32::MAX - 7 * 128;
+        for (bias, fits) in [(bound, true), (-bound, true), (bound + 1, false), (-bound - 1, false)] {
+            let found = single(Channel { bias, multiplier }).case().check();
+            assert_eq!(found, if fits { Ok(()) } else { Err(StepError::Accumulator { channel: 0 }) });
+        }
+    }
+
+    #[test]
+    fn short_slices_do_not_panic() {
+        let range = OutputRange { zero_point: 0, activation_min: -128, activation_max: 127 };
+        let parameters = Parameters { in_c: 4, out_c: 5, range };
+        let mut output = [0; 5];
+        forward(&parameters, &[1; 3], &[1; 20], &[[0, 0, 0]; 5], &mut output);
+        forward(&parameters, &[1; 4], &[1; 19], &[[0, 0, 0]; 5], &mut output);
+        forward(&parameters, &[1; 4], &[1; 20], &[[0, 0, 0]; 4], &mut output);
+        forward(&Parameters { in_c: 0, out_c: 0, range }, &[], &[], &[], &mut []);
+    }
+}
