@@ -21,8 +21,10 @@ pub mod int8;
 pub mod losses;
 pub mod max_pool_2d;
 mod operands;
+mod pooling;
 pub mod quantize;
 pub mod reshape;
+pub mod softmax;
 pub mod sum_chunks;
 pub mod updates;
 
@@ -178,6 +180,22 @@ operators! {
     2 DepthwiseConv2d "depthwise_conv_2d" Never depthwise_conv_2d::check, depthwise_conv_2d::run;
     /// Fully connected layer, f32.
     3 FullyConnected "fully_connected" Never fully_connected::check, fully_connected::run;
+    /// Maximum pooling.
+    4 MaxPool2d "max_pool_2d" Never max_pool_2d::float::check, max_pool_2d::float::run;
+    /// Average pooling.
+    5 AveragePool2d "average_pool_2d" Never average_pool_2d::float::check, average_pool_2d::float::run;
+    /// Batch norm with running statistics.
+    6 BatchNorm "batch_norm" First batch_norm::check, batch_norm::run;
+    /// Softmax over the channels.
+    7 Softmax "softmax" First softmax::float::check, softmax::float::run;
+    /// Another shape for the same elements, of any type.
+    8 Reshape "reshape" First reshape::check, reshape::run;
+    /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
+    20 ActivationF32 "activation" First activation::check, activation::run;
+    /// Gradient of the activation.
+    21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
+    /// Element-wise sum of two f32 tensors with a fused activation.
+    30 AddF32 "add" Any add::check_f32, add::run_f32;
     /// Gradient of a convolution with respect to its input.
     40 Conv2dGradInput "conv_2d_grad_input" Never conv_2d::check_grad_input, conv_2d::run_grad_input;
     /// Gradient of a convolution with respect to its filter.
@@ -196,16 +214,12 @@ operators! {
         fully_connected::check_grad_weights, fully_connected::run_grad_weights;
     /// Gradient of a layer with respect to its bias.
     46 GradBias "grad_bias" Never grad_bias::check, grad_bias::run;
-    /// Batch norm with running statistics.
-    6 BatchNorm "batch_norm" First batch_norm::check, batch_norm::run;
-    /// Another shape for the same elements, of any type.
-    8 Reshape "reshape" First reshape::check, reshape::run;
-    /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
-    20 ActivationF32 "activation" First activation::check, activation::run;
-    /// Gradient of the activation.
-    21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
-    /// Element-wise sum of two f32 tensors with a fused activation.
-    30 AddF32 "add" Any add::check_f32, add::run_f32;
+    /// Gradient of maximum pooling.
+    47 MaxPool2dGrad "max_pool_2d_grad" Never max_pool_2d::float::check_grad, max_pool_2d::float::run_grad;
+    /// Gradient of average pooling.
+    48 AveragePool2dGrad "average_pool_2d_grad" Never average_pool_2d::float::check_grad, average_pool_2d::float::run_grad;
+    /// Gradient of softmax.
+    49 SoftmaxGrad "softmax_grad" Any softmax::float::check_grad, softmax::float::run_grad;
     /// Mean and squared deviations of one chunk.
     50 BatchNormStatistics "batch_norm_statistics" Never batch_norm::check_statistics, batch_norm::run_statistics;
     /// Moments of the batch from those of its chunks; moves the running statistics.

@@ -1,3 +1,7 @@
 //! Average pooling.
 
+pub mod float;
 pub mod int8;
+
+pub use super::pooling::PoolParams;
+pub use float::{backward, forward};

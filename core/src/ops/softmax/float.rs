@@ -1,0 +1,108 @@
+//! f32 softmax.
+
+use crate::kernels::fma;
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::ElementType;
+use crate::ops::operands::{all_are, has_shape};
+use crate::step::{Step, StepError};
+
+/// `output[c] = exp(x[c] - max(x)) / sum(exp(x - max(x)))` over the `channels` of each pixel.
+///
+/// `input` and `output` are `[N, H, W, C]`; without an `input` it is read from the place of the output. The maximum is found and the
+/// exponentials are summed in the channels' order. A NaN or positive infinity makes all of its pixel NaN.
+pub fn forward(channels: usize, input: Option<&[f32]>, output: &mut [f32]) {
+    if let Some(input) = input {
+        output.iter_mut().zip(input).for_each(|(output, &input)| *output = input);
+    }
+    for pixel in output.chunks_exact_mut(channels.max(1)) {
+        let largest =
+            pixel.iter().fold(f32::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
+        let mut sum = 0.0;
+        for x in &mut *pixel {
+            *x = libm::expf(*x - largest);
+            sum += *x;
+        }
+        for x in pixel {
+            *x /= sum;
+        }
+    }
+}
+
+/// Gradient of [`forward`] with respect to its input: `grad_input[c] = output[c] * (grad_output[c] - sum(output * grad_output))` over the
+/// `channels` of each pixel, summed in their order.
+///
+/// All are `[N, H, W, C]`; `grad_input` is overwritten. Without an `output` or a `grad_output`, that one is read from the place of `grad_input`.
+pub fn backward(
+    channels: usize,
+    output: Option<&[f32]>,
+    grad_output: Option<&[f32]>,
+    grad_input: &mut [f32],
+) {
+    let channels = channels.max(1);
+    let mut outputs = output.map(|output| output.chunks_exact(channels));
+    let mut grads = grad_output.map(|grads| grads.chunks_exact(channels));
+    let product = |y: f32, grad: f32, sum: f32| y * (grad - sum);
+    for pixel in grad_input.chunks_exact_mut(channels) {
+        let output = outputs.as_mut().map(|outputs| outputs.next().unwrap_or_default());
+        let grads = grads.as_mut().map(|grads| grads.next().unwrap_or_default());
+        let sum = dot(output.unwrap_or(pixel), grads.unwrap_or(pixel));
+        for (index, value) in pixel.iter_mut().enumerate() {
+            let y = output.map_or(*value, |output| output.get(index).copied().unwrap_or_default());
+            let grad = grads.map_or(*value, |grads| grads.get(index).copied().unwrap_or_default());
+            *value = product(y, grad, sum);
+        }
+    }
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f32 {
+    left.iter().zip(right).fold(0.0, |sum, (&left, &right)| fma(left, right, sum))
+}
+
+pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    step.attributes::<0>()?;
+    all_are(step, ElementType::F32)?;
+    has_shape(output, 1, input.shape)
+}
+
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    let [.., channels] = input.shape.dims();
+    if input.same_place(output) {
+        forward(channels, None, elements_mut(memory.write(output)?)?);
+    } else {
+        let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
+        forward(channels, Some(elements(input)?), elements_mut(output)?);
+    }
+    Ok(())
+}
+
+pub(in crate::ops) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
+    step.attributes::<0>()?;
+    all_are(step, ElementType::F32)?;
+    has_shape(grad_output, 1, output.shape)?;
+    has_shape(grad_input, 2, output.shape)
+}
+
+pub(in crate::ops) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
+    let [.., channels] = output.shape.dims();
+    match (output.same_place(grad_input), grad_output.same_place(grad_input)) {
+        (true, true) => backward(channels, None, None, elements_mut(memory.write(grad_input)?)?),
+        (true, false) => {
+            let Views { reads: [grads], writes: [grad_input] } = memory.views([grad_output], [grad_input])?;
+            backward(channels, None, Some(elements(grads)?), elements_mut(grad_input)?);
+        }
+        (false, true) => {
+            let Views { reads: [output], writes: [grad_input] } = memory.views([output], [grad_input])?;
+            backward(channels, Some(elements(output)?), None, elements_mut(grad_input)?);
+        }
+        (false, false) => {
+            let Views { reads: [output, grads], writes: [grad_input] } =
+                memory.views([output, grad_output], [grad_input])?;
+            backward(channels, Some(elements(output)?), Some(elements(grads)?), elements_mut(grad_input)?);
+        }
+    }
+    Ok(())
+}

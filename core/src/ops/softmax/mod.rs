@@ -1,0 +1,5 @@
+//! Softmax over the last dimension.
+
+pub mod float;
+
+pub use float::{backward, forward};
