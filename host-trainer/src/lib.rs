@@ -3,6 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod data;
-
 pub mod graph;
+pub mod recipe;
 pub mod train;

@@ -1,0 +1,434 @@
+//! Recipes: everything that decides what a training run gives, in one TOML file.
+//!
+//! A run saves its recipe resolved, with every default written out and every `--set` applied, so that it can be repeated.
+//!
+//! ```
+//! use smidgen_trainer::recipe::Recipe;
+//!
+//! let mut recipe = Recipe::built_in("digits").unwrap();
+//! recipe.set("training.epochs=3")?;
+//! assert_eq!(recipe.training.epochs, 3);
+//! let error = recipe.set("training.epoch=3").unwrap_err();
+//! assert!(error.to_string().contains("did you mean `training.epochs`?"), "{error}");
+//! # Ok::<(), smidgen_trainer::recipe::RecipeError>(())
+//! ```
+
+mod keys;
+mod schedule;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use schedule::{Schedule, ScheduleKind};
+
+use crate::data::Augmentation;
+use keys::check_keys;
+
+/// Everything that decides what a training run gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the run, and of the model.
+    pub name: String,
+    /// What is learned from.
+    #[serde(default)]
+    pub data: Data,
+    /// What is trained.
+    pub network: Network,
+    /// How long, in what portions, from which seed.
+    #[serde(default)]
+    pub training: Training,
+    /// How parameters are updated.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Random variation of the training samples.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// How the trained network becomes int8.
+    #[serde(default)]
+    pub quantization: Quantization,
+}
+
+/// What is learned from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// Kind of data: `digits` is bundled; `mnist` is read from `--data DIR`.
+    pub dataset: String,
+    /// The part of the training samples that is held out to choose the best epoch, in 0..1.
+    pub validation_fraction: f64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dataset: "digits".into(), validation_fraction: 0.05 }
+    }
+}
+
+/// What is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Name of a built-in network.
+    pub net: String,
+}
+
+/// How long, in what portions, from which seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Training {
+    /// Passes over the training samples.
+    pub epochs: u32,
+    /// Samples in a batch; a multiple of `chunk`.
+    pub batch: u32,
+    /// Samples in a chunk. The sums over a batch are made of sums over chunks, so this is part of what defines the result.
+    pub chunk: u32,
+    /// Seed of the initial weights, the order of the samples and the augmentation.
+    pub seed: u64,
+    /// Label smoothing of the cross-entropy, in 0..1.
+    pub label_smoothing: f32,
+    /// Stops when the validation accuracy has not risen for so many epochs; 0 never does.
+    pub early_stopping: u32,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self { epochs: 10, batch: 64, chunk: 8, seed: 1, label_smoothing: 0.0, early_stopping: 0 }
+    }
+}
+
+/// How parameters are updated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Optimizer {
+    /// Which one.
+    pub kind: OptimizerKind,
+    /// Decay of the weights (not of biases and batch norm parameters) per step, times the learning rate.
+    pub weight_decay: f32,
+    /// Momentum, for `sgd`.
+    pub momentum: f32,
+    /// Nesterov's momentum, for `sgd`.
+    pub nesterov: bool,
+    /// Decay rate of the first moment, for `adam` and `adam_w`.
+    pub beta_1: f32,
+    /// Decay rate of the second moment, for `adam` and `adam_w`.
+    pub beta_2: f32,
+    /// Added to the root of the second moment, for `adam` and `adam_w`.
+    pub epsilon: f32,
+}
+
+/// Kinds of optimizers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent, with momentum.
+    Sgd,
+    /// Adam, its weight decay part of the gradient.
+    Adam,
+    /// Adam with decoupled weight decay.
+    #[default]
+    AdamW,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            kind: OptimizerKind::AdamW,
+            weight_decay: 0.01,
+            momentum: 0.9,
+            nesterov: false,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
+/// How the trained network becomes int8.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quantization {
+    /// How the range of an activation is chosen.
+    pub calibration: Calibration,
+    /// Training samples that are looked at.
+    pub samples: u32,
+    /// For `percentile`: the percentage of values that lie in the range, in 50..100.
+    pub percentile: f64,
+}
+
+/// How the range of an activation is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calibration {
+    /// The smallest and the greatest value seen.
+    #[default]
+    MinMax,
+    /// A range that leaves out the most extreme values on both sides.
+    Percentile,
+    /// The range with the least squared error.
+    Mse,
+}
+
+impl Default for Quantization {
+    fn default() -> Self {
+        Self { calibration: Calibration::MinMax, samples: 512, percentile: 99.99 }
+    }
+}
+
+/// What is wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// No built-in recipe and no file has this name.
+    #[error("{name}: neither a file nor a built-in recipe ({}){}", known.join(", "), suggestion(nearest))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The built-in recipes.
+        known: Vec<&'static str>,
+        /// The one with the most similar name.
+        nearest: Option<String>,
+    },
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Not TOML, or a value of the wrong type.
+    #[error("{origin}: {message}")]
+    Malformed {
+        /// The file, or the command line.
+        origin: String,
+        /// Line, column, what was found and what was expected.
+        message: String,
+    },
+    /// A key that no recipe has.
+    #[error("{origin}: unknown key `{key}`{}", suggestion(nearest))]
+    UnknownKey {
+        /// The file, or the command line.
+        origin: String,
+        /// The key, with its tables.
+        key: String,
+        /// The known key that is most similar.
+        nearest: Option<String>,
+    },
+    /// A value out of its range.
+    #[error("{key} is {found}, expected {expected}")]
+    Value {
+        /// The key, with its table.
+        key: &'static str,
+        /// The value.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// An assignment without an equals sign.
+    #[error("--set {found}: expected key=value, for example training.epochs=3")]
+    Assignment {
+        /// What was given.
+        found: String,
+    },
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+/// The built-in recipes.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("digits", include_str!("../../recipes/digits.toml")),
+    ("mnist", include_str!("../../recipes/mnist.toml")),
+];
+
+impl Recipe {
+    /// The names of the built-in recipes.
+    pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|&(name, _)| name)
+    }
+
+    /// The built-in recipe of this name.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (_, text) = BUILT_IN.iter().find(|&&(built_in, _)| built_in == name)?;
+        Self::parse(text, name).ok()
+    }
+
+    /// A built-in recipe, or the file of this name.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn load(name: &str) -> Result<Self, RecipeError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|&&(built_in, _)| built_in == name) {
+            return Self::parse(text, name);
+        }
+        let path = Path::new(name);
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, name),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                let known: Vec<_> = Self::built_in_names().collect();
+                let nearest = keys::nearest(name, known.iter().copied());
+                Err(RecipeError::Unknown { name: name.into(), known, nearest })
+            }
+            Err(cause) => Err(RecipeError::Unreadable { path: path.into(), cause }),
+        }
+    }
+
+    /// A recipe from the text of a TOML file; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
+        let malformed = |error: toml::de::Error| RecipeError::Malformed {
+            origin: origin.into(),
+            message: error.to_string().trim_end().to_owned(),
+        };
+        let table: toml::Table = text.parse().map_err(malformed)?;
+        check_keys(&table, origin)?;
+        // From the text and not from the table, so that an error shows the line.
+        let recipe: Self = toml::from_str(text).map_err(malformed)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Applies `key=value`, the key with its table, the value in TOML's syntax (a string without quotes will do).
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn set(&mut self, assignment: &str) -> Result<(), RecipeError> {
+        let found = || assignment.to_owned();
+        let (key, value) =
+            assignment.split_once('=').ok_or_else(|| RecipeError::Assignment { found: found() })?;
+        let (key, value) = (key.trim(), value.trim());
+        let origin = format!("--set {assignment}");
+        let value: toml::Value = match format!("value = {value}").parse::<toml::Table>() {
+            Ok(mut table) => table.remove("value").unwrap_or(toml::Value::String(value.into())),
+            Err(_) => toml::Value::String(value.into()),
+        };
+        let mut table = self.to_table();
+        let mut place = &mut table;
+        let mut names = key.split('.').peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                place.insert(name.into(), value);
+                break;
+            }
+            let next = place.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let Some(next) = next.as_table_mut() else {
+                return Err(RecipeError::UnknownKey { origin, key: key.into(), nearest: None });
+            };
+            place = next;
+        }
+        check_keys(&table, &origin)?;
+        let recipe: Self = table.try_into().map_err(|error: toml::de::Error| RecipeError::Malformed {
+            origin,
+            message: error.message().into(),
+        })?;
+        recipe.check()?;
+        *self = recipe;
+        Ok(())
+    }
+
+    /// The recipe as TOML, with every key.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.to_table()).unwrap_or_default()
+    }
+
+    fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).unwrap_or_default()
+    }
+
+    /// Checks the values' ranges.
+    fn check(&self) -> Result<(), RecipeError> {
+        let Self { data, training, optimizer, schedule, quantization, .. } = self;
+        let rule = |good: bool, key, found: &dyn std::fmt::Display, expected| {
+            if good { Ok(()) } else { Err(RecipeError::Value { key, found: found.to_string(), expected }) }
+        };
+        let fraction = |value: f32| (0.0..1.0).contains(&value);
+        let validation = data.validation_fraction;
+        rule(
+            (0.0..1.0).contains(&validation),
+            "data.validation_fraction",
+            &validation,
+            "at least 0 and below 1",
+        )?;
+        rule((1..=100_000).contains(&training.epochs), "training.epochs", &training.epochs, "1 to 100000")?;
+        rule((1..=4096).contains(&training.chunk), "training.chunk", &training.chunk, "1 to 4096")?;
+        let batch = training.batch;
+        let whole = batch > 0 && batch <= 65_536 && batch % training.chunk == 0;
+        rule(whole, "training.batch", &batch, "a multiple of training.chunk, at most 65536")?;
+        let smoothing = training.label_smoothing;
+        rule(fraction(smoothing), "training.label_smoothing", &smoothing, "at least 0 and below 1")?;
+        rule(i64::try_from(training.seed).is_ok(), "training.seed", &training.seed, "below 2^63")?;
+        let decay = optimizer.weight_decay;
+        rule((0.0..=1.0).contains(&decay), "optimizer.weight_decay", &decay, "0 to 1")?;
+        rule(
+            fraction(optimizer.momentum),
+            "optimizer.momentum",
+            &optimizer.momentum,
+            "at least 0 and below 1",
+        )?;
+        rule(fraction(optimizer.beta_1), "optimizer.beta_1", &optimizer.beta_1, "at least 0 and below 1")?;
+        rule(fraction(optimizer.beta_2), "optimizer.beta_2", &optimizer.beta_2, "at least 0 and below 1")?;
+        let epsilon = optimizer.epsilon;
+        rule(epsilon > 0.0 && epsilon.is_finite(), "optimizer.epsilon", &epsilon, "positive")?;
+        schedule.check()?;
+        rule(quantization.samples > 0, "quantization.samples", &quantization.samples, "at least 1")?;
+        let percentile = quantization.percentile;
+        rule((50.0..=100.0).contains(&percentile), "quantization.percentile", &percentile, "50 to 100")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_recipes_are_right_and_resolve() {
+        for name in Recipe::built_in_names() {
+            let recipe = Recipe::load(name).unwrap();
+            assert_eq!(recipe.name, name);
+            assert_eq!(Recipe::parse(&recipe.to_toml(), "resolved").unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_name_the_nearest() {
+        let text = "name = 'x'\n[network]\nnet = 'mnist_ds_cnn'\n[training]\nepocs = 3\n";
+        let error = Recipe::parse(text, "my.toml").unwrap_err().to_string();
+        assert_eq!(error, "my.toml: unknown key `training.epocs`; did you mean `training.epochs`?");
+        let error = Recipe::load("mnits").unwrap_err().to_string();
+        assert!(error.contains("did you mean `mnist`?"), "{error}");
+    }
+
+    #[test]
+    fn values_are_checked() {
+        let mut recipe = Recipe::built_in("digits").unwrap();
+        for (bad, part) in [
+            ("training.batch=60", "multiple of training.chunk"),
+            ("training.epochs=0", "1 to 100000"),
+            ("optimizer.momentum=1.0", "below 1"),
+            ("training.epochs=many", "invalid type"),
+            ("training.epochs", "key=value"),
+            ("optimizer.kind=adamw", "adam_w"),
+            ("schedule.learning_rate=-1.0", "positive"),
+        ] {
+            let error = recipe.set(bad).unwrap_err().to_string();
+            assert!(error.contains(part), "{bad}: {error}");
+        }
+        recipe.set("optimizer.kind=sgd").unwrap();
+        assert_eq!(recipe.optimizer.kind, OptimizerKind::Sgd);
+    }
+
+    #[test]
+    fn a_syntax_error_shows_its_line() {
+        let error = Recipe::parse("name = 'x'\nbatch = = 3\n", "my.toml").unwrap_err().to_string();
+        assert!(error.starts_with("my.toml: ") && error.contains("line 2"), "{error}");
+    }
+}
