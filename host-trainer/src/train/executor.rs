@@ -17,11 +17,25 @@ use smidgen::{
 use super::buffer::AlignedBytes;
 use super::team::{Member, Team};
 
+/// What a batch is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// To train, on samples of the training set.
+    Train {
+        /// The epoch, counted from 0.
+        epoch: u32,
+    },
+    /// To measure, on held-out samples of the training set.
+    Validate,
+    /// To measure, on samples of the test set.
+    Test,
+}
+
 /// Fills the inputs of one chunk.
 pub trait Feed: Sync {
-    /// Writes the samples `indices` of the data set to `input` (`[chunk, H, W, C]`) and their labels to `labels` (`[chunk]`). Where there are
+    /// Writes the samples `indices` of the pass's data set to `input` (`[chunk, H, W, C]`) and their labels to `labels` (`[chunk]`). Where there are
     /// fewer indices than the chunk has samples, the rest has to be written all the same, with labels of -1.
-    fn fill(&self, epoch: u32, indices: &[u32], input: &mut [f32], labels: &mut [i32]);
+    fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], labels: &mut [i32]);
 }
 
 /// Why a program could not be run.
@@ -154,13 +168,6 @@ impl Interface {
     }
 }
 
-/// What is to be done with a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
-    Train,
-    Evaluate,
-}
-
 /// A program, the memory it runs in, and the batch it works on.
 #[derive(Debug)]
 pub struct Executor<'m> {
@@ -178,8 +185,8 @@ pub struct Executor<'m> {
     state: RwLock<AlignedBytes>,
     gradient: RwLock<AlignedBytes>,
     chunks: Vec<RwLock<AlignedBytes>>,
-    /// The epoch and the samples of the batch.
-    batch: RwLock<(u32, Vec<u32>)>,
+    /// What the batch is run for, and its samples.
+    batch: RwLock<(Pass, Vec<u32>)>,
 }
 
 impl<'m> Executor<'m> {
@@ -208,7 +215,7 @@ impl<'m> Executor<'m> {
             state: initial(memory.state, model.initial_state()),
             gradient: initial(memory.gradient, None),
             chunks: (0..chunks).map(|_| initial(memory.chunk, None)).collect(),
-            batch: RwLock::new((0, Vec::with_capacity(chunks * samples))),
+            batch: RwLock::new((Pass::Validate, Vec::with_capacity(chunks * samples))),
             train,
             update,
             evaluate,
@@ -271,10 +278,10 @@ impl<'m> Executor<'m> {
         })
     }
 
-    fn procedure(&self, work: Work) -> (&Procedure, &Interface) {
-        match work {
-            Work::Train => (&self.train, &self.train_interface),
-            Work::Evaluate => (&self.evaluate, &self.evaluate_interface),
+    fn procedure(&self, pass: Pass) -> (&Procedure, &Interface) {
+        match pass {
+            Pass::Train { .. } => (&self.train, &self.train_interface),
+            Pass::Validate | Pass::Test => (&self.evaluate, &self.evaluate_interface),
         }
     }
 
@@ -286,7 +293,7 @@ impl<'m> Executor<'m> {
         index: usize,
         arena: &mut [u8],
     ) -> Result<(), ExecutorError> {
-        let (procedure, interface) = self.procedure(job.work);
+        let (procedure, interface) = self.procedure(job.pass);
         let mut chunk = write(&self.chunks[index]);
         let (parameter, state) = (read(&self.parameter), read(&self.state));
         let gradient = read(&self.gradient);
@@ -313,12 +320,12 @@ impl<'m> Executor<'m> {
         memory: &mut Memory<'_>,
     ) -> Result<(), StepError> {
         let batch = read(&self.batch);
-        let (epoch, samples) = (batch.0, &batch.1);
+        let (pass, samples) = (batch.0, &batch.1);
         let start = (index * self.chunk_samples).min(samples.len());
         let end = (start + self.chunk_samples).min(samples.len());
         let views = memory.views([], [&interface.input, &interface.labels])?;
         let [input, labels] = views.writes;
-        feed.fill(epoch, &samples[start..end], elements_mut(input)?, elements_mut(labels)?);
+        feed.fill(pass, &samples[start..end], elements_mut(input)?, elements_mut(labels)?);
         Ok(())
     }
 
@@ -356,7 +363,7 @@ impl<'m> Executor<'m> {
 /// One phase of one entry, for the workers.
 #[derive(Clone, Copy, Debug)]
 struct Job {
-    work: Work,
+    pass: Pass,
     phase: usize,
 }
 
@@ -401,7 +408,7 @@ impl<'e, 'm> Driver<'e, 'm> {
     /// # Errors
     /// See [`ExecutorError`].
     pub fn gradients(&mut self, epoch: u32, indices: &[u32]) -> Result<LossSum, ExecutorError> {
-        self.run(Work::Train, epoch, indices)
+        self.run(Pass::Train { epoch }, indices)
     }
 
     /// Updates the parameters with the gradients that are there.
@@ -416,33 +423,33 @@ impl<'e, 'm> Driver<'e, 'm> {
         Ok(())
     }
 
-    /// The losses on the samples `indices`, any number of them, with the running statistics.
+    /// The losses on the samples `indices` of the pass's data set, any number of them, with the running statistics.
     ///
     /// # Errors
     /// See [`ExecutorError`].
-    pub fn evaluate(&mut self, indices: &[u32]) -> Result<LossSum, ExecutorError> {
+    pub fn evaluate(&mut self, pass: Pass, indices: &[u32]) -> Result<LossSum, ExecutorError> {
         let mut sum = LossSum::default();
         for batch in indices.chunks(self.executor.batch_samples()) {
-            sum.add(self.run(Work::Evaluate, 0, batch)?);
+            sum.add(self.run(pass, batch)?);
         }
         Ok(sum)
     }
 
-    fn run(&mut self, work: Work, epoch: u32, indices: &[u32]) -> Result<LossSum, ExecutorError> {
+    fn run(&mut self, pass: Pass, indices: &[u32]) -> Result<LossSum, ExecutorError> {
         let executor = self.executor;
         {
             let mut batch = write(&executor.batch);
-            batch.0 = epoch;
+            batch.0 = pass;
             batch.1.clear();
             batch.1.extend_from_slice(indices);
         }
-        let (procedure, interface) = executor.procedure(work);
+        let (procedure, interface) = executor.procedure(pass);
         for (phase, Phase { schedule, .. }) in procedure.phases.iter().enumerate() {
             match schedule {
                 Schedule::Once => self.once(procedure, phase)?,
                 Schedule::PerChunk => {
                     let (feed, arena) = (self.feed, self.arena.as_mut_slice());
-                    let job = Job { work, phase };
+                    let job = Job { pass, phase };
                     self.member.run(job, |job, chunk| executor.run_chunk(feed, job, chunk, arena))?;
                 }
             }

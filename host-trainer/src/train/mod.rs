@@ -1,8 +1,13 @@
 //! Training: programs run over chunks of a batch on all cores, the loop around them, and what it writes.
 
 mod buffer;
+mod checkpoint;
 mod executor;
+mod feed;
+pub mod files;
 mod team;
 
 pub use buffer::AlignedBytes;
-pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum};
+pub use checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
+pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum, Pass};
+pub use feed::ImageFeed;
