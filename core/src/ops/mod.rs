@@ -28,6 +28,9 @@ pub mod softmax;
 pub mod sum_chunks;
 pub mod updates;
 
+#[cfg(test)]
+mod test_support;
+
 pub use call::{CallError, Tensor};
 
 /// Where an operator's first write may lie in the place of one of its reads.

@@ -31,3 +31,33 @@ pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError>
     forward(input, output);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operand::{ElementType, Quantization};
+    use crate::ops::test_support::{changed, in_arena, run_in_arena, step};
+
+    #[test]
+    fn elements_keep_their_order_in_place_or_not() {
+        let mut arena = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let input = in_arena(0, [1, 2, 1, 3]);
+        run_in_arena(&step(8, &[], &[input], &[in_arena(6, [1, 1, 1, 6])]), &mut arena);
+        assert_eq!(arena[..6], arena[6..]);
+        run_in_arena(&step(8, &[], &[input], &[in_arena(0, [1, 1, 1, 6])]), &mut arena);
+        assert_eq!(arena[..6], arena[6..]);
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let reshape = step(8, &[], &[in_arena(0, [1, 2, 1, 3])], &[in_arena(6, [1, 1, 1, 6])]);
+        assert_eq!(changed(&reshape, |_| ()), Ok(()));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&reshape, |step| step.writes[0].shape.0[3] = 5), Err(error));
+        let error = StepError::ElementType { operand: 1 };
+        assert_eq!(changed(&reshape, |step| step.writes[0].element_type = ElementType::I32), Err(error));
+        let quantization = Some(Quantization { scale: 1.0, zero_point: 0 });
+        let error = StepError::Quantization { operand: 1 };
+        assert_eq!(changed(&reshape, |step| step.writes[0].quantization = quantization), Err(error));
+    }
+}

@@ -38,3 +38,41 @@ pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError>
     forward(partials.iter().flatten(), elements_mut(sum)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operand::{Operand, Space};
+    use crate::ops::test_support::{Random, assert_same_bits, changed, in_arena, step};
+    use crate::step::Schedule;
+
+    #[test]
+    fn the_order_is_the_chunks() {
+        let mut random = Random(1);
+        let partials: [std::vec::Vec<f32>; 4] = core::array::from_fn(|_| random.values(37));
+        let mut sum = [f32::NAN; 37];
+        forward(partials.iter().map(std::vec::Vec::as_slice), &mut sum);
+        let [a, b, c, d] = &partials;
+        let expected: std::vec::Vec<f32> = (0..37).map(|i| ((a[i] + b[i]) + c[i]) + d[i]).collect();
+        assert_same_bits("sum", &sum, &expected);
+        // One chunk is copied bit for bit, negative zero too.
+        let mut sum = [1.0];
+        forward([&[-0.0f32][..]].into_iter(), &mut sum);
+        assert_same_bits("one chunk", &sum, &[-0.0]);
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let partial = Operand { space: Space::Chunk, ..in_arena(0, [1, 1, 2, 4]) };
+        let mut sum = step(55, &[], &[partial], &[in_arena(0, [1, 1, 2, 4])]);
+        assert_eq!(changed(&sum, |_| ()), Err(StepError::Schedule));
+        sum.schedule = Schedule::Once;
+        assert_eq!(changed(&sum, |_| ()), Ok(()));
+        let error = StepError::Space { operand: 0 };
+        assert_eq!(changed(&sum, |step| step.reads[0].space = Space::Arena), Err(error));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&sum, |step| step.writes[0].shape.0[3] = 5), Err(error));
+        let error = StepError::ElementType { operand: 1 };
+        assert_eq!(changed(&sum, |step| step.writes[0].element_type = ElementType::I32), Err(error));
+    }
+}

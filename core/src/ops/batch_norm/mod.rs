@@ -22,6 +22,8 @@
 mod backward;
 mod forward;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use backward::{GradInputParams, grad_input, grad_statistics};
 pub use forward::{ReduceParams, inference, normalize, reduce, statistics};

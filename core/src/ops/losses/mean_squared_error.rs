@@ -66,3 +66,46 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     elements_mut::<f32>(partial)?.iter_mut().zip([loss, 0.0]).for_each(|(partial, sum)| *partial = sum);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::test_support::{Random, assert_close, changed, in_arena, numeric_gradient, step, wide};
+
+    /// Roundings of 6e-8 in sums of up to 21 squares below 4.
+    const TOLERANCE: f64 = 1e-6;
+
+    #[test]
+    fn loss_and_gradient_are_the_reference_s() {
+        let mut random = Random(1);
+        for sample_elements in [1, 6, 21] {
+            let [prediction, target] = [(); 2].map(|()| random.values(3 * sample_elements));
+            let goal = wide(&target);
+            let loss = |prediction: &[f64]| {
+                let squares = prediction.iter().zip(&goal).map(|(p, t)| (p - t).powi(2));
+                squares.sum::<f64>() / sample_elements as f64
+            };
+            let params = Params { sample_elements, grad_scale: 0.5 };
+            let mut grads = std::vec![f32::NAN; prediction.len()];
+            let found = forward(params, &prediction, &target, &mut grads);
+            assert_close("loss", &[found], &[loss(&wide(&prediction))], TOLERANCE);
+            let expected = numeric_gradient(&prediction, |prediction| 0.5 * loss(prediction));
+            assert_close("grad_prediction", &grads, &expected, TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let [prediction, target, grads] = [0, 100, 200].map(|offset| in_arena(offset, [2, 3, 3, 4]));
+        let scale = 0.5f32.to_bits() as i32;
+        let loss = step(61, &[scale], &[prediction, target], &[in_arena(300, [1, 1, 1, 2]), grads]);
+        assert_eq!(changed(&loss, |_| ()), Ok(()));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&loss, |step| step.reads[1].shape.0[0] = 3), Err(error));
+        let error = StepError::Shape { operand: 2 };
+        assert_eq!(changed(&loss, |step| step.writes[0].shape.0[3] = 1), Err(error));
+        let found = f32::INFINITY.to_bits() as i32;
+        let error = StepError::Attribute { index: 0, found };
+        assert_eq!(changed(&loss, |step| step.attributes[0] = found), Err(error));
+    }
+}

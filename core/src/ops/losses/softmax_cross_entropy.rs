@@ -107,3 +107,103 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     elements_mut::<f32>(partial)?.iter_mut().zip(sums).for_each(|(partial, sum)| *partial = sum);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::ops::test_support::{Random, assert_close, changed, in_arena, numeric_gradient, step};
+
+    /// Roundings of 6e-8 in sums of up to 17 numbers of magnitude 5.
+    const TOLERANCE: f64 = 2e-6;
+
+    fn reference(params: Params, labels: &[i32], logits: &[f64]) -> f64 {
+        let samples = logits.chunks(params.classes).zip(labels).map(|(logits, &label)| {
+            if !(0..params.classes as i32).contains(&label) {
+                return 0.0;
+            }
+            let log_sum = logits.iter().map(|x| x.exp()).sum::<f64>().ln();
+            let smoothing = f64::from(params.label_smoothing);
+            let target = |class| {
+                smoothing / params.classes as f64
+                    + if class == label as usize { 1.0 - smoothing } else { 0.0 }
+            };
+            logits.iter().enumerate().map(|(class, x)| target(class) * (log_sum - x)).sum()
+        });
+        samples.sum()
+    }
+
+    #[test]
+    fn loss_and_gradient_are_the_reference_s() {
+        let mut random = Random(1);
+        for (classes, label_smoothing) in [(1, 0.0), (2, 0.1), (10, 0.0), (10, 0.1), (17, 1.0)] {
+            let params = Params { classes, label_smoothing, grad_scale: 0.25 };
+            let logits: Vec<f32> = random.values(4 * classes).iter().map(|x| 5.0 * x).collect();
+            let labels = [0, classes as i32 - 1, -1, classes as i32];
+            let mut grads = vec![f32::NAN; logits.len()];
+            let [loss, _] = forward(params, &logits, &labels, &mut grads);
+            let wide = crate::ops::test_support::wide(&logits);
+            assert_close("loss", &[loss], &[reference(params, &labels, &wide)], TOLERANCE);
+            let expected = numeric_gradient(&logits, |logits| 0.25 * reference(params, &labels, logits));
+            assert_close("grad_logits", &grads, &expected, TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn labels_out_of_range_change_nothing() {
+        let params = Params { classes: 2, label_smoothing: 0.0, grad_scale: 1.0 };
+        let logits = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+        let mut grads = [f32::NAN; 6];
+        let sums = forward(params, &logits, &[-1, 2, i32::MIN], &mut grads);
+        assert_eq!((sums, grads), ([0.0, 0.0], [0.0; 6]));
+    }
+
+    #[test]
+    fn correct_predictions_are_counted_and_ties_go_to_the_first() {
+        let params = Params { classes: 3, label_smoothing: 0.0, grad_scale: 1.0 };
+        let logits = [0.0, 2.0, 1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 0.0, -1.0, -2.0, -0.5];
+        let count = |labels: [i32; 4]| forward(params, &logits, &labels, &mut [0.0; 12])[1];
+        assert_eq!(count([1, 0, 0, 2]), 4.0);
+        assert_eq!(count([0, 1, 1, 0]), 0.0);
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow_and_nan_shows() {
+        let params = Params { classes: 2, label_smoothing: 0.1, grad_scale: 1.0 };
+        let mut grads = [0.0; 2];
+        assert_eq!(
+            forward(Params { label_smoothing: 0.0, ..params }, &[3e38, -3e38], &[0], &mut grads)[0],
+            0.0
+        );
+        assert_eq!(grads, [0.0, 0.0]);
+        for logits in [[f32::NAN, 0.0], [0.0, f32::NAN], [f32::INFINITY, 0.0]] {
+            assert!(forward(params, &logits, &[0], &mut grads)[0].is_nan(), "{logits:?}");
+            assert!(grads.iter().all(|x| x.is_nan()), "{logits:?}");
+        }
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let labels = crate::Operand { element_type: ElementType::I32, ..in_arena(100, [3, 1, 1, 1]) };
+        let attributes = [0.1f32, 1.0 / 3.0].map(|x| x.to_bits() as i32);
+        let writes = [in_arena(200, [1, 1, 1, 2]), in_arena(300, [3, 1, 1, 5])];
+        let loss = step(60, &attributes, &[in_arena(0, [3, 1, 1, 5]), labels], &writes);
+        assert_eq!(changed(&loss, |_| ()), Ok(()));
+        let error = StepError::ElementType { operand: 1 };
+        assert_eq!(changed(&loss, |step| step.reads[1].element_type = ElementType::F32), Err(error));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&loss, |step| step.reads[1].shape.0[0] = 2), Err(error));
+        let error = StepError::Shape { operand: 0 };
+        assert_eq!(changed(&loss, |step| step.reads[0].shape.0[1] = 2), Err(error));
+        let error = StepError::Shape { operand: 3 };
+        assert_eq!(changed(&loss, |step| step.writes[1].shape.0[3] = 4), Err(error));
+        let found = 1.5f32.to_bits() as i32;
+        let error = StepError::Attribute { index: 0, found };
+        assert_eq!(changed(&loss, |step| step.attributes[0] = found), Err(error));
+        let found = f32::NAN.to_bits() as i32;
+        let error = StepError::Attribute { index: 1, found };
+        assert_eq!(changed(&loss, |step| step.attributes[1] = found), Err(error));
+    }
+}

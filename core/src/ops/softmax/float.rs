@@ -106,3 +106,72 @@ pub(in crate::ops) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::ops::test_support::{
+        Random, assert_close, assert_in_place, changed, dot, in_arena, numeric_gradient, step, wide,
+    };
+
+    /// Roundings of 6e-8 in a sum of up to 17 numbers of magnitude 1.
+    const TOLERANCE: f64 = 1e-6;
+
+    fn reference(channels: usize, input: &[f64]) -> Vec<f64> {
+        let pixels = input.chunks(channels).flat_map(|pixel| {
+            let sum: f64 = pixel.iter().map(|x| x.exp()).sum();
+            pixel.iter().map(move |x| x.exp() / sum)
+        });
+        pixels.collect()
+    }
+
+    #[test]
+    fn output_and_gradient_are_the_reference_s() {
+        let mut random = Random(1);
+        for channels in [1, 2, 10, 17] {
+            let input: Vec<f32> = random.values(3 * channels).iter().map(|x| 5.0 * x).collect();
+            let grads = random.values(input.len());
+            let mut output = vec![f32::NAN; input.len()];
+            forward(channels, Some(&input), &mut output);
+            assert_close("output", &output, &reference(channels, &wide(&input)), TOLERANCE);
+            let mut grad_input = vec![f32::NAN; input.len()];
+            backward(channels, Some(&output), Some(&grads), &mut grad_input);
+            let expected = numeric_gradient(&input, |input| dot(&grads, &reference(channels, input)));
+            assert_close("grad_input", &grad_input, &expected, TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn large_inputs_do_not_overflow_and_nan_shows() {
+        let mut output = [1e30, 1e30, -1e30, f32::NAN, 0.0, 1.0, f32::INFINITY, 0.0, 0.0];
+        forward(3, None, &mut output);
+        assert_eq!(output[..3], [0.5, 0.5, 0.0]);
+        assert!(output[3..].iter().all(|x| x.is_nan()), "{output:?}");
+    }
+
+    #[test]
+    fn in_place_gives_the_same_bits() {
+        let mut random = Random(2);
+        let shape = [2, 1, 2, 7];
+        let [input, grads] = [random.values(28), random.values(28)];
+        assert_in_place(7, &[], &[(shape, &input)], &[0]);
+        assert_in_place(49, &[], &[(shape, &input), (shape, &grads)], &[0, 1]);
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let [a, b, c] = [0, 100, 200].map(|offset| in_arena(offset, [2, 3, 3, 4]));
+        let softmax = step(7, &[], &[a], &[b]);
+        assert_eq!(changed(&softmax, |_| ()), Ok(()));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&softmax, |step| step.writes[0].shape.0[3] = 5), Err(error));
+        let grad = step(49, &[], &[a, b], &[c]);
+        assert_eq!(changed(&grad, |_| ()), Ok(()));
+        assert_eq!(changed(&grad, |step| step.reads[1].shape.0[3] = 5), Err(error));
+        let error = StepError::AttributeCount { expected: 0, found: 1 };
+        assert_eq!(changed(&grad, |step| step.attributes.push(1).unwrap()), Err(error));
+    }
+}

@@ -130,3 +130,83 @@ pub(in crate::ops) fn run_advance(step: &Step, memory: &mut Memory<'_>) -> Resul
     advance(beta_1, beta_2, elements_mut(memory.write(hyper)?)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::test_support::{Random, assert_close, changed, in_arena, run_in_arena, step, wide};
+    use crate::step::Schedule;
+
+    /// Six updates of about ten roundings of 6e-8 each, and `1 - β₂ᵗ`, which is known to 6e-8 of 1 and as small as 1e-3: its root is off by
+    /// 3e-5, times steps of at most 0.02.
+    const TOLERANCE: f64 = 3e-6;
+    const BETAS: (f32, f32) = (0.9, 0.999);
+
+    #[test]
+    fn updates_are_pytorch_s_formula() {
+        let mut random = Random(1);
+        for (weight_decay, decoupled) in [(0.0, false), (0.1, false), (0.1, true)] {
+            // The hyperparameters, the gradient, the parameter, the first and the second moment.
+            let mut arena = [0.0; 80];
+            arena[..3].copy_from_slice(&[0.02, 1.0, 1.0]);
+            arena[23..42].copy_from_slice(&random.values(19));
+            let hyper = in_arena(0, [1, 1, 1, 4]);
+            let [gradient, parameter, first, second] = [4, 23, 42, 61].map(|at| in_arena(at, [1, 1, 1, 19]));
+            let floats = [BETAS.0, BETAS.1, 1e-8, weight_decay].map(|x| x.to_bits() as i32);
+            let attributes = [floats[0], floats[1], floats[2], floats[3], i32::from(decoupled)];
+            let mut advance = step(72, &floats[..2], &[], &[hyper]);
+            let mut adam = step(71, &attributes, &[gradient, hyper], &[parameter, first, second]);
+            (advance.schedule, adam.schedule) = (Schedule::Once, Schedule::Once);
+
+            let [b1, b2] = [BETAS.0, BETAS.1].map(f64::from);
+            let (mut expected, mut m, mut v) = (wide(&arena[23..42]), [0.0f64; 19], [0.0f64; 19]);
+            for t in 1..=6 {
+                let values = random.values(19);
+                arena[4..23].copy_from_slice(&values);
+                run_in_arena(&advance, &mut arena);
+                run_in_arena(&adam, &mut arena);
+                let (rate, decay) = (f64::from(0.02f32), f64::from(weight_decay));
+                for (i, p) in expected.iter_mut().enumerate() {
+                    let mut g = f64::from(values[i]);
+                    if decoupled {
+                        *p -= rate * decay * *p;
+                    } else {
+                        g += decay * *p;
+                    }
+                    m[i] = b1 * m[i] + (1.0 - b1) * g;
+                    v[i] = b2 * v[i] + (1.0 - b2) * g * g;
+                    let (m_hat, v_hat) = (m[i] / (1.0 - b1.powi(t)), v[i] / (1.0 - b2.powi(t)));
+                    *p -= rate * m_hat / (v_hat.sqrt() + 1e-8);
+                }
+                assert_close("parameter", &arena[23..42], &expected, TOLERANCE);
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let [gradient, parameter, first, second] =
+            [0, 300, 600, 900].map(|offset| in_arena(offset, [3, 3, 4, 8]));
+        let hyper = in_arena(1200, [1, 1, 1, 4]);
+        let attributes = [0.9f32, 0.999, 1e-8, 0.01].map(|x| x.to_bits() as i32);
+        let mut advance = step(72, &attributes[..2], &[], &[hyper]);
+        let mut adam = step(71, &attributes, &[gradient, hyper], &[parameter, first, second]);
+        adam.attributes.push(1).unwrap();
+        for step in [&mut advance, &mut adam] {
+            assert_eq!(changed(step, |_| ()), Err(StepError::Schedule));
+            step.schedule = Schedule::Once;
+            assert_eq!(changed(step, |_| ()), Ok(()));
+            let found = 1.0f32.to_bits() as i32;
+            let error = StepError::Attribute { index: 1, found };
+            assert_eq!(changed(step, |step| step.attributes[1] = found), Err(error));
+        }
+        let error = StepError::Attribute { index: 2, found: 0 };
+        assert_eq!(changed(&adam, |step| step.attributes[2] = 0), Err(error));
+        let error = StepError::Attribute { index: 4, found: -1 };
+        assert_eq!(changed(&adam, |step| step.attributes[4] = -1), Err(error));
+        let error = StepError::Shape { operand: 4 };
+        assert_eq!(changed(&adam, |step| step.writes[2].shape.0[0] = 2), Err(error));
+        let error = StepError::Shape { operand: 0 };
+        assert_eq!(changed(&advance, |step| step.writes[0].shape.0[3] = 3), Err(error));
+    }
+}

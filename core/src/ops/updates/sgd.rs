@@ -81,3 +81,65 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::test_support::{Random, assert_close, changed, in_arena, step, wide};
+    use crate::step::Schedule;
+
+    /// Six updates of about five roundings of 6e-8 each.
+    const TOLERANCE: f64 = 2e-6;
+
+    #[test]
+    fn updates_are_pytorch_s_formula() {
+        let mut random = Random(1);
+        for (momentum, weight_decay, nesterov) in
+            [(0.0, 0.0, false), (0.0, 0.1, false), (0.9, 0.0, false), (0.9, 0.01, true)]
+        {
+            let mut parameter = random.values(19);
+            let mut buffer = [0.0f32; 19];
+            let (mut expected, mut expected_buffer) = (wide(&parameter), [0.0f64; 19]);
+            for update_index in 0..6 {
+                let gradient = random.values(19);
+                let learning_rate = 0.1 / (1 + update_index) as f32;
+                let params = Params { learning_rate, momentum, weight_decay, nesterov };
+                let held: &mut [f32] = if momentum == 0.0 { &mut [] } else { &mut buffer };
+                update(params, &gradient, &mut parameter, held);
+                for ((p, b), &g) in expected.iter_mut().zip(&mut expected_buffer).zip(&gradient) {
+                    let g = f64::from(g) + f64::from(weight_decay) * *p;
+                    *b = f64::from(momentum) * *b + g;
+                    let direction = if nesterov { g + f64::from(momentum) * *b } else { *b };
+                    *p -= f64::from(learning_rate) * direction;
+                }
+                assert_close("parameter", &parameter, &expected, TOLERANCE);
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_checked() {
+        let shape = [3, 3, 4, 8];
+        let [gradient, parameter, buffer] = [0, 300, 600].map(|offset| in_arena(offset, shape));
+        let attributes = [0.9f32.to_bits() as i32, 1e-4f32.to_bits() as i32, 1];
+        let hyper = in_arena(900, [1, 1, 1, 4]);
+        let mut sgd = step(70, &attributes, &[gradient, hyper], &[parameter, buffer]);
+        assert_eq!(changed(&sgd, |_| ()), Err(StepError::Schedule));
+        sgd.schedule = Schedule::Once;
+        assert_eq!(changed(&sgd, |_| ()), Ok(()));
+        let error = StepError::WriteCount { expected: 1, found: 2 };
+        let plain = |step: &mut Step| (step.attributes[0], step.attributes[2]) = (0, 0);
+        assert_eq!(changed(&sgd, plain), Err(error));
+        let error = StepError::Attribute { index: 2, found: 1 };
+        assert_eq!(changed(&sgd, |step| step.attributes[0] = 0), Err(error));
+        let error = StepError::Attribute { index: 2, found: 2 };
+        assert_eq!(changed(&sgd, |step| step.attributes[2] = 2), Err(error));
+        let error = StepError::Shape { operand: 3 };
+        assert_eq!(changed(&sgd, |step| step.writes[1].shape.0[0] = 2), Err(error));
+        let error = StepError::Shape { operand: 1 };
+        assert_eq!(changed(&sgd, |step| step.reads[1].shape.0[3] = 3), Err(error));
+        let found = (-1.0f32).to_bits() as i32;
+        let error = StepError::Attribute { index: 1, found };
+        assert_eq!(changed(&sgd, |step| step.attributes[1] = found), Err(error));
+    }
+}
