@@ -18,6 +18,7 @@ pub mod depthwise_conv_2d;
 pub mod fully_connected;
 pub mod grad_bias;
 pub mod int8;
+pub mod lookup;
 pub mod losses;
 pub mod max_pool_2d;
 mod operands;
@@ -255,6 +256,12 @@ operators! {
     103 MaxPool2dI8 "max_pool_2d_i8" Never max_pool_2d::int8::check, max_pool_2d::int8::run;
     /// int8 average pooling.
     104 AveragePool2dI8 "average_pool_2d_i8" Never average_pool_2d::int8::check, average_pool_2d::int8::run;
+    /// int8 sum of two tensors.
+    105 AddI8 "add_i8" Any add::int8::check, add::int8::run;
+    /// int8 softmax.
+    106 SoftmaxI8 "softmax_i8" First softmax::int8::check, softmax::int8::run;
+    /// Any int8 function of one input, as a table.
+    107 LookupI8 "lookup_i8" First lookup::check, lookup::run;
     /// f32 to int8.
     108 Quantize "quantize" Never quantize::check_quantize, quantize::run_quantize;
     /// int8 to f32.

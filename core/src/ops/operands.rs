@@ -1,5 +1,7 @@
 //! Checks and views that several operators share.
 
+use bytemuck::{AnyBitPattern, NoUninit};
+
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::step::{Schedule, Step, StepError};
@@ -121,39 +123,48 @@ pub(super) fn map_f32(
 }
 
 /// `output = apply(left, right)` for each element of two reads and the first write, which may lie in the place of either.
-pub(super) fn zip_f32(
+pub(super) fn zip<T: NoUninit + AnyBitPattern>(
     step: &Step,
     memory: &mut Memory<'_>,
-    apply: impl Fn(f32, f32) -> f32,
+    apply: impl Fn(T, T) -> T,
 ) -> Result<(), StepError> {
     let ([left, right], [output]) = (step.reads()?, step.writes()?);
     match (left.same_place(output), right.same_place(output)) {
         (true, true) => {
-            for value in elements_mut::<f32>(memory.write(output)?)? {
+            for value in elements_mut::<T>(memory.write(output)?)? {
                 *value = apply(*value, *value);
             }
         }
         (true, false) => {
             let Views { reads: [right], writes: [output] } = memory.views([right], [output])?;
-            for (value, &right) in elements_mut::<f32>(output)?.iter_mut().zip(elements::<f32>(right)?) {
+            for (value, &right) in elements_mut::<T>(output)?.iter_mut().zip(elements::<T>(right)?) {
                 *value = apply(*value, right);
             }
         }
         (false, true) => {
             let Views { reads: [left], writes: [output] } = memory.views([left], [output])?;
-            for (value, &left) in elements_mut::<f32>(output)?.iter_mut().zip(elements::<f32>(left)?) {
+            for (value, &left) in elements_mut::<T>(output)?.iter_mut().zip(elements::<T>(left)?) {
                 *value = apply(left, *value);
             }
         }
         (false, false) => {
             let Views { reads: [left, right], writes: [output] } = memory.views([left, right], [output])?;
-            let inputs = elements::<f32>(left)?.iter().zip(elements::<f32>(right)?);
-            for (value, (&left, &right)) in elements_mut::<f32>(output)?.iter_mut().zip(inputs) {
+            let inputs = elements::<T>(left)?.iter().zip(elements::<T>(right)?);
+            for (value, (&left, &right)) in elements_mut::<T>(output)?.iter_mut().zip(inputs) {
                 *value = apply(left, right);
             }
         }
     }
     Ok(())
+}
+
+/// [`zip`] of f32.
+pub(super) fn zip_f32(
+    step: &Step,
+    memory: &mut Memory<'_>,
+    apply: impl Fn(f32, f32) -> f32,
+) -> Result<(), StepError> {
+    zip(step, memory, apply)
 }
 
 /// The operands read by a layer with weights: input, weights and, if there is one, bias.

@@ -67,3 +67,56 @@ pub(super) fn run_dequantize(step: &Step, memory: &mut Memory<'_>) -> Result<(),
     dequantize(quantization, elements(input)?, elements_mut(output)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::super::Operator;
+    use super::super::int8::reference::{Case, Random, expect_operand_errors, shape};
+    use super::*;
+
+    fn case(operator: Operator, quantization: Quantization) -> Case {
+        let (f32, int8) = ((ElementType::F32, None), (ElementType::I8, Some(quantization)));
+        let (from, to) = if operator == Operator::Quantize { (f32, int8) } else { (int8, f32) };
+        let shape = shape([1, 2, 1, 128]);
+        Case::new(operator, &[]).reads(from.0, shape, from.1).writes(to.0, shape, to.1)
+    }
+
+    #[test]
+    fn rounds_half_away_from_zero_and_saturates() {
+        let quantization = Quantization { scale: 0.5, zero_point: -3 };
+        let input = [0.0, 0.25, -0.25, 0.2499, 0.75, -0.75, 65.0, 65.25, 1e30, -62.5, -1e30, f32::NAN];
+        let expected = [-3, -2, -4, -3, -1, -5, 127, 127, 127, -128, -128, -3];
+        assert_eq!(input.map(|value| quantize_one(quantization, value)), expected);
+        let ends = [f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE, -0.0];
+        assert_eq!(ends.map(|value| quantize_one(quantization, value)), [127, -128, -3, -3]);
+    }
+
+    #[test]
+    fn every_int8_survives_the_way_there_and_back() {
+        let all: Vec<i8> = (-128..=127).collect();
+        let mut random = Random(11);
+        for _ in 0..50 {
+            let scale = f32::from_bits(random.range(0x3000_0000, 0x4800_0000) as u32);
+            let quantization = Quantization { scale, zero_point: random.zero_point() };
+            let real: Vec<f32> = case(Operator::Dequantize, quantization).run(&[&all]);
+            for (&real, &x) in real.iter().zip(&all) {
+                // Exact in 64 bits; rounded once.
+                let exact = f64::from(scale) * f64::from(i32::from(x) - quantization.zero_point);
+                assert_eq!(real.to_bits(), (exact as f32).to_bits());
+            }
+            let back: Vec<i8> = case(Operator::Quantize, quantization).run(&[&real]);
+            assert_eq!(back, all);
+        }
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        for operator in [Operator::Quantize, Operator::Dequantize] {
+            let case = case(operator, Quantization { scale: 1.0, zero_point: 0 });
+            expect_operand_errors(&case, &[usize::from(operator == Operator::Quantize)]);
+            case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] = 127);
+        }
+    }
+}

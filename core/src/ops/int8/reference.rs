@@ -35,7 +35,11 @@ impl Random {
     pub(in crate::ops) fn bytes(&mut self, length: usize) -> Vec<i8> {
         let extreme = self.range(0, 9) == 0;
         let mut byte = || {
-            if extreme { if self.next() % 2 == 0 { -128 } else { 127 } } else { self.range(-128, 127) as i8 }
+            if extreme {
+                if self.next().is_multiple_of(2) { -128 } else { 127 }
+            } else {
+                self.range(-128, 127) as i8
+            }
         };
         (0..length).map(|_| byte()).collect()
     }
@@ -85,7 +89,7 @@ impl Random {
         let (sum, norm) =
             weights.fold((0i64, 1i64), |(sum, norm), w| (sum + i64::from(w), norm + i64::from(w).abs()));
         let bias = self.range(-20 * norm, 20 * norm) - i64::from(input_zero_point) * sum;
-        let right = norm.ilog2() as i64 + self.range(-2, 2);
+        let right = i64::from(norm.ilog2()) + self.range(-2, 2);
         let multiplier = match self.range(0, 19) {
             0 => Multiplier { multiplier: 0, shift: 0 },
             1 => Multiplier { multiplier: i32::MAX, shift: 3 },
@@ -106,11 +110,18 @@ pub(in crate::ops) fn requantize(
     clamp: [i32; 2],
 ) -> i8 {
     let left = 1i128 << factor.shift.max(0);
-    let product = i128::from(accumulator) * left * i128::from(factor.multiplier);
-    let high = (product + (1 << 30)).div_euclid(1 << 31);
-    let divisor = 1i128 << (-factor.shift).max(0);
-    let magnitude = (high.abs() * 2 + divisor) / (divisor * 2);
-    clamped(high.signum() * magnitude, zero_point, clamp)
+    let high = high_mul(i128::from(accumulator) * left, i128::from(factor.multiplier));
+    clamped(divide(high, 1 << (-factor.shift).max(0)), zero_point, clamp)
+}
+
+/// `a * b / 2^31` to nearest, ties upward.
+pub(in crate::ops) fn high_mul(a: i128, b: i128) -> i128 {
+    (a * b + (1 << 30)).div_euclid(1 << 31)
+}
+
+/// `a / divisor` to nearest, ties away from zero.
+pub(in crate::ops) fn divide(a: i128, divisor: i128) -> i128 {
+    a.signum() * ((a.abs() * 2 + divisor) / (divisor * 2))
 }
 
 /// Requantization in one rounding, to nearest with ties upward: what this crate does *not* do.
@@ -312,7 +323,7 @@ pub(in crate::ops) fn expect_clamp_errors(case: &Case, first: usize) {
 pub(in crate::ops) fn expect_constant_errors(case: &Case, with_channel: impl Fn(Channel) -> Case) {
     for index in [1, 2] {
         case.expect(StepError::Space { operand: index }, |step| {
-            step.reads[index as usize].space = Space::Parameter
+            step.reads[index as usize].space = Space::Parameter;
         });
         case.expect(StepError::Memory, |step| step.reads[index as usize].offset = 1 << 20);
         case.expect(StepError::Shape { operand: index }, |step| step.reads[index as usize].shape.0[3] += 1);

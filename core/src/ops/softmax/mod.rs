@@ -1,5 +1,6 @@
 //! Softmax over the last dimension.
 
 pub mod float;
+pub mod int8;
 
 pub use float::{backward, forward};

@@ -1,5 +1,7 @@
 //! Element-wise addition of two tensors of one shape.
 
+pub mod int8;
+
 use super::activation::{ACTIVATION_ATTRIBUTES, Activation};
 use super::operands::{all_are, has_shape, zip_f32};
 use crate::memory::Memory;
