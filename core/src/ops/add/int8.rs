@@ -252,7 +252,7 @@ mod tests {
         let bad = [(0, -1), (0, 23), (1, 1), (1, -5), (2, 1), (2, -32), (3, 1), (4, 1), (5, 1 << 29), (6, 1)];
         for (index, found) in bad {
             case.expect(StepError::Attribute { index: index as u8, found }, |step| {
-                step.attributes[index] = found
+                step.attributes[index] = found;
             });
         }
         let tiny = Quantization { scale: 1e-9, zero_point: 0 };

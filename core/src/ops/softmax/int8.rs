@@ -356,7 +356,7 @@ mod tests {
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] = 4);
         for (index, found) in [(0, 1), (0, -1), (1, -1), (1, 32), (2, 1), (2, -257)] {
             case.expect(StepError::Attribute { index: index as u8, found }, |step| {
-                step.attributes[index] = found
+                step.attributes[index] = found;
             });
         }
         case.expect(StepError::Accumulator { channel: 4095 }, |step| {
