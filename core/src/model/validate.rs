@@ -134,13 +134,11 @@ fn check_steps<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) -> R
     let (count, bytes) = sections.step_count()?;
     let mut steps = Steps::new(bytes, count);
     let mut used = OperatorSet::EMPTY;
-    let mut index = 0;
-    for step in steps.by_ref() {
+    for (index, step) in (0..).zip(steps.by_ref()) {
         let step =
             step.map_err(|left| LoadError::Malformed { offset: sections.offset(sections.steps, left) })?;
         check_step(model, index, &step)?;
         used = used.with(step.operator);
-        index += 1;
     }
     sections.check_tail(steps.rest())?;
     if used == model.header.operators { Ok(()) } else { Err(LoadError::OperatorSet) }

@@ -15,6 +15,7 @@ use smidgen::{
 };
 
 use super::buffer::AlignedBytes;
+use super::checkpoint::Snapshot;
 use super::team::{Member, Team};
 
 /// What a batch is run for.
@@ -68,6 +69,9 @@ pub enum ExecutorError {
         /// What the operator says.
         error: StepError,
     },
+    /// A snapshot has other lengths than this program's memory.
+    #[error("the snapshot is another program's: its parameters or its state have another length")]
+    Snapshot,
     /// A worker thread panicked.
     #[error("a worker thread panicked; this is a defect of the trainer, please report it")]
     WorkerPanicked,
@@ -235,7 +239,7 @@ impl<'m> Executor<'m> {
     }
 
     /// Copies of the parameters and of the state.
-    pub fn snapshot(&self) -> (AlignedBytes, AlignedBytes) {
+    pub fn snapshot(&self) -> Snapshot {
         (read(&self.parameter).clone(), read(&self.state).clone())
     }
 
@@ -246,11 +250,18 @@ impl<'m> Executor<'m> {
 
     /// Puts parameters and state back to a snapshot.
     ///
-    /// # Panics
-    /// If the snapshot is another program's.
-    pub fn restore(&self, (parameter, state): &(AlignedBytes, AlignedBytes)) {
-        write(&self.parameter).as_mut_slice().copy_from_slice(parameter.as_slice());
-        write(&self.state).as_mut_slice().copy_from_slice(state.as_slice());
+    /// # Errors
+    /// [`ExecutorError::Snapshot`].
+    pub fn restore(&self, (parameter, state): &Snapshot) -> Result<(), ExecutorError> {
+        let (mut own_parameter, mut own_state) = (write(&self.parameter), write(&self.state));
+        let fits = own_parameter.as_slice().len() == parameter.as_slice().len()
+            && own_state.as_slice().len() == state.as_slice().len();
+        if !fits {
+            return Err(ExecutorError::Snapshot);
+        }
+        own_parameter.as_mut_slice().copy_from_slice(parameter.as_slice());
+        own_state.as_mut_slice().copy_from_slice(state.as_slice());
+        Ok(())
     }
 
     /// Runs `body` with the worker threads at hand; they end when it returns.

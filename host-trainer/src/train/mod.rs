@@ -5,9 +5,11 @@ mod checkpoint;
 mod executor;
 mod feed;
 pub mod files;
+mod fit;
 mod team;
 
 pub use buffer::AlignedBytes;
 pub use checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
 pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum, Pass};
 pub use feed::ImageFeed;
+pub use fit::{Ending, Fit, FitError, StepReport, Watch, fit, hold_out};

@@ -1,0 +1,372 @@
+//! The loop: epochs of shuffled batches, validation, the best weights, and where to go on after a stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
+use super::executor::{Driver, ExecutorError, LossSum, Pass};
+use crate::data::epoch_order;
+use crate::recipe::Recipe;
+
+/// Why training ended without a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// The program could not be run.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// A checkpoint could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// There are fewer samples than one batch has.
+    #[error(
+        "the training set has {found} samples besides the held-out ones, fewer than one batch of {batch}; lower training.batch or \
+         data.validation_fraction"
+    )]
+    TooFewSamples {
+        /// Samples there are.
+        found: usize,
+        /// Samples in a batch.
+        batch: usize,
+    },
+    /// The loss is not a finite number.
+    #[error(
+        "the loss became {loss} at step {step} of epoch {epoch}; lower schedule.learning_rate{}",
+        kept(checkpoint.as_deref())
+    )]
+    NonFiniteLoss {
+        /// The epoch, counted from 1.
+        epoch: u32,
+        /// The step in the epoch, counted from 1.
+        step: u64,
+        /// The loss.
+        loss: f64,
+        /// The last checkpoint, from before.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The checkpoint was made with another recipe.
+    #[error("{}: it was made with another recipe (line {line}: `{found}`, now `{expected}`); resume with that one, or start without --resume", path.display())]
+    OtherRecipe {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The first line that differs.
+        line: usize,
+        /// The line in the checkpoint.
+        found: String,
+        /// The line in the present recipe.
+        expected: String,
+    },
+}
+
+fn kept(checkpoint: Option<&Path>) -> String {
+    checkpoint.map_or_else(String::new, |path| format!(" (the last good state is in {})", path.display()))
+}
+
+/// A step that was done.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// Epochs in all.
+    pub epochs: u32,
+    /// The step in the epoch, counted from 1.
+    pub step: u64,
+    /// Steps in an epoch.
+    pub steps: u64,
+    /// Samples in a step.
+    pub batch: u64,
+    /// The losses of the epoch so far.
+    pub losses: LossSum,
+}
+
+/// Watches the training.
+pub trait Watch {
+    /// After each step.
+    fn step(&mut self, report: &StepReport) {
+        let _ = report;
+    }
+
+    /// After each epoch, `epochs` in all.
+    fn epoch(&mut self, record: &EpochRecord, epochs: u32) {
+        let _ = (record, epochs);
+    }
+}
+
+impl Watch for () {}
+
+/// What there is to know of a run besides its recipe.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// Samples in the training set.
+    pub samples: usize,
+    /// Where to keep checkpoints; nowhere without it.
+    pub checkpoint: Option<&'a Path>,
+    /// Go on from the checkpoint, if there is one.
+    pub resume: bool,
+    /// Stops the training after the present step when it becomes true.
+    pub stop: &'a AtomicBool,
+}
+
+/// How training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All epochs are done.
+    Complete,
+    /// The validation accuracy did not rise any more.
+    Early,
+    /// It was asked to stop, and can be resumed.
+    Stopped,
+}
+
+/// Trains, and leaves the best parameters in the executor.
+///
+/// # Errors
+/// See [`FitError`].
+pub fn fit(
+    plan: &Fit<'_>,
+    driver: &mut Driver<'_, '_>,
+    watch: &mut dyn Watch,
+) -> Result<(Progress, Ending), FitError> {
+    Loop::new(plan, driver)?.run(driver, watch)
+}
+
+/// The samples held out of the training set, and the others: both ascending, chosen by the seed alone.
+pub fn hold_out(seed: u64, samples: usize, fraction: f64) -> (Vec<u32>, Vec<u32>) {
+    let mut order = vec![0; samples];
+    // No epoch has this number, so no epoch's order is used twice.
+    epoch_order(seed, u32::MAX, &mut order);
+    let mut train = order.split_off((samples as f64 * fraction) as usize);
+    let mut validation = order;
+    train.sort_unstable();
+    validation.sort_unstable();
+    (train, validation)
+}
+
+struct Loop<'a> {
+    plan: Fit<'a>,
+    train: Vec<u32>,
+    validation: Vec<u32>,
+    order: Vec<u32>,
+    /// The samples of one batch.
+    batch: Vec<u32>,
+    steps: u64,
+    progress: Progress,
+    best: Snapshot,
+    /// Seconds spent before this process.
+    seconds_before: f64,
+    started: Instant,
+    saved: bool,
+}
+
+impl<'a> Loop<'a> {
+    fn new(plan: &Fit<'a>, driver: &Driver<'_, '_>) -> Result<Self, FitError> {
+        let Recipe { training, data, .. } = plan.recipe;
+        let (train, validation) = hold_out(training.seed, plan.samples, data.validation_fraction);
+        let batch = driver.executor().batch_samples();
+        if train.len() < batch {
+            return Err(FitError::TooFewSamples { found: train.len(), batch });
+        }
+        let mut fitting = Self {
+            plan: *plan,
+            steps: (train.len() / batch) as u64,
+            order: vec![0; train.len()],
+            train,
+            validation,
+            batch: Vec::with_capacity(batch),
+            progress: Progress::default(),
+            best: driver.executor().snapshot(),
+            seconds_before: 0.0,
+            started: Instant::now(),
+            saved: false,
+        };
+        if let (true, Some(path)) = (plan.resume, plan.checkpoint)
+            && path.exists()
+        {
+            let checkpoint = Checkpoint::load(path)?;
+            same_recipe(&checkpoint.recipe, &plan.recipe.to_toml(), path)?;
+            driver.executor().restore(&checkpoint.present)?;
+            fitting.progress = checkpoint.progress;
+            fitting.best = checkpoint.best;
+            fitting.seconds_before = fitting.progress.seconds;
+            fitting.saved = true;
+        }
+        Ok(fitting)
+    }
+
+    fn run(
+        mut self,
+        driver: &mut Driver<'_, '_>,
+        watch: &mut dyn Watch,
+    ) -> Result<(Progress, Ending), FitError> {
+        let epochs = self.plan.recipe.training.epochs;
+        let patience = self.plan.recipe.training.early_stopping;
+        let early = |progress: &Progress| patience > 0 && progress.without_gain >= patience;
+        while self.progress.epoch < epochs && !early(&self.progress) {
+            if !self.epoch(driver, watch)? {
+                self.save(driver)?;
+                return Ok((self.progress, Ending::Stopped));
+            }
+            self.end_epoch(driver, watch)?;
+            self.save(driver)?;
+        }
+        let complete = self.progress.epoch >= epochs;
+        driver.executor().restore(&self.best)?;
+        Ok((self.progress, if complete { Ending::Complete } else { Ending::Early }))
+    }
+
+    /// The rest of the present epoch; false if it was asked to stop.
+    fn epoch(&mut self, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<bool, FitError> {
+        let Recipe { training, schedule, .. } = self.plan.recipe;
+        let (epoch, size) = (self.progress.epoch, self.batch.capacity());
+        epoch_order(training.seed, epoch, &mut self.order);
+        while self.progress.step < self.steps {
+            if self.plan.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let step = self.progress.step;
+            let places = &self.order[step as usize * size..][..size];
+            self.batch.clear();
+            self.batch.extend(places.iter().map(|&place| self.train[place as usize]));
+            let done = u64::from(epoch) * self.steps + step;
+            let all = u64::from(training.epochs) * self.steps;
+            let rate = schedule.learning_rate(done, all, self.steps);
+            let losses = driver.train(epoch, &self.batch, rate)?;
+            if !losses.loss.is_finite() {
+                let checkpoint = self.plan.checkpoint.filter(|_| self.saved).map(Path::to_path_buf);
+                let (epoch, step, loss) = (epoch + 1, step + 1, losses.mean_loss());
+                return Err(FitError::NonFiniteLoss { epoch, step, loss, checkpoint });
+            }
+            let mut sum = self.progress.losses();
+            sum.add(losses);
+            self.progress.set_losses(sum);
+            self.progress.step += 1;
+            watch.step(&StepReport {
+                epoch: epoch + 1,
+                epochs: training.epochs,
+                step: self.progress.step,
+                steps: self.steps,
+                batch: size as u64,
+                losses: sum,
+            });
+        }
+        Ok(true)
+    }
+
+    fn end_epoch(&mut self, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<(), FitError> {
+        let Recipe { training, schedule, .. } = self.plan.recipe;
+        let validation = match self.validation.as_slice() {
+            [] => None,
+            samples => Some(driver.evaluate(Pass::Validate, samples)?),
+        };
+        let progress = &mut self.progress;
+        let losses = progress.losses();
+        let all = u64::from(training.epochs) * self.steps;
+        let last = u64::from(progress.epoch + 1) * self.steps - 1;
+        let record = EpochRecord {
+            epoch: progress.epoch + 1,
+            learning_rate: schedule.learning_rate(last, all, self.steps),
+            train_loss: losses.mean_loss(),
+            train_accuracy: losses.accuracy(),
+            validation_loss: validation.map(|sum| sum.mean_loss()),
+            validation_accuracy: validation.map(|sum| sum.accuracy()),
+        };
+        progress.history.push(record);
+        progress.epoch += 1;
+        progress.step = 0;
+        progress.set_losses(LossSum::default());
+        progress.without_gain += 1;
+        if is_best(&progress.history) {
+            progress.best_epoch = progress.epoch;
+            progress.without_gain = 0;
+            self.best = driver.executor().snapshot();
+        }
+        watch.epoch(&record, training.epochs);
+        Ok(())
+    }
+
+    fn save(&mut self, driver: &Driver<'_, '_>) -> Result<(), FitError> {
+        self.progress.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
+        let Some(path) = self.plan.checkpoint else { return Ok(()) };
+        let checkpoint = Checkpoint {
+            recipe: self.plan.recipe.to_toml(),
+            progress: self.progress.clone(),
+            present: driver.executor().snapshot(),
+            best: self.best.clone(),
+        };
+        checkpoint.save(path)?;
+        self.saved = true;
+        Ok(())
+    }
+}
+
+/// Whether the last epoch is the best: the most accurate on held-out samples, then the one with the smaller loss there; of equal ones the
+/// later. Without held-out samples it always is.
+fn is_best(history: &[EpochRecord]) -> bool {
+    let Some((last, before)) = history.split_last() else { return false };
+    before.iter().all(|other| {
+        let accuracy = last.validation_accuracy.zip(other.validation_accuracy);
+        let loss = last.validation_loss.zip(other.validation_loss);
+        match (accuracy, loss) {
+            (Some((now, then)), Some((loss_now, loss_then))) => {
+                now > then || (now == then && loss_now <= loss_then)
+            }
+            _ => true,
+        }
+    })
+}
+
+fn same_recipe(found: &str, expected: &str, path: &Path) -> Result<(), FitError> {
+    let mut lines = found.lines().chain([""]).zip(expected.lines().chain([""])).enumerate();
+    match lines.find(|(_, (found, expected))| found != expected) {
+        None => Ok(()),
+        Some((line, (found, expected))) => Err(FitError::OtherRecipe {
+            path: path.into(),
+            line: line + 1,
+            found: found.into(),
+            expected: expected.into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(accuracy: f64, loss: f64) -> EpochRecord {
+        EpochRecord {
+            epoch: 1,
+            learning_rate: 0.1,
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            validation_loss: Some(loss),
+            validation_accuracy: Some(accuracy),
+        }
+    }
+
+    #[test]
+    fn held_out_samples_are_not_trained_on() {
+        let (train, validation) = hold_out(1, 1000, 0.05);
+        assert_eq!((train.len(), validation.len()), (950, 50));
+        let mut all = [train, validation].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..1000));
+        assert!(hold_out(1, 10, 0.0).1.is_empty());
+    }
+
+    #[test]
+    fn the_best_epoch_is_accurate_then_confident() {
+        let (good, better) = (record(0.98, 0.1), record(0.99, 0.2));
+        assert!(is_best(&[good]) && is_best(&[good, better]) && !is_best(&[better, good]));
+        let surer = record(0.99, 0.1);
+        assert!(is_best(&[better, surer]) && !is_best(&[surer, better]) && is_best(&[surer, surer]));
+    }
+
+    #[test]
+    fn a_changed_recipe_is_named() {
+        let error = same_recipe("a = 1\nb = 2\n", "a = 1\nb = 3\n", Path::new("c")).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("`b = 2`, now `b = 3`"), "{error}");
+    }
+}
