@@ -1,0 +1,39 @@
+# smidgen: `make demo` shows it working, `make test` checks everything. Both install what they need first (see `make setup`).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+SMIDGEN := cargo run --release --quiet -p smidgen-trainer --bin smidgen --
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: setup
+setup: ## Install what is missing: Rust targets (rustup), qemu-system-arm (apt), cargo-deny (cargo)
+	@tools/setup.sh
+
+.PHONY: demo
+demo: setup-run ## Train on handwritten digits, quantize, run on an emulated Cortex-M4, compare every byte
+	@$(SMIDGEN) demo
+
+.PHONY: setup-run
+setup-run:
+	@tools/setup.sh --run-only
+
+.PHONY: test
+test: setup ## Everything that CI checks
+	@tools/test.sh
+
+.PHONY: format
+format: ## Format all Rust code
+	cargo fmt --all
+	cd firmware && cargo fmt --all
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## A short run of each fuzz target (needs a nightly toolchain and cargo-fuzz)
+	@tools/fuzz-smoke.sh
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	cargo clean
+	cd firmware && cargo clean

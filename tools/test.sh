@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that CI checks, from the cheapest to the dearest. Stops at the first failure and names it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+thumb_targets=(thumbv6m-none-eabi thumbv7m-none-eabi thumbv7em-none-eabihf thumbv8m.main-none-eabihf)
+
+step() {
+  printf '\n== %s\n' "$1" >&2
+  shift
+  local start=$SECONDS
+  "$@" || { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
+  printf '   %d s\n' $((SECONDS - start)) >&2
+}
+
+firmware() { (cd firmware && "$@"); }
+
+if [ -z "${SMIDGEN_SHARED:-}" ]; then
+  printf 'SMIDGEN_SHARED is not set: tests on the full MNIST set will be skipped (and fail under CI=true).\n' >&2
+fi
+
+step "format" cargo fmt --all --check
+step "format of the firmware" firmware cargo fmt --all --check
+step "clippy, host" cargo clippy --workspace --all-targets --quiet -- -D warnings
+for target in "${thumb_targets[@]}"; do
+  step "clippy, core for $target" cargo clippy -p smidgen --target "$target" --quiet -- -D warnings
+done
+step "clippy, core's features" cargo clippy -p smidgen --features defmt,micromath --target thumbv7em-none-eabihf --quiet -- -D warnings
+step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step "licences and sources" cargo deny --log-level error check licenses bans sources
+step "tests" cargo test --workspace --quiet
