@@ -93,6 +93,13 @@ pub struct Quantization {
     pub zero_point: i32,
 }
 
+impl Quantization {
+    /// Whether the scale is positive and finite and the zero point an int8.
+    pub fn is_valid(self) -> bool {
+        self.scale > 0.0 && self.scale.is_finite() && (-128..=127).contains(&self.zero_point)
+    }
+}
+
 /// A tensor at a fixed place: space, byte offset, shape, element type and, for quantized activations, the quantization.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

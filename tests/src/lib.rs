@@ -1,1 +1,3 @@
-//! Whole-system tests of smidgen; see the `[[test]]` targets.
+//! Whole-system tests of smidgen; see the `[[test]]` targets. What several of them and the fuzz targets share is here.
+
+pub mod faults;

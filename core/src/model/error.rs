@@ -33,6 +33,11 @@ pub enum LoadError {
         /// What this reader knows.
         expected: (u8, u8),
     },
+    /// Bytes of the header that this version reserves are not zero.
+    Reserved {
+        /// Offset in the file of the first of them.
+        offset: usize,
+    },
     /// The contents do not match the checksum: the file is damaged.
     WrongChecksum {
         /// What the header says.
@@ -42,7 +47,7 @@ pub enum LoadError {
     },
     /// The weights block is not aligned, in the file or in memory.
     MisalignedBlock {
-        /// Its offset in the file, or the address modulo 16.
+        /// Its offset in the file; if that is right, its address modulo 16.
         found: usize,
     },
     /// The sections do not follow one another, or a section does not end where the next begins.
@@ -68,6 +73,8 @@ pub enum LoadError {
         /// The operator's code.
         code: u8,
     },
+    /// The header's lengths of input and output are not those of the `infer` entry.
+    InferLengths,
     /// An entry names steps that are not there, or its kind stands twice.
     Entry {
         /// Index of the entry.
@@ -99,7 +106,8 @@ pub enum LoadError {
         /// Where the operand is.
         place: Place,
     },
-    /// A step that runs once reads a chunk's memory, and its operator does not reduce chunks.
+    /// A step that runs once reads a chunk's memory, and its operator does not reduce chunks; or one whose operator reduces chunks
+    /// does not run once, or does not read a chunk's memory first and other memory after it.
     ForbiddenRead {
         /// Where the operand is.
         place: Place,
@@ -180,6 +188,7 @@ impl core::fmt::Display for LoadError {
                 "format version {}.{} is not supported, this reader knows {}.0 to {}.{}",
                 found.0, found.1, expected.0, expected.0, expected.1
             ),
+            Self::Reserved { offset } => write!(f, "the reserved bytes at byte {offset} are not zero"),
             Self::WrongChecksum { expected, found } => {
                 write!(f, "damaged: the checksum is {found:#010x}, the header says {expected:#010x}")
             }
@@ -196,6 +205,9 @@ impl core::fmt::Display for LoadError {
             Self::UnknownOperator { step, code } => {
                 write!(f, "step {step} has operator code {code}, which is unknown or not linked")
             }
+            Self::InferLengths => {
+                write!(f, "the header's lengths of input and output are not those of the entry Infer")
+            }
             Self::Entry { entry } => {
                 write!(f, "entry {entry} stands twice or names steps that are not there")
             }
@@ -205,7 +217,7 @@ impl core::fmt::Display for LoadError {
             Self::ShapeOverflow { place } => write!(f, "{place} has more than 2^31 - 1 elements"),
             Self::ForbiddenWrite { place } => write!(f, "{place} lies where its step must not write"),
             Self::ForbiddenRead { place } => {
-                write!(f, "{place} is a chunk's, but its step runs once for the batch")
+                write!(f, "{place} lies where its step must not read")
             }
             Self::OverlappingWrite { place } => {
                 write!(f, "{place} overlaps another operand more than the operator allows")

@@ -80,10 +80,11 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header, and checks nothing but that there is one and that its magic and version are right.
+    /// Reads the header, and checks nothing but that there is one, that its magic and version are right and that its reserved
+    /// bytes are zero.
     ///
     /// # Errors
-    /// [`LoadError::Truncated`], [`LoadError::WrongMagic`], [`LoadError::UnsupportedVersion`].
+    /// [`LoadError::Truncated`], [`LoadError::WrongMagic`], [`LoadError::UnsupportedVersion`], [`LoadError::Reserved`].
     pub const fn read(file: &[u8]) -> Result<Self, LoadError> {
         let Some(bytes) = file.first_chunk::<HEADER_BYTES>() else {
             return Err(LoadError::Truncated { expected: HEADER_BYTES, found: file.len() });
@@ -92,9 +93,12 @@ impl Header {
         if u32::from_le_bytes(magic) != u32::from_le_bytes(MAGIC) {
             return Err(LoadError::WrongMagic { found: magic });
         }
-        let ([major, minor, _, _], after) = take::<4>(rest);
+        let ([major, minor, spare @ ..], after) = take::<4>(rest);
         if major != VERSION.0 || minor > VERSION.1 {
             return Err(LoadError::UnsupportedVersion { found: (major, minor), expected: VERSION });
+        }
+        if u16::from_le_bytes(spare) != 0 {
+            return Err(LoadError::Reserved { offset: 6 });
         }
         rest = after;
         let mut numbers = [0u32; 18];
@@ -121,10 +125,13 @@ impl Header {
             weights_offset,
             initial_parameters,
             initial_state,
-            _,
-            _,
-            _,
-        ] = numbers;
+            0,
+            0,
+            0,
+        ] = numbers
+        else {
+            return Err(LoadError::Reserved { offset: 68 });
+        };
         let mut sets = [0u64; 4];
         let mut slots: &mut [u64] = &mut sets;
         while let [slot, others @ ..] = slots {

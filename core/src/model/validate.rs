@@ -65,11 +65,11 @@ impl<'m> Sections<'m> {
             return Err(LoadError::Section { offset: HEADER_BYTES });
         }
         let weights = section(header.weights_offset, header.file_bytes)?;
-        let address = weights.as_ptr() as usize;
-        for found in [header.weights_offset as usize, address] {
-            if found % ALIGNMENT != 0 {
-                return Err(LoadError::MisalignedBlock { found: found % 4096 });
-            }
+        let offset = header.weights_offset as usize;
+        let found =
+            if offset.is_multiple_of(ALIGNMENT) { weights.as_ptr() as usize % ALIGNMENT } else { offset };
+        if found != 0 {
+            return Err(LoadError::MisalignedBlock { found });
         }
         Ok(Self {
             file,
@@ -181,7 +181,7 @@ fn check_entries<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) ->
         return Err(LoadError::Section { offset: sections.offset(sections.entries, entries.rest().len()) });
     }
     let header = (model.header.input_bytes as usize, model.header.output_bytes as usize);
-    if infer == header { Ok(()) } else { Err(LoadError::Entry { entry: 0 }) }
+    if infer == header { Ok(()) } else { Err(LoadError::InferLengths) }
 }
 
 /// Whether the entry's first step begins where the entry says. All steps have been decoded once before.
@@ -199,8 +199,9 @@ fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: &Step) -> Re
         check_operand(model, operand, at(i))?;
     }
     for (i, operand) in step.reads.iter().enumerate() {
-        let once = step.schedule == Schedule::Once;
-        if once && operand.space == Space::Chunk && !operator.reduces_chunks() {
+        let (once, chunk) = (step.schedule == Schedule::Once, operand.space == Space::Chunk);
+        let allowed = if operator.reduces_chunks() { once && chunk == (i == 0) } else { !(once && chunk) };
+        if !allowed {
             return Err(LoadError::ForbiddenRead { place: at(i) });
         }
     }
@@ -253,6 +254,9 @@ fn check_operand<O: Operators>(
     }
     if operand.bytes().is_none() {
         return Err(LoadError::ShapeOverflow { place });
+    }
+    if operand.quantization.is_some_and(|quantization| !quantization.is_valid()) {
+        return Err(LoadError::BadQuantization { place });
     }
     if !(operand.offset as usize).is_multiple_of(operand.element_type.bytes()) {
         return Err(LoadError::OperandMisaligned { place });

@@ -85,11 +85,7 @@ pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> 
 
 /// The quantization of an int8 operand; `index` counts reads first, then writes.
 pub(super) fn quantization(operand: &Operand, index: usize) -> Result<Quantization, StepError> {
-    let found = operand.quantization.filter(|quantization| {
-        quantization.scale.is_finite()
-            && quantization.scale > 0.0
-            && (-128..=127).contains(&quantization.zero_point)
-    });
+    let found = operand.quantization.filter(|quantization| quantization.is_valid());
     found.ok_or(StepError::Quantization { operand: index as u8 })
 }
 

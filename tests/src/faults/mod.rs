@@ -1,0 +1,13 @@
+//! Bad model files: made, loaded, and run if they load.
+//!
+//! The fault tests and the fuzz target are the same code with other inputs: [`Parts`] is a model file taken apart, to be changed
+//! and written again; [`sample`] makes valid files; [`run_file`] loads a file and, if it is a model, runs all of it.
+
+mod bytes;
+mod drive;
+mod parts;
+pub mod sample;
+
+pub use bytes::AlignedBytes;
+pub use drive::{MEMORY_BYTES, Outcome, Scratch, run_file};
+pub use parts::{OwnedEntry, Parts, edit_header, repair};
