@@ -12,7 +12,7 @@ pub enum Tensor {
     Input,
     /// The filter or weights.
     Filter,
-    /// The bias.
+    /// The bias; in int8, the records of the output channels, of which each counts as one element.
     Bias,
     /// The output.
     Output,

@@ -1,11 +1,11 @@
-//! What the f32 pools share: their parameters, and the walk over windows.
+//! What the pools share: their parameters, and the walk over windows.
 
 use super::operands::all_are;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::step::{Step, StepError};
 
-/// What an f32 pool is told besides its operands.
+/// What a pool is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolParams {
     /// The window.

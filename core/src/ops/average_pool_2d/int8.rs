@@ -1,10 +1,8 @@
 //! int8 average pooling.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::int8::{OutputRange, same_quantization};
-use crate::ops::operands::{all_are, quantization};
+use crate::ops::int8::{OutputRange, pool};
+use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 
 /// The most taps a window can have: the sum of so many int8, and half their number, fit 32 bits.
@@ -13,55 +11,33 @@ pub const MAX_TAPS: usize = 1 << 23;
 /// Channels that are summed together.
 const BLOCK: usize = 8;
 
-/// What int8 average pooling is told besides its operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// The window, of at most [`MAX_TAPS`] taps.
-    pub window: Window,
-    /// Shape of the input, `[N, H, W, C]`.
-    pub input: Shape,
-    /// Shape of the output, `[N, H_out, W_out, C]`.
-    pub output: Shape,
-    /// Clamp of the output, and its zero point.
-    pub range: OutputRange,
-}
-
 /// `output = clamp(mean over the window's taps in the input)`, channel by channel, rounded to nearest with ties away from zero.
 ///
-/// Padding counts neither in the sum nor in the divisor; a window with no tap in the input, which only a dilated one can be,
-/// gives the zero point. It is the integers' mean, so that input and output share scale and zero point.
+/// `input` is `[N, H, W, C]`, `output` `[N, H_out, W_out, C]`; both have one scale and zero point, so that the mean is that of the
+/// integers. Padding counts neither in the sum nor in the divisor. A window with no tap in the input, which only a dilated one can be,
+/// gives the zero point. A window of more than [`MAX_TAPS`] taps may overflow.
 ///
 /// Slices that are shorter than the shapes say leave outputs unwritten or sums incomplete; nothing panics.
-pub fn forward(parameters: &Parameters, input: &[i8], output: &mut [i8]) {
-    let Parameters { window, range, .. } = *parameters;
-    let ([_, in_h, in_w, c], [_, out_h, out_w, _]) = (parameters.input.dims(), parameters.output.dims());
-    let samples = input.chunks_exact((in_h * in_w * c).max(1));
-    for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * c).max(1))) {
-        for (out_y, output) in output.chunks_exact_mut((out_w * c).max(1)).enumerate() {
-            let y = window.y.taps(out_y, in_h);
-            for (out_x, output) in output.chunks_exact_mut(c.max(1)).enumerate() {
-                let x = window.x.taps(out_x, in_w);
-                let count = (y.count() * x.count()) as i32;
-                if count == 0 {
-                    output.fill(range.clamp(range.zero_point));
-                    continue;
-                }
-                for (block, output) in output.chunks_mut(BLOCK).enumerate() {
-                    let mut sums = [0i32; BLOCK];
-                    for k_y in 0..y.count() {
-                        let row = (y.position + k_y * window.y.dilation) * in_w;
-                        let mut at = (row + x.position) * c + block * BLOCK;
-                        for _ in 0..x.count() {
-                            let taps = input.get(at..at + output.len()).unwrap_or_default();
-                            for (sum, &tap) in sums.iter_mut().zip(taps) {
-                                *sum += i32::from(tap);
-                            }
-                            at += window.x.dilation * c;
-                        }
+pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &mut [i8]) {
+    let (in_length, out_length, c) = params.lengths();
+    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
+            let count = window.count() as i32;
+            if count == 0 {
+                output.fill(range.clamp(range.zero_point));
+                continue;
+            }
+            for (block, output) in output.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [0i32; BLOCK];
+                window.for_each(|pixel| {
+                    let first = pixel * c + block * BLOCK;
+                    let taps = input.get(first..first + output.len()).unwrap_or_default();
+                    for (sum, &tap) in sums.iter_mut().zip(taps) {
+                        *sum = sum.wrapping_add(i32::from(tap));
                     }
-                    for (output, sum) in output.iter_mut().zip(sums) {
-                        *output = range.clamp(rounded_mean(sum, count));
-                    }
+                });
+                for (output, sum) in output.iter_mut().zip(sums) {
+                    *output = range.clamp(rounded_mean(sum, count));
                 }
             }
         }
@@ -73,30 +49,13 @@ pub fn forward(parameters: &Parameters, input: &[i8], output: &mut [i8]) {
 fn rounded_mean(sum: i32, count: i32) -> i32 {
     let count = count.max(1);
     // Division rounds towards zero.
-    (if sum > 0 { sum + count / 2 } else { sum - count / 2 }) / count
-}
-
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
-
-fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 2]), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(&step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 1)?.zero_point)?;
-    Ok((Parameters { window, input: input.shape, output: output.shape, range }, [input, output]))
+    (if sum > 0 { sum.wrapping_add(count / 2) } else { sum.wrapping_sub(count / 2) }) / count
 }
 
 pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let (Parameters { window, .. }, [input, output]) = parameters(step)?;
-    all_are(step, ElementType::I8)?;
-    same_quantization(quantization(input, 0)?, quantization(output, 1)?, 1)?;
-    let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
-    if in_n != out_n || in_c != out_c || !window.fits(input.shape, output.shape) {
-        return Err(StepError::Shape { operand: 1 });
-    }
+    let (PoolParams { window, input, .. }, _) = pool(step)?;
     // Only taps in the input count.
-    let [_, in_h, in_w, _] = input.shape.dims();
+    let [_, in_h, in_w, _] = input.dims();
     match window.y.kernel.min(in_h).checked_mul(window.x.kernel.min(in_w)) {
         Some(..=MAX_TAPS) => Ok(()),
         _ => Err(StepError::Accumulator { channel: 0 }),
@@ -104,9 +63,10 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
 }
 
 pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (parameters, [input, output]) = parameters(step)?;
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    let (params, range) = pool(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
-    forward(&parameters, elements(input)?, elements_mut(output)?);
+    forward(&params, range, elements(input)?, elements_mut(output)?);
     Ok(())
 }
 
@@ -115,6 +75,8 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+    use crate::operand::ElementType;
     use crate::ops::Operator;
     use crate::ops::int8::reference::{
         Case, Random, at, divide, expect_clamp_errors, expect_operand_errors, shape,

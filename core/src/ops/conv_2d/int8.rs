@@ -3,15 +3,17 @@
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::int8::{
     CHANNEL_WORDS, Channel, FilterLayout, OutputRange, add_dots, channels_shape, check_channels,
+    check_lengths, check_window, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
 
 /// What an int8 convolution is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
+pub struct Conv2dI8 {
     /// The window.
     pub window: Window,
     /// Shape of the input, `[N, H, W, C_in]`.
@@ -24,24 +26,42 @@ pub struct Parameters {
     pub range: OutputRange,
 }
 
+impl Conv2dI8 {
+    /// The filter's shape, `[C_out, K_h, K_w, C_in]`.
+    pub fn filter(&self) -> Shape {
+        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+        let Window { y, x } = self.window;
+        Shape([out_c, y.kernel as u32, x.kernel as u32, in_c])
+    }
+
+    fn check(&self) -> Result<(), Tensor> {
+        check_window(&self.window, self.input, self.output)
+    }
+}
+
 /// `output = clamp(zero_point + multiplier * (bias + sum over k_y, k_x, in_c of filter * input))`.
 ///
 /// `filter` is `[C_out, K_h, K_w, C_in]`; `channels` has a record (see [`Channel`]) per output channel, its bias with the input's zero
 /// point folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each channel is at most `i32::MAX`; it is rounded
 /// only by [`requantize`](crate::quantization::requantize).
 ///
-/// Otherwise the sum wraps. Slices that are shorter than the shapes say leave outputs unwritten or sums incomplete; nothing panics.
+/// Otherwise the sum wraps.
+///
+/// # Errors
+/// [`CallError`] if the shapes do not fit each other or a slice does not fit its shape.
 #[doc(alias = "Conv2d")]
 pub fn forward(
-    parameters: &Parameters,
+    params: &Conv2dI8,
     input: &[i8],
     filter: &[i8],
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
-) {
-    let Parameters { window, input_zero_point, range, .. } = *parameters;
-    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) =
-        (parameters.input.dims(), parameters.output.dims());
+) -> Result<(), CallError> {
+    params.check().map_err(|tensor| CallError::Shape { tensor })?;
+    let lengths = [input.len(), filter.len(), channels.len(), output.len()];
+    check_lengths([params.input, params.filter(), params.output], lengths)?;
+    let Conv2dI8 { window, input_zero_point, range, .. } = *params;
+    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     let (kernel_row, in_row) = (window.x.kernel * in_c, in_w * in_c);
     let per_channel = (window.y.kernel * kernel_row).max(1);
     let samples = input.chunks_exact((in_h * in_row).max(1));
@@ -57,7 +77,7 @@ pub fn forward(
                 let (outputs, outputs_left) = output.as_chunks_mut::<4>();
                 let (channels, channels_left) =
                     channels.split_at_checked(outputs.len() * 4).unwrap_or_default();
-                let filters = filter.chunks_exact(per_channel * 4);
+                let filters = filter.chunks_exact((per_channel * 4).max(1));
                 for ((output, channels), filter) in
                     outputs.iter_mut().zip(channels.as_chunks().0).zip(filters)
                 {
@@ -72,6 +92,7 @@ pub fn forward(
             }
         }
     }
+    Ok(())
 }
 
 /// The part of the input under one output pixel's window, as runs of neighbouring elements.
@@ -176,29 +197,26 @@ impl Patch {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 4]), StepError> {
+fn params(step: &Step) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
     let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ATTRIBUTES>()?;
     let (window, range) = Window::read(&step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
     let input_zero_point = quantization(input, 0)?.zero_point;
-    let parameters = Parameters { window, input: input.shape, output: output.shape, input_zero_point, range };
-    Ok((parameters, [input, filter, channels, output]))
+    let params = Conv2dI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
+    Ok((params, [input, filter, channels, output]))
 }
 
 pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
-    let (Parameters { window, .. }, [input, filter, channels, output]) = parameters(step)?;
-    for (index, operand) in [input, filter, output].into_iter().zip([0, 1, 3]).map(|(o, i)| (i, o)) {
-        is(operand, index, ElementType::I8)?;
-    }
+    let (params, [input, filter, channels, output]) = params(step)?;
+    is(input, 0, ElementType::I8)?;
+    is(filter, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
-    let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
-    let (k_h, k_w) = (window.y.kernel, window.x.kernel);
-    has_shape(filter, 1, Shape([out_c, k_h as u32, k_w as u32, in_c]))?;
+    is(output, 3, ElementType::I8)?;
+    let [.., out_c] = output.shape.0;
+    has_shape(filter, 1, params.filter())?;
     has_shape(channels, 2, channels_shape(out_c))?;
-    if in_n != out_n || !window.fits(input.shape, output.shape) {
-        return Err(StepError::Shape { operand: 3 });
-    }
+    params.check().map_err(wrong_shape)?;
     let weights = filter.shape.elements().and_then(|all| all.checked_div(out_c as usize));
     let weights = weights.ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: weights, weight_stride: 1 };
@@ -206,12 +224,11 @@ pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepErro
 }
 
 pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (parameters, [input, filter, channels, output]) = parameters(step)?;
+    let (params, [input, filter, channels, output]) = params(step)?;
     let Views { reads: [input, filter, channels], writes: [output] } =
         memory.views([input, filter, channels], [output])?;
     let channels = elements::<i32>(channels)?.as_chunks().0;
-    forward(&parameters, elements(input)?, elements(filter)?, channels, elements_mut(output)?);
-    Ok(())
+    forward(&params, elements(input)?, elements(filter)?, channels, elements_mut(output)?).map_err(unchecked)
 }
 
 #[cfg(test)]
@@ -353,15 +370,26 @@ mod tests {
     }
 
     #[test]
-    fn short_slices_do_not_panic() {
-        let mut random = Random(3);
-        let problem = Problem::random(&mut random);
-        let (parameters, _) = parameters(&problem.case().step).unwrap();
-        let input = random.bytes(problem.input.iter().product());
+    fn shapes_and_lengths_are_checked() {
+        let problem = Problem::random(&mut Random(3));
+        let (params, _) = params(&problem.case().step).unwrap();
+        let input = std::vec![0; problem.input.iter().product()];
         let mut output = std::vec![0; problem.output.iter().product()];
         let records: Vec<_> = problem.channels.iter().map(|channel| channel.words()).collect();
-        for (filter, records) in [(&[][..], &records[..]), (&problem.filter, &[])] {
-            forward(&parameters, &input, filter, records, &mut output);
-        }
+        let (filter, expected) = (&problem.filter, [input.len(), problem.filter.len(), records.len()]);
+        let wrong = |index: usize, tensor| {
+            Err(CallError::Length { tensor, expected: expected[index], found: expected[index] - 1 })
+        };
+        assert_eq!(forward(&params, &input, filter, &records, &mut output), Ok(()));
+        let found = forward(&params, &input[1..], filter, &records, &mut output);
+        assert_eq!(found, wrong(0, Tensor::Input));
+        let found = forward(&params, &input, &filter[1..], &records, &mut output);
+        assert_eq!(found, wrong(1, Tensor::Filter));
+        let found = forward(&params, &input, filter, &records[1..], &mut output);
+        assert_eq!(found, wrong(2, Tensor::Bias));
+        let mut other = params;
+        other.output.0[1] += 1;
+        let found = forward(&other, &input, filter, &records, &mut output);
+        assert_eq!(found, Err(CallError::Shape { tensor: Tensor::Output }));
     }
 }

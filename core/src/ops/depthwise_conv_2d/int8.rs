@@ -3,15 +3,17 @@
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::int8::{
-    CHANNEL_WORDS, Channel, FilterLayout, OutputRange, channels_shape, check_channels, product,
+    CHANNEL_WORDS, Channel, FilterLayout, OutputRange, channels_shape, check_channels, check_lengths,
+    check_window, product, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
 
 /// What an int8 depthwise convolution is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
+pub struct DepthwiseConv2dI8 {
     /// The window.
     pub window: Window,
     /// Shape of the input, `[N, H, W, C_in]`.
@@ -24,6 +26,21 @@ pub struct Parameters {
     pub range: OutputRange,
 }
 
+impl DepthwiseConv2dI8 {
+    /// The filter's shape, `[1, K_h, K_w, C_out]`.
+    pub fn filter(&self) -> Shape {
+        let [.., out_c] = self.output.0;
+        let Window { y, x } = self.window;
+        Shape([1, y.kernel as u32, x.kernel as u32, out_c])
+    }
+
+    fn check(&self) -> Result<(), Tensor> {
+        check_window(&self.window, self.input, self.output)?;
+        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+        if out_c.checked_rem(in_c) == Some(0) { Ok(()) } else { Err(Tensor::Output) }
+    }
+}
+
 /// Channels that are computed together.
 const BLOCK: usize = 4;
 
@@ -33,17 +50,22 @@ const BLOCK: usize = 4;
 /// `filter` is `[1, K_h, K_w, C_out]`; `channels` has a record (see [`Channel`]) per output channel, its bias with the input's zero point
 /// folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each channel is at most `i32::MAX`.
 ///
-/// Otherwise the sum wraps. Slices that are shorter than the shapes say leave outputs unwritten or sums incomplete; nothing panics.
+/// Otherwise the sum wraps.
+///
+/// # Errors
+/// [`CallError`] if the shapes do not fit each other or a slice does not fit its shape.
 pub fn forward(
-    parameters: &Parameters,
+    params: &DepthwiseConv2dI8,
     input: &[i8],
     filter: &[i8],
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
-) {
-    let Parameters { window, input_zero_point, range, .. } = *parameters;
-    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) =
-        (parameters.input.dims(), parameters.output.dims());
+) -> Result<(), CallError> {
+    params.check().map_err(|tensor| CallError::Shape { tensor })?;
+    let lengths = [input.len(), filter.len(), channels.len(), output.len()];
+    check_lengths([params.input, params.filter(), params.output], lengths)?;
+    let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
+    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     let per_input = out_c.checked_div(in_c).unwrap_or_default();
     let samples = input.chunks_exact((in_h * in_w * in_c).max(1));
     for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * out_c).max(1))) {
@@ -79,6 +101,7 @@ pub fn forward(
             }
         }
     }
+    Ok(())
 }
 
 /// One output pixel, with all that its channels have in common.
@@ -145,42 +168,39 @@ impl Pixel<'_> {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 4]), StepError> {
+fn params(step: &Step) -> Result<(DepthwiseConv2dI8, [&Operand; 4]), StepError> {
     let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ATTRIBUTES>()?;
     let (window, range) = Window::read(&step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
     let input_zero_point = quantization(input, 0)?.zero_point;
-    let parameters = Parameters { window, input: input.shape, output: output.shape, input_zero_point, range };
-    Ok((parameters, [input, filter, channels, output]))
+    let params =
+        DepthwiseConv2dI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
+    Ok((params, [input, filter, channels, output]))
 }
 
 pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
-    let (Parameters { window, .. }, [input, filter, channels, output]) = parameters(step)?;
+    let (params, [input, filter, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(filter, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
     is(output, 3, ElementType::I8)?;
-    let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
-    let (k_h, k_w) = (window.y.kernel, window.x.kernel);
-    has_shape(filter, 1, Shape([1, k_h as u32, k_w as u32, out_c]))?;
+    let [.., out_c] = output.shape.0;
+    has_shape(filter, 1, params.filter())?;
     has_shape(channels, 2, channels_shape(out_c))?;
-    let multiple = out_c.checked_rem(in_c) == Some(0);
-    if in_n != out_n || !multiple || !window.fits(input.shape, output.shape) {
-        return Err(StepError::Shape { operand: 3 });
-    }
-    let weights = k_h.checked_mul(k_w).ok_or(StepError::Shape { operand: 1 })?;
+    params.check().map_err(wrong_shape)?;
+    let Window { y, x } = params.window;
+    let weights = y.kernel.checked_mul(x.kernel).ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: 1, weight_stride: out_c as usize };
     check_channels(filter, channels, layout, constant)
 }
 
 pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (parameters, [input, filter, channels, output]) = parameters(step)?;
+    let (params, [input, filter, channels, output]) = params(step)?;
     let Views { reads: [input, filter, channels], writes: [output] } =
         memory.views([input, filter, channels], [output])?;
     let channels = elements::<i32>(channels)?.as_chunks().0;
-    forward(&parameters, elements(input)?, elements(filter)?, channels, elements_mut(output)?);
-    Ok(())
+    forward(&params, elements(input)?, elements(filter)?, channels, elements_mut(output)?).map_err(unchecked)
 }
 
 #[cfg(test)]
@@ -309,8 +329,8 @@ mod tests {
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] += 1);
         let multiplier = Multiplier { multiplier: 0, shift: 0 };
         let case = single(Channel { bias: 0, multiplier }).case();
-        for channels in [0, 2, 6] {
-            case.expect(StepError::Shape { operand: 3 }, |step| step.reads[0].shape.0[3] = channels);
+        for (channels, operand) in [(0, 0), (2, 3), (6, 3)] {
+            case.expect(StepError::Shape { operand }, |step| step.reads[0].shape.0[3] = channels);
         }
     }
 
@@ -325,15 +345,26 @@ mod tests {
     }
 
     #[test]
-    fn short_slices_do_not_panic() {
-        let mut random = Random(6);
-        let problem = Problem::random(&mut random);
-        let (parameters, _) = parameters(&problem.case().step).unwrap();
-        let input = random.bytes(problem.input.iter().product());
+    fn shapes_and_lengths_are_checked() {
+        let problem = Problem::random(&mut Random(6));
+        let (params, _) = params(&problem.case().step).unwrap();
+        let input = std::vec![0; problem.input.iter().product()];
         let mut output = std::vec![0; problem.output.iter().product()];
         let records: Vec<_> = problem.channels.iter().map(|channel| channel.words()).collect();
-        for (filter, records) in [(&[][..], &records[..]), (&problem.filter, &[])] {
-            forward(&parameters, &input, filter, records, &mut output);
-        }
+        let (filter, expected) = (&problem.filter, [input.len(), problem.filter.len(), records.len()]);
+        let wrong = |index: usize, tensor| {
+            Err(CallError::Length { tensor, expected: expected[index], found: expected[index] - 1 })
+        };
+        assert_eq!(forward(&params, &input, filter, &records, &mut output), Ok(()));
+        let found = forward(&params, &input[1..], filter, &records, &mut output);
+        assert_eq!(found, wrong(0, Tensor::Input));
+        let found = forward(&params, &input, &filter[1..], &records, &mut output);
+        assert_eq!(found, wrong(1, Tensor::Filter));
+        let found = forward(&params, &input, filter, &records[1..], &mut output);
+        assert_eq!(found, wrong(2, Tensor::Bias));
+        let mut other = params;
+        other.output.0[1] += 1;
+        let found = forward(&other, &input, filter, &records, &mut output);
+        assert_eq!(found, Err(CallError::Shape { tensor: Tensor::Output }));
     }
 }

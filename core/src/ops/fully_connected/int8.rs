@@ -2,21 +2,43 @@
 
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::int8::{
     CHANNEL_WORDS, Channel, FilterLayout, OutputRange, add_dots, channels_shape, check_channels,
+    check_lengths, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
 
 /// What an int8 fully connected layer is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// Inputs of one sample.
-    pub in_c: usize,
-    /// Outputs of one sample.
-    pub out_c: usize,
+pub struct FullyConnectedI8 {
+    /// Shape of the input, `[N, 1, 1, C_in]`.
+    pub input: Shape,
+    /// Shape of the output, `[N, 1, 1, C_out]`.
+    pub output: Shape,
     /// Zero point and clamp of the output.
     pub range: OutputRange,
+}
+
+impl FullyConnectedI8 {
+    /// The weights' shape, `[C_out, 1, 1, C_in]`.
+    pub fn weights(&self) -> Shape {
+        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+        Shape([out_c, 1, 1, in_c])
+    }
+
+    fn check(&self) -> Result<(), Tensor> {
+        let (Shape([in_n, in_h, in_w, _]), Shape([out_n, out_h, out_w, _])) = (self.input, self.output);
+        if [in_h, in_w] != [1, 1] || self.input.has_zero() || self.input.elements().is_none() {
+            return Err(Tensor::Input);
+        }
+        let fits = [out_n, out_h, out_w] == [in_n, 1, 1];
+        if !fits || self.output.has_zero() || self.output.elements().is_none() {
+            return Err(Tensor::Output);
+        }
+        Ok(())
+    }
 }
 
 /// `output = clamp(zero_point + multiplier * (bias + sum over in_c of weights * input))`.
@@ -24,22 +46,29 @@ pub struct Parameters {
 /// `input` is `[N, 1, 1, C_in]`, `weights` `[C_out, 1, 1, C_in]`; `channels` has a record (see [`Channel`]) per output, its bias with the
 /// input's zero point folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each output is at most `i32::MAX`.
 ///
-/// Otherwise the sum wraps. Slices that are shorter than they should be leave outputs unwritten; nothing panics.
+/// Otherwise the sum wraps.
+///
+/// # Errors
+/// [`CallError`] if the shapes do not fit each other or a slice does not fit its shape.
 #[doc(alias = "linear")]
 #[doc(alias = "dense")]
 pub fn forward(
-    parameters: &Parameters,
+    params: &FullyConnectedI8,
     input: &[i8],
     weights: &[i8],
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
-) {
-    let Parameters { in_c, out_c, range } = *parameters;
+) -> Result<(), CallError> {
+    params.check().map_err(|tensor| CallError::Shape { tensor })?;
+    let lengths = [input.len(), weights.len(), channels.len(), output.len()];
+    check_lengths([params.input, params.weights(), params.output], lengths)?;
+    let ([.., in_c], [.., out_c], range) = (params.input.dims(), params.output.dims(), params.range);
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
     for (input, output) in input.chunks_exact(in_c).zip(output.chunks_exact_mut(out_c)) {
         // Four outputs at once, then what is left of them.
         let (outputs, outputs_left) = output.as_chunks_mut::<4>();
-        let blocks = outputs.iter_mut().zip(channels.as_chunks().0).zip(weights.chunks_exact(in_c * 4));
+        let blocks =
+            outputs.iter_mut().zip(channels.as_chunks().0).zip(weights.chunks_exact((in_c * 4).max(1)));
         for ((outputs, channels), weights) in blocks {
             finish(input, weights, channels, outputs, range);
         }
@@ -52,6 +81,7 @@ pub fn forward(
             finish(input, weights, core::array::from_ref(channel), core::array::from_mut(output), range);
         }
     }
+    Ok(())
 }
 
 /// Computes `COUNT` neighbouring outputs, whose rows of weights follow each other.
@@ -75,36 +105,36 @@ fn finish<const COUNT: usize>(
     }
 }
 
-fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 4]), StepError> {
+fn params(step: &Step) -> Result<(FullyConnectedI8, [&Operand; 4]), StepError> {
     let ([input, weights, channels], [output]) = (step.reads()?, step.writes()?);
     let range = OutputRange::read(step.attributes::<2>()?, 0, quantization(output, 3)?.zero_point)?;
-    let ([.., in_c], [.., out_c]) = (input.shape.dims(), output.shape.dims());
-    Ok((Parameters { in_c, out_c, range }, [input, weights, channels, output]))
+    Ok((
+        FullyConnectedI8 { input: input.shape, output: output.shape, range },
+        [input, weights, channels, output],
+    ))
 }
 
 pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
-    let (Parameters { in_c, .. }, [input, weights, channels, output]) = parameters(step)?;
+    let (params, [input, weights, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(weights, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
     is(output, 3, ElementType::I8)?;
     quantization(input, 0)?;
-    let (Shape([n, _, _, inputs]), Shape([_, _, _, outputs])) = (input.shape, output.shape);
-    has_shape(input, 0, Shape([n, 1, 1, inputs]))?;
-    has_shape(weights, 1, Shape([outputs, 1, 1, inputs]))?;
-    has_shape(channels, 2, channels_shape(outputs))?;
-    has_shape(output, 3, Shape([n, 1, 1, outputs]))?;
+    let ([.., in_c], [.., out_c]) = (input.shape.dims(), output.shape.0);
+    has_shape(weights, 1, params.weights())?;
+    has_shape(channels, 2, channels_shape(out_c))?;
+    params.check().map_err(wrong_shape)?;
     let layout = FilterLayout { weights: in_c, channel_stride: in_c, weight_stride: 1 };
     check_channels(weights, channels, layout, constant)
 }
 
 pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (parameters, [input, weights, channels, output]) = parameters(step)?;
+    let (params, [input, weights, channels, output]) = params(step)?;
     let Views { reads: [input, weights, channels], writes: [output] } =
         memory.views([input, weights, channels], [output])?;
     let channels = elements::<i32>(channels)?.as_chunks().0;
-    forward(&parameters, elements(input)?, elements(weights)?, channels, elements_mut(output)?);
-    Ok(())
+    forward(&params, elements(input)?, elements(weights)?, channels, elements_mut(output)?).map_err(unchecked)
 }
 
 #[cfg(test)]
@@ -207,13 +237,26 @@ mod tests {
     }
 
     #[test]
-    fn short_slices_do_not_panic() {
+    fn shapes_and_lengths_are_checked() {
         let range = OutputRange { zero_point: 0, activation_min: -128, activation_max: 127 };
-        let parameters = Parameters { in_c: 4, out_c: 5, range };
-        let mut output = [0; 5];
-        forward(&parameters, &[1; 3], &[1; 20], &[[0, 0, 0]; 5], &mut output);
-        forward(&parameters, &[1; 4], &[1; 19], &[[0, 0, 0]; 5], &mut output);
-        forward(&parameters, &[1; 4], &[1; 20], &[[0, 0, 0]; 4], &mut output);
-        forward(&Parameters { in_c: 0, out_c: 0, range }, &[], &[], &[], &mut []);
+        let params = FullyConnectedI8 { input: shape([1, 1, 1, 4]), output: shape([1, 1, 1, 5]), range };
+        let call = |params, [input, weights, channels, output]: [usize; 4]| {
+            let (input, weights, channels) =
+                (std::vec![1; input], std::vec![1; weights], std::vec![[0; 3]; channels]);
+            forward(&params, &input, &weights, &channels, &mut std::vec![0; output])
+        };
+        let right = [4, 20, 5, 5];
+        assert_eq!(call(params, right), Ok(()));
+        for (index, tensor) in
+            [Tensor::Input, Tensor::Filter, Tensor::Bias, Tensor::Output].into_iter().enumerate()
+        {
+            let (mut wrong, expected) = (right, right[index]);
+            wrong[index] -= 1;
+            assert_eq!(call(params, wrong), Err(CallError::Length { tensor, expected, found: expected - 1 }));
+        }
+        let flat = FullyConnectedI8 { input: shape([1, 1, 4, 1]), ..params };
+        assert_eq!(call(flat, right), Err(CallError::Shape { tensor: Tensor::Input }));
+        let many = FullyConnectedI8 { output: shape([2, 1, 1, 5]), ..params };
+        assert_eq!(call(many, right), Err(CallError::Shape { tensor: Tensor::Output }));
     }
 }

@@ -1,10 +1,14 @@
 //! What the int8 operators share: records of output channels, the range of an output, dot products, and their checks.
 
 use super::activation::Activation;
+use super::call::{CallError, Tensor, holds};
+use super::operands::{all_are, quantization};
+use super::pooling::PoolParams;
+use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::memory::elements;
-use crate::operand::{Operand, Quantization, Shape, Space};
+use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::quantization::{Multiplier, requantize};
-use crate::step::StepError;
+use crate::step::{Step, StepError};
 
 #[cfg(test)]
 pub(super) mod reference;
@@ -174,16 +178,63 @@ fn constant_bytes<'a>(operand: &Operand, index: u8, constant: &'a [u8]) -> Resul
     constant.get(start..end).ok_or(StepError::Memory)
 }
 
+/// Checks that a window over an input has this output: of the shapes that do not follow from each other, one.
+pub(super) fn check_window(window: &Window, input: Shape, output: Shape) -> Result<(), Tensor> {
+    if input.has_zero() || input.elements().is_none() {
+        return Err(Tensor::Input);
+    }
+    let fits = input.0[0] == output.0[0] && window.fits(input, output);
+    if !fits || output.has_zero() || output.elements().is_none() {
+        return Err(Tensor::Output);
+    }
+    Ok(())
+}
+
+/// Checks that the slices of a layer with an input, a filter, channels and an output have their shapes' elements.
+pub(super) fn check_lengths(
+    [input, filter, output]: [Shape; 3],
+    lengths: [usize; 4],
+) -> Result<(), CallError> {
+    let [.., count] = output.0;
+    let tensors = [Tensor::Input, Tensor::Filter, Tensor::Bias, Tensor::Output];
+    let shapes = [input, filter, Shape::vector(count), output];
+    for ((tensor, shape), length) in tensors.into_iter().zip(shapes).zip(lengths) {
+        holds(tensor, shape, length)?;
+    }
+    Ok(())
+}
+
+/// The operand that a layer with an input, a filter, channels and an output has for a tensor whose shape is wrong.
+pub(super) fn wrong_shape(tensor: Tensor) -> StepError {
+    let operand = match tensor {
+        Tensor::Input => 0,
+        Tensor::Filter => 1,
+        Tensor::Bias => 2,
+        Tensor::Output => 3,
+    };
+    StepError::Shape { operand }
+}
+
 /// The shape of the constant `channels` for `count` output channels.
 pub(super) fn channels_shape(count: u32) -> Shape {
     Shape([1, 1, count, CHANNEL_WORDS as u32])
 }
 
-/// Checks that both have the same quantization; `index` is that of `output`.
-pub(super) fn same_quantization(
-    input: Quantization,
-    output: Quantization,
-    index: u8,
-) -> Result<(), StepError> {
-    if input == output { Ok(()) } else { Err(StepError::Quantization { operand: index }) }
+/// The parameters of a step that is an int8 pool, and the clamp of its output; everything about it is checked.
+pub(super) fn pool(step: &Step) -> Result<(PoolParams, OutputRange), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    step.attributes::<{ WINDOW_ATTRIBUTES + 2 }>()?;
+    let (window, clamp) = Window::read(&step.attributes)?;
+    all_are(step, ElementType::I8)?;
+    let (from, to) = (quantization(input, 0)?, quantization(output, 1)?);
+    if from != to {
+        return Err(StepError::Quantization { operand: 1 });
+    }
+    let range = OutputRange::read(clamp, WINDOW_ATTRIBUTES as u8, to.zero_point)?;
+    let params = PoolParams { window, input: input.shape, output: output.shape };
+    let ([.., in_c], [.., out_c]) = (input.shape.0, output.shape.0);
+    if in_c != out_c || check_window(&window, input.shape, output.shape).is_err() {
+        return Err(StepError::Shape { operand: 1 });
+    }
+    Ok((params, range))
 }

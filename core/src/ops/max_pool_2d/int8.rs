@@ -1,83 +1,43 @@
 //! int8 maximum pooling.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::int8::{OutputRange, same_quantization};
-use crate::ops::operands::{all_are, quantization};
+use crate::ops::int8::{OutputRange, pool};
+use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
-
-/// What int8 maximum pooling is told besides its operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// The window.
-    pub window: Window,
-    /// Shape of the input, `[N, H, W, C]`.
-    pub input: Shape,
-    /// Shape of the output, `[N, H_out, W_out, C]`.
-    pub output: Shape,
-    /// Clamp of the output.
-    pub range: OutputRange,
-}
 
 /// `output = clamp(max over the window's taps in the input)`, channel by channel.
 ///
-/// Padding does not take part; a window with no tap in the input, which only a dilated one can be, gives `activation_min`.
+/// `input` is `[N, H, W, C]`, `output` `[N, H_out, W_out, C]`; both have one scale and zero point. A window with no tap in the
+/// input, which only a dilated one can be, gives the zero point.
+///
 /// Slices that are shorter than the shapes say leave outputs unwritten or maxima incomplete; nothing panics.
-pub fn forward(parameters: &Parameters, input: &[i8], output: &mut [i8]) {
-    let Parameters { window, range, .. } = *parameters;
-    let ([_, in_h, in_w, c], [_, out_h, out_w, _]) = (parameters.input.dims(), parameters.output.dims());
-    let samples = input.chunks_exact((in_h * in_w * c).max(1));
-    for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * c).max(1))) {
-        for (out_y, output) in output.chunks_exact_mut((out_w * c).max(1)).enumerate() {
-            let y = window.y.taps(out_y, in_h);
-            for (out_x, output) in output.chunks_exact_mut(c.max(1)).enumerate() {
-                let x = window.x.taps(out_x, in_w);
-                output.fill(i8::MIN);
-                for k_y in 0..y.count() {
-                    let mut at = ((y.position + k_y * window.y.dilation) * in_w + x.position) * c;
-                    for _ in 0..x.count() {
-                        let pixel = input.get(at..).unwrap_or_default();
-                        for (greatest, &tap) in output.iter_mut().zip(pixel) {
-                            *greatest = (*greatest).max(tap);
-                        }
-                        at += window.x.dilation * c;
-                    }
+pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &mut [i8]) {
+    let (in_length, out_length, c) = params.lengths();
+    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
+            output.fill(if window.count() == 0 { range.zero_point as i8 } else { i8::MIN });
+            window.for_each(|pixel| {
+                let taps = input.get(pixel * c..).unwrap_or_default();
+                for (greatest, &tap) in output.iter_mut().zip(taps) {
+                    *greatest = (*greatest).max(tap);
                 }
-                for value in output {
-                    *value = range.clamp(i32::from(*value));
-                }
+            });
+            for value in output {
+                *value = range.clamp(i32::from(*value));
             }
         }
     }
 }
 
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
-
-fn parameters(step: &Step) -> Result<(Parameters, [&Operand; 2]), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(&step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 1)?.zero_point)?;
-    Ok((Parameters { window, input: input.shape, output: output.shape, range }, [input, output]))
-}
-
 pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let (Parameters { window, .. }, [input, output]) = parameters(step)?;
-    all_are(step, ElementType::I8)?;
-    same_quantization(quantization(input, 0)?, quantization(output, 1)?, 1)?;
-    let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
-    if in_n != out_n || in_c != out_c || !window.fits(input.shape, output.shape) {
-        return Err(StepError::Shape { operand: 1 });
-    }
-    Ok(())
+    pool(step).map(|_| ())
 }
 
 pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (parameters, [input, output]) = parameters(step)?;
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    let (params, range) = pool(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
-    forward(&parameters, elements(input)?, elements_mut(output)?);
+    forward(&params, range, elements(input)?, elements_mut(output)?);
     Ok(())
 }
 
@@ -86,6 +46,8 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+    use crate::operand::ElementType;
     use crate::ops::Operator;
     use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
 
@@ -117,7 +79,7 @@ mod tests {
                                 let x = window.x.input(out_x, k_x, in_w)?;
                                 Some(i32::from(input[((b * in_h + y) * in_w + x) * c + c_]))
                             });
-                            let expected = values.max().unwrap_or(-128).clamp(clamp[0], clamp[1]) as i8;
+                            let expected = values.max().unwrap_or(3).clamp(clamp[0], clamp[1]) as i8;
                             assert_eq!(found.next(), Some(expected), "{window:?}");
                         }
                     }
