@@ -106,8 +106,7 @@ pub enum LoadError {
         /// Where the operand is.
         place: Place,
     },
-    /// A step that runs once reads a chunk's memory, and its operator does not reduce chunks; or one whose operator reduces chunks
-    /// does not run once, or does not read a chunk's memory first and other memory after it.
+    /// A step that runs once reads a chunk's memory, and its operator does not reduce chunks.
     ForbiddenRead {
         /// Where the operand is.
         place: Place,
@@ -217,7 +216,7 @@ impl core::fmt::Display for LoadError {
             Self::ShapeOverflow { place } => write!(f, "{place} has more than 2^31 - 1 elements"),
             Self::ForbiddenWrite { place } => write!(f, "{place} lies where its step must not write"),
             Self::ForbiddenRead { place } => {
-                write!(f, "{place} lies where its step must not read")
+                write!(f, "{place} is a chunk's, but its step runs once for the batch")
             }
             Self::OverlappingWrite { place } => {
                 write!(f, "{place} overlaps another operand more than the operator allows")

@@ -199,9 +199,8 @@ fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: &Step) -> Re
         check_operand(model, operand, at(i))?;
     }
     for (i, operand) in step.reads.iter().enumerate() {
-        let (once, chunk) = (step.schedule == Schedule::Once, operand.space == Space::Chunk);
-        let allowed = if operator.reduces_chunks() { once && chunk == (i == 0) } else { !(once && chunk) };
-        if !allowed {
+        let once = step.schedule == Schedule::Once;
+        if once && operand.space == Space::Chunk && !operator.reduces_chunks() {
             return Err(LoadError::ForbiddenRead { place: at(i) });
         }
     }

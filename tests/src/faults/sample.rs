@@ -2,6 +2,7 @@
 
 use smidgen::model::MemoryLengths;
 use smidgen::ops::Operator;
+use smidgen::ops::softmax::{self, int8::SoftmaxI8};
 use smidgen::{ElementType, EntryKind, Operand, Preprocessing, Quantization, Schedule, Shape, Space, Step};
 
 use super::{OwnedEntry, Parts};
@@ -186,34 +187,163 @@ pub fn int8() -> Parts {
     let pooled = b.i8([1, 3, 2, 5], 0.1, 7);
     let attributes = [window(1, 1).as_slice(), &clamp].concat();
     b.step(Operator::MaxPool2dI8, &attributes, &[depthwise], &[pooled]);
+    let table = b.constant_i8([1, 1, 1, 256]);
+    b.step(Operator::LookupI8, &[], &[pooled, table], &[pooled]);
+    let factor = 0x5000_0000;
+    let attributes = [20, factor, 0, factor, -1, factor, -19, -128, 127];
+    b.step(Operator::AddI8, &attributes, &[pooled, depthwise], &[depthwise]);
     let average = b.i8([1, 1, 1, 5], 0.1, 7);
     let attributes = [[3, 2, 1, 1, 0, 0, 0, 0, 1, 1].as_slice(), &clamp].concat();
-    b.step(Operator::AveragePool2dI8, &attributes, &[pooled], &[average]);
+    b.step(Operator::AveragePool2dI8, &attributes, &[depthwise], &[average]);
     let logits = b.i8([1, 1, 1, 6], 0.2, 0);
     let (weights, channels) = (b.constant_i8([6, 1, 1, 5]), b.channels(6));
     b.step(Operator::FullyConnectedI8, &clamp, &[average, weights, channels], &[logits]);
+    let probabilities = b.i8([1, 1, 1, 6], softmax::int8::OUTPUT.scale, softmax::int8::OUTPUT.zero_point);
+    let attributes = SoftmaxI8::new(0.2).unwrap().attributes();
+    b.step(Operator::SoftmaxI8, &attributes, &[logits], &[probabilities]);
     let output = b.f32(Space::Arena, [1, 1, 1, 6]);
-    b.step(Operator::Dequantize, &[], &[logits], &[output]);
+    b.step(Operator::Dequantize, &[], &[probabilities], &[output]);
     b.entry(EntryKind::Infer, &[input], &[output]);
     b.finish()
 }
 
-/// A model with every f32 operator, in entries to infer, train and update.
+/// A model with the f32 operators of inference.
 pub fn f32() -> Parts {
     let mut b = Builder::new("f32");
-    let leaky = [3, 0.25f32.to_bits() as i32];
-    let input = b.f32(Space::Arena, [1, 3, 2, 4]);
-    let other = b.f32(Space::Chunk, [1, 3, 2, 4]);
-    b.step(Operator::ActivationF32, &leaky, &[input], &[other]);
-    b.step(Operator::AddF32, &[2, 0], &[other, input], &[input]);
-    b.entry(EntryKind::Infer, &[input], &[input]);
-    let grad = b.f32(Space::Arena, [1, 3, 2, 4]);
-    b.step(Operator::ActivationGrad, &leaky, &[other, grad], &[grad]);
-    b.entry(EntryKind::Train, &[grad], &[grad]);
+    let (none, relu6, leaky) = ([0, 0], [2, 0], [3, bits(0.25)]);
+    let input = b.f32(Space::Arena, [1, 5, 4, 2]);
+    let conv = b.f32(Space::Arena, [1, 5, 4, 3]);
+    let (filter, bias) = (b.constant_f32([3, 3, 2, 3]), b.constant_f32([1, 1, 1, 3]));
+    let attributes = [window(1, 1).as_slice(), &none].concat();
+    b.step(Operator::Conv2d, &attributes, &[input, filter, bias], &[conv]);
+    let (parameters, running) = (b.constant_f32([1, 1, 2, 3]), b.constant_f32([1, 1, 2, 3]));
+    let attributes = [bits(1e-3), leaky[0], leaky[1]];
+    b.step(Operator::BatchNorm, &attributes, &[conv, parameters, running], &[conv]);
+    let depthwise = b.f32(Space::Arena, [1, 3, 2, 3]);
+    let filter = b.constant_f32([1, 3, 3, 3]);
+    let attributes = [window(2, 1).as_slice(), &relu6].concat();
+    b.step(Operator::DepthwiseConv2d, &attributes, &[conv, filter], &[depthwise]);
+    let pooled = b.f32(Space::Chunk, [1, 3, 2, 3]);
+    b.step(Operator::MaxPool2d, &window(1, 1), &[depthwise], &[pooled]);
+    b.step(Operator::ActivationF32, &leaky, &[depthwise], &[depthwise]);
+    b.step(Operator::AddF32, &relu6, &[pooled, depthwise], &[depthwise]);
+    let average = b.f32(Space::Arena, [1, 2, 1, 3]);
+    b.step(Operator::AveragePool2d, &[2, 2, 1, 1, 0, 0, 0, 0, 1, 1], &[depthwise], &[average]);
+    let flat = b.f32(Space::Arena, [1, 1, 1, 6]);
+    b.step(Operator::Reshape, &[], &[average], &[flat]);
+    let output = b.f32(Space::Arena, [1, 1, 1, 4]);
+    let (weights, bias) = (b.constant_f32([1, 1, 6, 4]), b.constant_f32([1, 1, 1, 4]));
+    b.step(Operator::FullyConnected, &none, &[flat, weights, bias], &[output]);
+    b.step(Operator::Softmax, &[], &[output], &[output]);
+    b.entry(EntryKind::Infer, &[input], &[output]);
     b.finish()
 }
 
-/// All samples.
+/// A model with the operators of training: gradients, losses and updates.
+pub fn training() -> Parts {
+    let mut b = Builder::new("training");
+    let relu = [1, 0];
+    let input = b.f32(Space::Chunk, [2, 4, 3, 2]);
+    let grad = b.f32(Space::Arena, [2, 4, 3, 2]);
+    let other = b.f32(Space::Arena, [2, 4, 3, 2]);
+    let filter = b.f32(Space::Parameter, [3, 3, 2, 2]);
+    let depthwise = b.f32(Space::Parameter, [1, 3, 3, 2]);
+    let (grad_filter, grad_depthwise) =
+        (b.f32(Space::Chunk, [3, 3, 2, 2]), b.f32(Space::Chunk, [1, 3, 3, 2]));
+    let same = window(1, 1);
+
+    // Batch norm, forward.
+    let parameters = b.f32(Space::Parameter, [1, 1, 2, 2]);
+    let [moments, running, sums] = [(); 3].map(|()| b.f32(Space::State, [1, 1, 2, 2]));
+    let partial = b.f32(Space::Chunk, [1, 1, 2, 2]);
+    b.step(Operator::BatchNormStatistics, &[], &[input], &[partial]);
+    b.once(Operator::BatchNormReduce, &[bits(1e-3), bits(0.1), 24], &[partial], &[moments, running]);
+    b.step(Operator::BatchNormNormalize, &relu, &[input, moments, parameters], &[other]);
+
+    // The loss.
+    let (logits, weights) = (b.f32(Space::Arena, [2, 1, 1, 3]), b.f32(Space::Parameter, [1, 1, 24, 3]));
+    let (labels, loss) =
+        (b.operand(Space::Arena, ElementType::I32, [2, 1, 1, 1]), b.f32(Space::Chunk, [1, 1, 1, 2]));
+    let [grad_logits, grad_scores] = [(); 2].map(|()| b.f32(Space::Arena, [2, 1, 1, 3]));
+    let attributes = [bits(0.1), bits(0.25)];
+    b.step(Operator::SoftmaxCrossEntropy, &attributes, &[logits, labels], &[loss, grad_logits]);
+    b.step(Operator::MeanSquaredError, &[bits(0.25)], &[logits, grad_logits], &[loss, grad_scores]);
+    b.step(Operator::SoftmaxGrad, &[], &[logits, grad_scores], &[grad_scores]);
+
+    // Gradients.
+    let flat = Operand { shape: Shape([2, 1, 1, 24]), ..other };
+    let (grad_weights, grad_bias) = (b.f32(Space::Chunk, [1, 1, 24, 3]), b.f32(Space::Chunk, [1, 1, 1, 3]));
+    b.step(Operator::FullyConnectedGradWeights, &[], &[flat, grad_logits], &[grad_weights]);
+    b.step(Operator::FullyConnectedGradInput, &[], &[grad_logits, weights], &[flat]);
+    b.step(Operator::GradBias, &[], &[grad_logits], &[grad_bias]);
+    b.step(Operator::MaxPool2dGrad, &same, &[input, other], &[grad]);
+    b.step(Operator::AveragePool2dGrad, &same, &[grad], &[other]);
+    b.step(Operator::ActivationGrad, &relu, &[input, other], &[other]);
+    b.step(Operator::Conv2dGradWeights, &same, &[input, other], &[grad_filter]);
+    b.step(Operator::Conv2dGradInput, &same, &[other, filter], &[grad]);
+    b.step(Operator::DepthwiseConv2dGradWeights, &same, &[input, grad], &[grad_depthwise]);
+    b.step(Operator::DepthwiseConv2dGradInput, &same, &[grad, depthwise], &[other]);
+    b.step(Operator::BatchNormGradStatistics, &relu, &[input, other, moments, parameters], &[partial]);
+    b.once(Operator::SumChunks, &[], &[partial], &[sums]);
+    b.step(
+        Operator::BatchNormGradInput,
+        &[relu[0], relu[1], 48],
+        &[input, other, moments, parameters, sums],
+        &[other],
+    );
+    let [sum_filter, sum_depthwise] = [grad_filter, grad_depthwise]
+        .map(|Operand { shape: Shape(shape), .. }| b.f32(Space::Gradient, shape));
+    b.once(Operator::SumChunks, &[], &[grad_filter], &[sum_filter]);
+    b.once(Operator::SumChunks, &[], &[grad_depthwise], &[sum_depthwise]);
+    b.entry(EntryKind::Train, &[input, labels, logits], &[loss]);
+
+    // Updates.
+    let hyperparameters = b.f32(Space::State, [1, 1, 1, 4]);
+    let [momentum, first] = [(); 2].map(|()| b.f32(Space::State, [3, 3, 2, 2]));
+    let (first, second) = (first, b.f32(Space::State, [3, 3, 2, 2]));
+    let (rate, decay) = (bits(0.9), bits(1e-4));
+    b.once(Operator::Sgd, &[rate, decay, 1], &[sum_filter, hyperparameters], &[filter, momentum]);
+    b.once(Operator::Sgd, &[0, decay, 0], &[sum_depthwise, hyperparameters], &[depthwise]);
+    b.once(Operator::AdamAdvance, &[rate, bits(0.999)], &[], &[hyperparameters]);
+    b.once(
+        Operator::Adam,
+        &[rate, bits(0.999), bits(1e-8), decay, 1],
+        &[sum_filter, hyperparameters],
+        &[filter, first, second],
+    );
+    b.entry(EntryKind::Update, &[hyperparameters], &[filter]);
+    b.finish()
+}
+
+/// The bits of an f32, as an attribute holds them.
+fn bits(value: f32) -> i32 {
+    value.to_bits() as i32
+}
+
+/// All samples: together they have a step of every operator.
 pub fn all() -> Vec<Parts> {
-    vec![sum(), int8(), f32()]
+    vec![sum(), int8(), f32(), training()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operator_has_a_step() {
+        let used: Vec<u8> = all().iter().flat_map(|parts| &parts.steps).map(|step| step.operator).collect();
+        for &operator in Operator::ALL {
+            assert!(used.contains(&(operator as u8)), "no sample has a step of {operator:?}: add one here");
+        }
+    }
+
+    #[test]
+    fn taken_apart_and_written_is_the_same() {
+        for parts in all() {
+            let file = parts.write();
+            let read = Parts::read(&file).unwrap();
+            assert_eq!(read, parts);
+            assert_eq!(*read.write(), *file);
+        }
+    }
 }
