@@ -211,24 +211,24 @@ pub fn int8() -> Parts {
 pub fn f32() -> Parts {
     let mut b = Builder::new("f32");
     let (none, relu6, leaky) = ([0, 0], [2, 0], [3, bits(0.25)]);
-    let input = b.f32(Space::Arena, [1, 5, 4, 2]);
-    let conv = b.f32(Space::Arena, [1, 5, 4, 3]);
+    let input = b.f32(Space::Arena, [1, 3, 3, 2]);
+    let conv = b.f32(Space::Arena, [1, 3, 3, 3]);
     let (filter, bias) = (b.constant_f32([3, 3, 2, 3]), b.constant_f32([1, 1, 1, 3]));
     let attributes = [window(1, 1).as_slice(), &none].concat();
     b.step(Operator::Conv2d, &attributes, &[input, filter, bias], &[conv]);
     let (parameters, running) = (b.constant_f32([1, 1, 2, 3]), b.constant_f32([1, 1, 2, 3]));
     let attributes = [bits(1e-3), leaky[0], leaky[1]];
     b.step(Operator::BatchNorm, &attributes, &[conv, parameters, running], &[conv]);
-    let depthwise = b.f32(Space::Arena, [1, 3, 2, 3]);
+    let depthwise = b.f32(Space::Arena, [1, 2, 2, 3]);
     let filter = b.constant_f32([1, 3, 3, 3]);
     let attributes = [window(2, 1).as_slice(), &relu6].concat();
     b.step(Operator::DepthwiseConv2d, &attributes, &[conv, filter], &[depthwise]);
-    let pooled = b.f32(Space::Chunk, [1, 3, 2, 3]);
+    let pooled = b.f32(Space::Chunk, [1, 2, 2, 3]);
     b.step(Operator::MaxPool2d, &window(1, 1), &[depthwise], &[pooled]);
     b.step(Operator::ActivationF32, &leaky, &[depthwise], &[depthwise]);
     b.step(Operator::AddF32, &relu6, &[pooled, depthwise], &[depthwise]);
-    let average = b.f32(Space::Arena, [1, 2, 1, 3]);
-    b.step(Operator::AveragePool2d, &[2, 2, 1, 1, 0, 0, 0, 0, 1, 1], &[depthwise], &[average]);
+    let average = b.f32(Space::Arena, [1, 1, 2, 3]);
+    b.step(Operator::AveragePool2d, &[2, 1, 1, 1, 0, 0, 0, 0, 1, 1], &[depthwise], &[average]);
     let flat = b.f32(Space::Arena, [1, 1, 1, 6]);
     b.step(Operator::Reshape, &[], &[average], &[flat]);
     let output = b.f32(Space::Arena, [1, 1, 1, 4]);
@@ -243,9 +243,9 @@ pub fn f32() -> Parts {
 pub fn training() -> Parts {
     let mut b = Builder::new("training");
     let relu = [1, 0];
-    let input = b.f32(Space::Chunk, [2, 4, 3, 2]);
-    let grad = b.f32(Space::Arena, [2, 4, 3, 2]);
-    let other = b.f32(Space::Arena, [2, 4, 3, 2]);
+    let input = b.f32(Space::Chunk, [2, 2, 2, 2]);
+    let grad = b.f32(Space::Arena, [2, 2, 2, 2]);
+    let other = b.f32(Space::Arena, [2, 2, 2, 2]);
     let filter = b.f32(Space::Parameter, [3, 3, 2, 2]);
     let depthwise = b.f32(Space::Parameter, [1, 3, 3, 2]);
     let (grad_filter, grad_depthwise) =
@@ -257,11 +257,11 @@ pub fn training() -> Parts {
     let [moments, running, sums] = [(); 3].map(|()| b.f32(Space::State, [1, 1, 2, 2]));
     let partial = b.f32(Space::Chunk, [1, 1, 2, 2]);
     b.step(Operator::BatchNormStatistics, &[], &[input], &[partial]);
-    b.once(Operator::BatchNormReduce, &[bits(1e-3), bits(0.1), 24], &[partial], &[moments, running]);
+    b.once(Operator::BatchNormReduce, &[bits(1e-3), bits(0.1), 8], &[partial], &[moments, running]);
     b.step(Operator::BatchNormNormalize, &relu, &[input, moments, parameters], &[other]);
 
     // The loss.
-    let (logits, weights) = (b.f32(Space::Arena, [2, 1, 1, 3]), b.f32(Space::Parameter, [1, 1, 24, 3]));
+    let (logits, weights) = (b.f32(Space::Arena, [2, 1, 1, 3]), b.f32(Space::Parameter, [1, 1, 8, 3]));
     let (labels, loss) =
         (b.operand(Space::Arena, ElementType::I32, [2, 1, 1, 1]), b.f32(Space::Chunk, [1, 1, 1, 2]));
     let [grad_logits, grad_scores] = [(); 2].map(|()| b.f32(Space::Arena, [2, 1, 1, 3]));
@@ -271,8 +271,8 @@ pub fn training() -> Parts {
     b.step(Operator::SoftmaxGrad, &[], &[logits, grad_scores], &[grad_scores]);
 
     // Gradients.
-    let flat = Operand { shape: Shape([2, 1, 1, 24]), ..other };
-    let (grad_weights, grad_bias) = (b.f32(Space::Chunk, [1, 1, 24, 3]), b.f32(Space::Chunk, [1, 1, 1, 3]));
+    let flat = Operand { shape: Shape([2, 1, 1, 8]), ..other };
+    let (grad_weights, grad_bias) = (b.f32(Space::Chunk, [1, 1, 8, 3]), b.f32(Space::Chunk, [1, 1, 1, 3]));
     b.step(Operator::FullyConnectedGradWeights, &[], &[flat, grad_logits], &[grad_weights]);
     b.step(Operator::FullyConnectedGradInput, &[], &[grad_logits, weights], &[flat]);
     b.step(Operator::GradBias, &[], &[grad_logits], &[grad_bias]);
@@ -287,7 +287,7 @@ pub fn training() -> Parts {
     b.once(Operator::SumChunks, &[], &[partial], &[sums]);
     b.step(
         Operator::BatchNormGradInput,
-        &[relu[0], relu[1], 48],
+        &[relu[0], relu[1], 16],
         &[input, other, moments, parameters, sums],
         &[other],
     );
