@@ -4,6 +4,7 @@
 mod any_byte;
 mod file;
 mod memory;
+mod mutations;
 mod steps;
 
 use smidgen::AllOperators;

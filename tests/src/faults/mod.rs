@@ -5,9 +5,13 @@
 
 mod bytes;
 mod drive;
+mod fuzz;
+mod mutate;
 mod parts;
 pub mod sample;
 
 pub use bytes::AlignedBytes;
 pub use drive::{MEMORY_BYTES, Outcome, Scratch, run_file};
+pub use fuzz::{fuzz_model, seed_of};
+pub use mutate::{Choices, FromBytes, Seeded, mutate};
 pub use parts::{OwnedEntry, Parts, edit_header, repair};

@@ -52,16 +52,7 @@ impl Parts {
     pub fn read(file: &[u8]) -> Result<Self, LoadError> {
         let model = Model::<AllOperators>::from_bytes(file)?;
         let header = model.header();
-        // Entries may share steps, and steps may belong to no entry: the list that holds them all starts at the file's first.
-        let malformed = |_| LoadError::Malformed { offset: header.steps_offset as usize };
-        let steps_section = &file[header.steps_offset as usize..header.weights_offset as usize];
-        let (count, mut rest) = postcard::take_from_bytes::<u32>(steps_section).map_err(malformed)?;
-        let mut steps = Vec::new();
-        for _ in 0..count {
-            let (step, after) = postcard::take_from_bytes::<Step>(rest).map_err(malformed)?;
-            steps.push(step);
-            rest = after;
-        }
+        let steps = Self::steps_of(file);
         let entries = model.entries().flatten().map(|entry| OwnedEntry {
             kind: entry.kind,
             first_step: entry.first_step,
@@ -80,6 +71,20 @@ impl Parts {
             initial_parameters: place(header.initial_parameters),
             initial_state: place(header.initial_state),
         })
+    }
+
+    /// All steps of a file, up to the first that does not decode. Entries may share steps, and steps may belong to no entry.
+    pub fn steps_of(file: &[u8]) -> Vec<Step> {
+        let section = Header::read(file).ok().and_then(|h| file.get(h.steps_offset as usize..));
+        let Ok((count, mut rest)) = postcard::take_from_bytes::<u32>(section.unwrap_or_default()) else {
+            return Vec::new();
+        };
+        let steps = (0..count).map_while(|_| {
+            let (step, after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
+            Some(step)
+        });
+        steps.collect()
     }
 
     /// Writes the file, valid or not.
