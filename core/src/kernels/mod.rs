@@ -4,10 +4,32 @@
 #[cfg(arm_fma)]
 mod arm;
 pub(crate) mod channels;
+pub(crate) mod convolve;
+pub(crate) mod correlate;
 mod fma;
-pub(crate) mod taps;
+pub mod isa;
+mod runs;
+pub(crate) mod stencil;
+mod tile;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod x86;
 
 pub use fma::fma;
+
+use crate::geometry::Window;
+use crate::operand::Shape;
+
+/// Dimensions of input and output. If the window has one tap and no stride, all pixels of the batch are one row: fewer, longer loops.
+#[inline(always)]
+fn image_dims(window: &Window, input: Shape, output: Shape) -> ([usize; 4], [usize; 4]) {
+    let ([n, h, w, c_in], [.., c_out]) = (input.dims(), output.dims());
+    if *window == Window::ONE {
+        let pixels = n * h * w;
+        ([1, 1, pixels, c_in], [1, 1, pixels, c_out])
+    } else {
+        (input.dims(), output.dims())
+    }
+}
 
 /// The square root, correctly rounded (IEEE 754 `squareRoot`): the same bits with and without hardware for it.
 #[inline(always)]

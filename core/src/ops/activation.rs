@@ -95,6 +95,15 @@ impl Activation {
         }
     }
 
+    /// The function, for each of `values` in place.
+    pub(super) fn apply_all(self, values: &mut [f32]) {
+        if self != Self::None {
+            for value in values {
+                *value = self.apply(*value);
+            }
+        }
+    }
+
     /// The gradient with respect to `x`, where `y` is the output (or the input: the gradient is the same).
     ///
     /// At the kinks (0, and 6 for `ReLU6`) the gradient is that of the flat side, as in `PyTorch`; for leaky `ReLU` with `alpha = 0`

@@ -1,8 +1,9 @@
 //! `conv_2d` in f32, and its gradients.
 
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::fma;
-use crate::kernels::taps::{for_each_tap, piece, piece_mut};
+use crate::kernels::convolve::{Convolve, ConvolveTransposed};
+use crate::kernels::correlate::Correlate;
+use crate::kernels::isa::dispatch;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
 use crate::ops::activation::{ACTIVATION_ATTRIBUTES, Activation};
@@ -48,7 +49,12 @@ impl Conv2d {
             return Err(Tensor::Filter);
         }
         let [out_n, .., out_c] = self.output.0;
-        let output_fits = out_n == n && out_c == c_out && self.window.fits(self.input, self.output);
+        let Window { y, x } = self.window;
+        let output_fits = out_n == n
+            && out_c == c_out
+            && y.dilation > 0
+            && x.dilation > 0
+            && self.window.fits(self.input, self.output);
         if !output_fits || self.output.elements().is_none() {
             return Err(Tensor::Output);
         }
@@ -92,28 +98,20 @@ pub fn forward(
     output: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(input.len()), Some(filter.len()), Some(output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
     if let Some(bias) = bias {
         let [.., channels] = params.output.0;
         holds(Tensor::Bias, Shape::vector(channels), bias.len())?;
-        for pixel in output.chunks_exact_mut(c_out.max(1)) {
-            pixel.copy_from_slice(bias);
-        }
-    } else {
-        output.fill(0.0);
     }
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let sums = piece_mut(output, out_pixel, c_out);
-        let weights = piece(filter, tap, c_in * c_out).chunks_exact(c_out.max(1));
-        for (&value, weights) in piece(input, in_pixel, c_in).iter().zip(weights) {
-            for (sum, &weight) in sums.iter_mut().zip(weights) {
-                *sum = fma(value, weight, *sum);
-            }
-        }
+    dispatch(Convolve {
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        input,
+        filter,
+        bias,
+        output,
     });
-    for value in output {
-        *value = params.activation.apply(*value);
-    }
+    params.activation.apply_all(output);
     Ok(())
 }
 
@@ -132,14 +130,13 @@ pub fn grad_input(
     grad_input: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(grad_input.len()), Some(filter.len()), Some(grad_output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
-    grad_input.fill(0.0);
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let gradients = piece(grad_output, out_pixel, c_out);
-        let weights = piece(filter, tap, c_in * c_out).chunks_exact(c_out.max(1));
-        for (sum, weights) in piece_mut(grad_input, in_pixel, c_in).iter_mut().zip(weights) {
-            *sum = gradients.iter().zip(weights).fold(*sum, |sum, (&g, &weight)| fma(g, weight, sum));
-        }
+    dispatch(ConvolveTransposed {
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        grad_output,
+        filter,
+        grad_input,
     });
     Ok(())
 }
@@ -159,16 +156,14 @@ pub fn grad_weights(
     grad_weights: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(input.len()), Some(grad_weights.len()), Some(grad_output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
-    grad_weights.fill(0.0);
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let gradients = piece(grad_output, out_pixel, c_out);
-        let sums = piece_mut(grad_weights, tap, c_in * c_out).chunks_exact_mut(c_out.max(1));
-        for (&value, sums) in piece(input, in_pixel, c_in).iter().zip(sums) {
-            for (sum, &gradient) in sums.iter_mut().zip(gradients) {
-                *sum = fma(value, gradient, *sum);
-            }
-        }
+    dispatch(Correlate {
+        depthwise: false,
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        input,
+        grad_output,
+        grad_weights,
     });
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! `depthwise_conv_2d` in f32, and its gradients.
 
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::fma;
-use crate::kernels::taps::{for_each_tap, piece, piece_mut};
+use crate::kernels::correlate::Correlate;
+use crate::kernels::isa::dispatch;
+use crate::kernels::stencil::{Direction, Stencil};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
 use crate::ops::activation::{ACTIVATION_ATTRIBUTES, Activation};
 use crate::ops::call::{CallError, Tensor, holds, unchecked};
+use crate::ops::conv_2d::{self, Conv2d};
 use crate::ops::operands::{all_are, reads_with_bias};
 use crate::step::{Step, StepError};
 
@@ -48,11 +50,24 @@ impl DepthwiseConv2d {
             return Err(Tensor::Filter);
         }
         let [out_n, .., out_c] = self.output.0;
-        let output_fits = out_n == n && out_c == c_out && self.window.fits(self.input, self.output);
+        let Window { y, x } = self.window;
+        let output_fits = out_n == n
+            && out_c == c_out
+            && y.dilation > 0
+            && x.dilation > 0
+            && self.window.fits(self.input, self.output);
         if !output_fits || self.output.elements().is_none() {
             return Err(Tensor::Output);
         }
         Ok(())
+    }
+
+    /// With one input channel it is a convolution: the same chains, and lanes for them.
+    fn convolution(&self) -> Option<Conv2d> {
+        let Self { input, filter: Shape([_, k_h, k_w, c_out]), output, window, activation } = *self;
+        let [.., c_in] = input.0;
+        let filter = Shape([k_h, k_w, 1, c_out]);
+        (c_in == 1).then_some(Conv2d { input, filter, output, window, activation })
     }
 
     fn check_call(
@@ -92,29 +107,24 @@ pub fn forward(
     output: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(input.len()), Some(filter.len()), Some(output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
+    if let Some(convolution) = params.convolution() {
+        return conv_2d::forward(&convolution, input, filter, bias, output);
+    }
     if let Some(bias) = bias {
         let [.., channels] = params.output.0;
         holds(Tensor::Bias, Shape::vector(channels), bias.len())?;
-        for pixel in output.chunks_exact_mut(c_out.max(1)) {
-            pixel.copy_from_slice(bias);
-        }
-    } else {
-        output.fill(0.0);
     }
-    let multiplier = c_out / c_in.max(1);
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let sums = piece_mut(output, out_pixel, c_out).chunks_exact_mut(multiplier.max(1));
-        let weights = piece(filter, tap, c_out).chunks_exact(multiplier.max(1));
-        for (&value, (sums, weights)) in piece(input, in_pixel, c_in).iter().zip(sums.zip(weights)) {
-            for (sum, &weight) in sums.iter_mut().zip(weights) {
-                *sum = fma(value, weight, *sum);
-            }
-        }
+    dispatch(Stencil {
+        direction: Direction::Forward,
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        source: input,
+        filter,
+        bias,
+        target: output,
     });
-    for value in output {
-        *value = params.activation.apply(*value);
-    }
+    params.activation.apply_all(output);
     Ok(())
 }
 
@@ -133,17 +143,18 @@ pub fn grad_input(
     grad_input: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(grad_input.len()), Some(filter.len()), Some(grad_output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
-    let multiplier = c_out / c_in.max(1);
-    grad_input.fill(0.0);
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let gradients = piece(grad_output, out_pixel, c_out).chunks_exact(multiplier.max(1));
-        let weights = piece(filter, tap, c_out).chunks_exact(multiplier.max(1));
-        for (sum, (gradients, weights)) in
-            piece_mut(grad_input, in_pixel, c_in).iter_mut().zip(gradients.zip(weights))
-        {
-            *sum = gradients.iter().zip(weights).fold(*sum, |sum, (&g, &weight)| fma(g, weight, sum));
-        }
+    if let Some(convolution) = params.convolution() {
+        return conv_2d::grad_input(&convolution, grad_output, filter, grad_input);
+    }
+    dispatch(Stencil {
+        direction: Direction::Backward,
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        source: grad_output,
+        filter,
+        bias: None,
+        target: grad_input,
     });
     Ok(())
 }
@@ -163,17 +174,17 @@ pub fn grad_weights(
     grad_weights: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(Some(input.len()), Some(grad_weights.len()), Some(grad_output.len()))?;
-    let ([.., c_in], [.., c_out]) = (params.input.dims(), params.output.dims());
-    let multiplier = c_out / c_in.max(1);
-    grad_weights.fill(0.0);
-    for_each_tap(&params.window, params.input, params.output, |tap, in_pixel, out_pixel| {
-        let sums = piece_mut(grad_weights, tap, c_out).chunks_exact_mut(multiplier.max(1));
-        let gradients = piece(grad_output, out_pixel, c_out).chunks_exact(multiplier.max(1));
-        for (&value, (sums, gradients)) in piece(input, in_pixel, c_in).iter().zip(sums.zip(gradients)) {
-            for (sum, &gradient) in sums.iter_mut().zip(gradients) {
-                *sum = fma(value, gradient, *sum);
-            }
-        }
+    if let Some(convolution) = params.convolution() {
+        return conv_2d::grad_weights(&convolution, input, grad_output, grad_weights);
+    }
+    dispatch(Correlate {
+        depthwise: true,
+        input_shape: params.input,
+        output_shape: params.output,
+        window: params.window,
+        input,
+        grad_output,
+        grad_weights,
     });
     Ok(())
 }

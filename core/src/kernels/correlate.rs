@@ -1,0 +1,175 @@
+//! Gradients with respect to filters in f32: sums over pixels of products of inputs and output gradients.
+
+use super::channels::{columns, columns_mut};
+use super::isa::Kernel;
+use super::runs::{self, Extents, Region};
+use super::tile::{add_product, add_scaled, for_channel_blocks};
+use crate::geometry::Window;
+use crate::operand::Shape;
+
+/// For each tap (and input channel, if not depthwise) and output channel: from 0, `fma(input, grad_output, sum)` over the pixels at
+/// which the tap is not in the padding, ascending.
+pub(crate) struct Correlate<'a> {
+    /// Whether an output channel sees one input channel only.
+    pub depthwise: bool,
+    /// Shape of `input`, `[N, H, W, C_in]`.
+    pub input_shape: Shape,
+    /// Shape of `grad_output`, `[N, H_out, W_out, C_out]`.
+    pub output_shape: Shape,
+    pub window: Window,
+    pub input: &'a [f32],
+    pub grad_output: &'a [f32],
+    /// `[K_h, K_w, C_in, C_out]`; depthwise `[1, K_h, K_w, C_out]`.
+    pub grad_weights: &'a mut [f32],
+}
+
+/// Neighbouring pixels that are summed before the sums go back to memory: their rows of both tensors stay in the first cache while
+/// all taps pass over them.
+const PIXELS: usize = 64;
+
+impl Kernel for Correlate<'_> {
+    #[inline(always)]
+    fn run<const WIDE: usize, const TILE: usize>(self) {
+        let ([n, in_h, in_w, c_in], [_, out_h, out_w, c_out]) = if self.depthwise {
+            (self.input_shape.dims(), self.output_shape.dims())
+        } else {
+            super::image_dims(&self.window, self.input_shape, self.output_shape)
+        };
+        self.grad_weights.fill(0.0);
+        let extents = Extents { source: [in_h, in_w, c_in], target: [out_h, out_w, c_out] };
+        let images = self.input.chunks_exact((in_h * in_w * c_in).max(1)).take(n);
+        let gradients = self.grad_output.chunks_exact((out_h * out_w * c_out).max(1));
+        for (input, grad_output) in images.zip(gradients) {
+            for y in runs::forward(self.window.y, in_h, out_h) {
+                for line in 0..y.count {
+                    let one = runs::Run {
+                        target: y.target + line,
+                        source: y.source + line * y.source_step,
+                        count: 1,
+                        ..y
+                    };
+                    for x in runs::forward(self.window.x, in_w, out_w) {
+                        let region = Region::new(&one, &x, &self.window, extents);
+                        let mut row = Row {
+                            depthwise: self.depthwise,
+                            input,
+                            grad_output,
+                            grad_weights: self.grad_weights,
+                            c_in,
+                            c_out,
+                            region,
+                            pixels: 0..0,
+                        };
+                        for first in (0..x.count).step_by(PIXELS) {
+                            row.pixels = first..x.count.min(first + PIXELS);
+                            row.all::<WIDE, TILE>();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Neighbouring pixels of a row that see the same taps.
+struct Row<'a> {
+    depthwise: bool,
+    input: &'a [f32],
+    grad_output: &'a [f32],
+    grad_weights: &'a mut [f32],
+    c_in: usize,
+    c_out: usize,
+    region: Region,
+    pixels: core::ops::Range<usize>,
+}
+
+/// One row of the filter: its number, and where its input is, seen from the first tap's.
+#[derive(Clone, Copy, Default)]
+struct FilterRow {
+    index: usize,
+    input: isize,
+}
+
+impl Row<'_> {
+    #[inline(always)]
+    fn all<const WIDE: usize, const TILE: usize>(&mut self) {
+        if !self.depthwise || self.c_in == self.c_out {
+            for_channel_blocks!(WIDE, self.c_out, self.block::<_, TILE>());
+        } else {
+            for channel in 0..self.c_out {
+                self.block::<1, 1>(channel);
+            }
+        }
+    }
+
+    /// All rows of the filter, `TILE` at a time, then 4, then 1.
+    #[inline(always)]
+    fn block<const W: usize, const TILE: usize>(&mut self, channel: usize) {
+        let Region { y, x, .. } = self.region;
+        let depth = if self.depthwise { 1 } else { self.c_in };
+        let mut left = y.count * x.count * depth;
+        let mut filter_rows = (0..y.count).flat_map(move |k_y| {
+            (0..x.count).flat_map(move |k_x| {
+                let tap = y.tap + k_y * y.tap_step + x.tap + k_x * x.tap_step;
+                let input = k_y.cast_signed() * y.source_step + k_x.cast_signed() * x.source_step;
+                (0..depth).map(move |in_c| FilterRow {
+                    index: tap * depth + in_c,
+                    input: input + in_c.cast_signed(),
+                })
+            })
+        });
+        while left > 0 {
+            left -= if left >= TILE {
+                self.tile::<W, TILE>(channel, &mut filter_rows);
+                TILE
+            } else if TILE > 4 && left >= 4 {
+                self.tile::<W, 4>(channel, &mut filter_rows);
+                4
+            } else {
+                self.tile::<W, 1>(channel, &mut filter_rows);
+                1
+            };
+        }
+    }
+
+    /// The next `T` rows of the filter.
+    #[inline(always)]
+    fn tile<const W: usize, const T: usize>(
+        &mut self,
+        channel: usize,
+        filter_rows: &mut impl Iterator<Item = FilterRow>,
+    ) {
+        let mut rows = [FilterRow::default(); T];
+        let mut sums = [[0.0; W]; T];
+        for ((row, sums), next) in rows.iter_mut().zip(&mut sums).zip(filter_rows) {
+            *row = next;
+            let Some(resting) = columns(self.grad_weights, row.index * self.c_out + channel) else { return };
+            *sums = *resting;
+        }
+        let Region { along, .. } = self.region;
+        let input_channel = match self.depthwise {
+            true => channel * self.c_in / self.c_out.max(1),
+            false => 0,
+        };
+        for pixel in self.pixels.clone() {
+            let gradient = self.region.target + pixel * along.target_step + channel;
+            let Some(gradients) = columns::<W>(self.grad_output, gradient) else { return };
+            let input = self.region.source + pixel * along.source_step + input_channel;
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                let input = input.wrapping_add_signed(row.input);
+                if self.depthwise {
+                    let Some(values) = columns(self.input, input) else { return };
+                    add_product(sums, values, gradients);
+                } else {
+                    let Some(&value) = self.input.get(input) else { return };
+                    add_scaled(sums, value, gradients);
+                }
+            }
+        }
+        for (row, sums) in rows.iter().zip(&sums) {
+            if let Some(resting) = columns_mut(self.grad_weights, row.index * self.c_out + channel) {
+                *resting = *sums;
+            }
+        }
+    }
+}
