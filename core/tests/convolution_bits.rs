@@ -11,7 +11,7 @@ use smidgen::ops::{conv_2d, depthwise_conv_2d, fully_connected, grad_bias};
 /// Layers of each kind and instruction set.
 const LAYERS: u64 = if cfg!(debug_assertions) { 150 } else { 1000 };
 
-pub fn forward(
+fn forward(
     layer: &Layer,
     activation: Activation,
     input: &[f32],

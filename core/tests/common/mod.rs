@@ -1,13 +1,15 @@
 //! Random layers and the plain definition of what their operators compute, once in f32 (to the bit) and once in f64.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use smidgen::geometry::{Axis, Window};
 use smidgen::{Operand, Shape, Space};
 
-/// A small named generator: SplitMix64 (Steele, Lea and Flood, 2014).
-pub struct Random(pub u64);
+/// A small named generator: `SplitMix64` (Steele, Lea and Flood, 2014).
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,26 +18,26 @@ impl Random {
     }
 
     /// Uniform in `low..=high`.
-    pub fn integer(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn integer(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() % (high - low + 1) as u64) as usize
     }
 
     /// One of `choices`.
-    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.integer(0, choices.len() - 1)]
     }
 
     /// Uniform in `-1.0..1.0`.
-    pub fn value(&mut self) -> f32 {
+    pub(crate) fn value(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    pub fn values(&mut self, count: usize) -> Vec<f32> {
+    pub(crate) fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.value()).collect()
     }
 
     /// Mostly numbers, among them a few of what breaks kernels: NaN, infinities, both zeros, denormals, huge ones.
-    pub fn wild(&mut self, count: usize) -> Vec<f32> {
+    pub(crate) fn wild(&mut self, count: usize) -> Vec<f32> {
         let special =
             [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, 1e-40, -1e-45, 1e-38, 3e38, -3e38];
         let mut wild = || if self.integer(0, 30) == 0 { self.one_of(&special) } else { self.value() };
@@ -45,31 +47,31 @@ impl Random {
 
 /// What kind of layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Convolution,
     Depthwise,
     FullyConnected,
 }
 
-pub const KINDS: [Kind; 3] = [Kind::Convolution, Kind::Depthwise, Kind::FullyConnected];
+pub(crate) const KINDS: [Kind; 3] = [Kind::Convolution, Kind::Depthwise, Kind::FullyConnected];
 
 /// A layer with weights.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer {
-    pub kind: Kind,
-    pub input: Shape,
-    pub filter: Shape,
-    pub output: Shape,
-    pub window: Window,
+pub(crate) struct Layer {
+    pub(crate) kind: Kind,
+    pub(crate) input: Shape,
+    pub(crate) filter: Shape,
+    pub(crate) output: Shape,
+    pub(crate) window: Window,
 }
 
-pub fn elements(shape: Shape) -> usize {
+pub(crate) fn elements(shape: Shape) -> usize {
     shape.elements().unwrap()
 }
 
 impl Layer {
     /// A layer of this kind. Channels go up to `channels`, so that a layer needs several blocks of lanes, and left-over ones.
-    pub fn random(kind: Kind, channels: usize, random: &mut Random) -> Self {
+    pub(crate) fn random(kind: Kind, channels: usize, random: &mut Random) -> Self {
         let size = |x: usize| u32::try_from(x).unwrap();
         loop {
             let [n, c_in] = [random.integer(1, 3), random.integer(1, channels)];
@@ -108,7 +110,7 @@ impl Layer {
 
     /// Calls `visit(input element, filter element, output element)` for each multiplication of the layer. Those of any one output,
     /// and those of any one filter element, come in the order in which the documentation says they are summed.
-    pub fn products(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    pub(crate) fn products(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let ([n, in_h, in_w, c_in], [_, out_h, out_w, c_out]) = (self.input.dims(), self.output.dims());
         let Window { y, x } = self.window;
         for (n, out_y, out_x) in grid([n, out_h, out_w]) {
@@ -139,7 +141,7 @@ impl Layer {
         products
     }
 
-    pub fn forward_f32(&self, input: &[f32], filter: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub(crate) fn forward_f32(&self, input: &[f32], filter: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let channels = self.output.dims()[3];
         let bias = bias.map_or(vec![0.0; channels], <[f32]>::to_vec);
         let mut output: Vec<f32> = (0..elements(self.output)).map(|i| bias[i % channels]).collect();
@@ -147,7 +149,7 @@ impl Layer {
         output
     }
 
-    pub fn grad_input_f32(&self, grad_output: &[f32], filter: &[f32]) -> Vec<f32> {
+    pub(crate) fn grad_input_f32(&self, grad_output: &[f32], filter: &[f32]) -> Vec<f32> {
         let mut grad_input = vec![0.0f32; elements(self.input)];
         for (i, f, o) in self.products_by_tap() {
             grad_input[i] = grad_output[o].mul_add(filter[f], grad_input[i]);
@@ -155,13 +157,13 @@ impl Layer {
         grad_input
     }
 
-    pub fn grad_weights_f32(&self, input: &[f32], grad_output: &[f32]) -> Vec<f32> {
+    pub(crate) fn grad_weights_f32(&self, input: &[f32], grad_output: &[f32]) -> Vec<f32> {
         let mut grad_weights = vec![0.0f32; elements(self.filter)];
         self.products(|i, f, o| grad_weights[f] = input[i].mul_add(grad_output[o], grad_weights[f]));
         grad_weights
     }
 
-    pub fn forward_f64(&self, input: &[f64], filter: &[f64], bias: &[f64]) -> Vec<f64> {
+    pub(crate) fn forward_f64(&self, input: &[f64], filter: &[f64], bias: &[f64]) -> Vec<f64> {
         let mut output: Vec<f64> = (0..elements(self.output)).map(|i| bias[i % bias.len()]).collect();
         self.products(|i, f, o| output[o] += input[i] * filter[f]);
         output
@@ -173,7 +175,7 @@ fn grid([a, b, c]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
 }
 
 /// An operand of a step at some place in the arena.
-pub fn operand(offset: u32, shape: Shape) -> Operand {
+pub(crate) fn operand(offset: u32, shape: Shape) -> Operand {
     Operand {
         space: Space::Arena,
         element_type: smidgen::ElementType::F32,
@@ -184,7 +186,7 @@ pub fn operand(offset: u32, shape: Shape) -> Operand {
 }
 
 /// The first element whose bits differ; one NaN is as good as another.
-pub fn first_difference(found: &[f32], expected: &[f32]) -> Option<(usize, f32, f32)> {
+pub(crate) fn first_difference(found: &[f32], expected: &[f32]) -> Option<(usize, f32, f32)> {
     assert_eq!(found.len(), expected.len());
     let differ = |a: f32, b: f32| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan());
     let pairs = found.iter().zip(expected).enumerate();
