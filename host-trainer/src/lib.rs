@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compile;
 pub mod data;
 pub mod graph;
 pub mod recipe;

@@ -1,0 +1,208 @@
+//! From a graph to a training program.
+//!
+//! Batch norms normalize with the moments of the whole batch, which the chunks compute in parts. Gradients of parameters are
+//! partial sums per chunk, added in chunk order. What needs no gradient gets none: frozen parameters, what lies before the first
+//! parameter that learns, and the input.
+
+mod backward;
+mod options;
+mod training;
+mod update;
+
+use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
+
+pub use options::{Loss, Optimizer, TrainingOptions};
+
+use self::training::Training;
+use super::error::CompileError;
+use super::lower::{Forward, Shared, bits, infer};
+use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
+use crate::graph::{Graph, GraphOp, Role, TensorId, Value};
+
+/// Makes the training program of `graph`, with the entries
+///
+/// * `train`: inputs are a chunk of samples `[chunk, H, W, C]` and its labels, i32 `[chunk, 1, 1, 1]` (for
+///   [`Loss::MeanSquaredError`] the target, in the shape of the output), both in [`Space::Chunk`]; the output is the sum of the loss over the
+///   batch and the number of correct predictions, `[1, 1, 1, 2]` in [`Space::State`];
+/// * `update`: the input is the table of hyperparameters, `[1, 1, 1, 4]` in [`Space::State`], whose first value, the learning rate,
+///   the caller writes;
+/// * `evaluate`: as `train`, with running statistics and without gradients;
+/// * `infer`: from a chunk of samples to the graph's output, both in the arena.
+///
+/// A softmax at the end is not part of `train` and `evaluate` if the loss is cross-entropy, which has one of its own.
+/// A layer before which, and in which, nothing learns runs as in inference: a frozen batch norm there uses its running statistics.
+///
+/// Activations should be fused before ([`fuse_activation`](super::fuse_activation())), batch norms not folded.
+///
+/// # Errors
+/// See [`CompileError`].
+pub fn differentiate(graph: &Graph, options: &TrainingOptions) -> Result<Program, CompileError> {
+    graph.validate()?;
+    options.check()?;
+    let (&[input], &[output]) = (graph.inputs.as_slice(), graph.outputs.as_slice()) else {
+        let (inputs, outputs) = (graph.inputs.len(), graph.outputs.len());
+        return Err(CompileError::Interface { network: graph.name.clone(), inputs, outputs });
+    };
+    for id in graph.trained_parameters() {
+        let readers = graph.consumers(id).len();
+        if readers > 1 {
+            return Err(CompileError::SharedParameter { parameter: graph.tensor(id).name.clone(), readers });
+        }
+    }
+    let prediction = prediction(graph, output, options.loss)?;
+    let learns = learns(graph, options);
+    if !learns[prediction.0] {
+        return Err(CompileError::NothingToTrain { network: graph.name.clone() });
+    }
+
+    let mut program = Program::default();
+    let shared = Shared::new(&mut program, graph, Space::Parameter, Space::State)?;
+    let training = Training::new(&mut program, graph, &shared, options, &learns, input)?;
+    let (train, gradients) = training.run(&mut program, prediction)?;
+    let update = update::update(&mut program, graph, &shared, options, &gradients)?;
+    let evaluate = evaluate(&mut program, graph, &shared, options, input, prediction)?;
+    let infer = infer(&mut program, graph, &shared, options.chunk_samples)?;
+    program.entries = vec![train, update, evaluate, infer];
+    Ok(program)
+}
+
+/// What the loss is computed from.
+fn prediction(graph: &Graph, output: TensorId, loss: Loss) -> Result<TensorId, CompileError> {
+    let Loss::SoftmaxCrossEntropy { .. } = loss else { return Ok(output) };
+    let last = graph.producer(output).map(|node| &graph.nodes[node.0]);
+    let logits = match last {
+        Some(node) if node.op == GraphOp::Softmax => node.inputs[0],
+        _ => output,
+    };
+    match graph.tensor(logits).shape {
+        Shape([1, 1, 1, _]) => Ok(logits),
+        found => Err(CompileError::NotLogits { network: graph.name.clone(), found }),
+    }
+}
+
+/// For each tensor, whether it is or depends on a parameter that learns.
+fn learns(graph: &Graph, options: &TrainingOptions) -> Vec<bool> {
+    let mut learns = vec![false; graph.tensors.len()];
+    for id in graph.trained_parameters() {
+        learns[id.0] = !options.frozen.contains(&id);
+    }
+    for node in &graph.nodes {
+        learns[node.output.0] = node.inputs.iter().any(|input| learns[input.0]);
+    }
+    learns
+}
+
+/// The entry `evaluate`.
+fn evaluate(
+    program: &mut Program,
+    graph: &Graph,
+    shared: &Shared,
+    options: &TrainingOptions,
+    input: TensorId,
+    prediction: TensorId,
+) -> Result<VirtualEntry, CompileError> {
+    let mut forward = Forward::new(program, graph, shared, options.chunk_samples, Space::Chunk, "evaluate")?;
+    for node in needed_for(graph, prediction) {
+        forward.push(program, &graph.nodes[node])?;
+    }
+    let mut steps = std::mem::take(&mut forward.steps);
+    let loss = push_loss(program, &mut steps, options, forward.buffer(prediction), "evaluate")?;
+    Ok(VirtualEntry {
+        kind: EntryKind::Evaluate,
+        steps,
+        inputs: vec![forward.buffer(input), loss.target],
+        outputs: vec![loss.sum],
+    })
+}
+
+/// The nodes on which a tensor depends, in order.
+fn needed_for(graph: &Graph, tensor: TensorId) -> Vec<usize> {
+    let mut wanted = vec![false; graph.tensors.len()];
+    wanted[tensor.0] = true;
+    let mut needed = Vec::new();
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        if wanted[node.output.0] {
+            needed.push(index);
+            node.inputs.iter().for_each(|input| wanted[input.0] = true);
+        }
+    }
+    needed.reverse();
+    needed
+}
+
+/// The buffers of a loss.
+struct LossBuffers {
+    target: BufferId,
+    sum: BufferId,
+    grad: BufferId,
+}
+
+/// Appends the loss and its sum.
+fn push_loss(
+    program: &mut Program,
+    steps: &mut Vec<VirtualStep>,
+    options: &TrainingOptions,
+    prediction: BufferId,
+    entry: &str,
+) -> Result<LossBuffers, CompileError> {
+    let shape = program.buffer(prediction).shape;
+    let scale = bits(1.0 / options.batch_samples() as f32);
+    let (operator, attributes, target_type, target_shape) = match options.loss {
+        Loss::SoftmaxCrossEntropy { label_smoothing } => (
+            Operator::SoftmaxCrossEntropy,
+            vec![bits(label_smoothing), scale],
+            ElementType::I32,
+            Shape([options.chunk_samples, 1, 1, 1]),
+        ),
+        Loss::MeanSquaredError => (Operator::MeanSquaredError, vec![scale], ElementType::F32, shape),
+    };
+    let target = program.add(Buffer {
+        name: format!("{entry}/target"),
+        space: Space::Chunk,
+        shape: target_shape,
+        element_type: target_type,
+        quantization: None,
+        role: Role::Activation,
+        value: None,
+        view_of: None,
+    })?;
+    let partial = program.add_f32(format!("{entry}/loss/partial"), Space::Chunk, Shape::vector(2))?;
+    let grad = program.add_f32(format!("{entry}/loss/gradient"), Space::Arena, shape)?;
+    let sum = program.add_f32(format!("{entry}/loss"), Space::State, Shape::vector(2))?;
+    steps.push(VirtualStep {
+        name: "loss".to_owned(),
+        operator,
+        schedule: Schedule::PerChunk,
+        attributes,
+        reads: vec![prediction, target],
+        writes: vec![partial, grad],
+        in_place: None,
+    });
+    steps.push(sum_chunks("loss sum", partial, sum));
+    Ok(LossBuffers { target, sum, grad })
+}
+
+/// The sum of a partial over the chunks.
+fn sum_chunks(name: impl Into<String>, partial: BufferId, sum: BufferId) -> VirtualStep {
+    VirtualStep {
+        name: name.into(),
+        operator: Operator::SumChunks,
+        schedule: Schedule::Once,
+        attributes: vec![],
+        reads: vec![partial],
+        writes: vec![sum],
+        in_place: None,
+    }
+}
+
+/// A buffer of the state that starts as `values`.
+fn state(
+    program: &mut Program,
+    name: String,
+    shape: Shape,
+    values: Option<Vec<f32>>,
+) -> Result<BufferId, CompileError> {
+    let id = program.add_f32(name, Space::State, shape)?;
+    program.buffers[id.0].value = values.map(Value::F32);
+    Ok(id)
+}

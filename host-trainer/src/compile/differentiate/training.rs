@@ -1,0 +1,176 @@
+//! The entry `train`: forward with the batch's statistics, loss, backward.
+
+use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
+
+use super::{LossBuffers, TrainingOptions, needed_for, push_loss, state, sum_chunks};
+use crate::compile::error::CompileError;
+use crate::compile::lower::{Forward, Shared, bits};
+use crate::compile::program::{BufferId, Program, VirtualEntry, VirtualStep};
+use crate::graph::{Graph, GraphOp, Node, TensorId};
+
+/// The training pass, as far as it has been written.
+pub(super) struct Training<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) options: &'a TrainingOptions,
+    /// For each tensor, whether it is or depends on a parameter that learns.
+    pub(super) learns: &'a [bool],
+    pub(super) forward: Forward<'a>,
+    /// The moments of each batch norm that normalizes with the batch's, by its node's output.
+    pub(super) moments: Vec<Option<BufferId>>,
+    /// What has to be added to give the gradient with respect to a tensor.
+    pub(super) contributions: Vec<Vec<BufferId>>,
+    /// The parameters that learn and their gradients.
+    pub(super) gradients: Vec<(TensorId, BufferId)>,
+    input: TensorId,
+}
+
+impl<'a> Training<'a> {
+    pub(super) fn new(
+        program: &mut Program,
+        graph: &'a Graph,
+        shared: &Shared,
+        options: &'a TrainingOptions,
+        learns: &'a [bool],
+        input: TensorId,
+    ) -> Result<Self, CompileError> {
+        Ok(Self {
+            graph,
+            options,
+            learns,
+            forward: Forward::new(program, graph, shared, options.chunk_samples, Space::Chunk, "train")?,
+            moments: vec![None; graph.tensors.len()],
+            contributions: vec![Vec::new(); graph.tensors.len()],
+            gradients: Vec::new(),
+            input,
+        })
+    }
+
+    /// Writes the whole pass; also gives the gradients, in the order of the parameters.
+    pub(super) fn run(
+        mut self,
+        program: &mut Program,
+        prediction: TensorId,
+    ) -> Result<(VirtualEntry, Vec<(TensorId, BufferId)>), CompileError> {
+        let nodes = needed_for(self.graph, prediction);
+        for &node in &nodes {
+            let node = &self.graph.nodes[node];
+            match node.op {
+                GraphOp::BatchNorm { .. } if self.learns[node.output.0] => self.batch_norm(program, node)?,
+                _ => self.forward.push(program, node)?,
+            }
+        }
+        let logits = self.forward.buffer(prediction);
+        let LossBuffers { target, sum, grad } =
+            push_loss(program, &mut self.forward.steps, self.options, logits, "train")?;
+        self.contributions[prediction.0].push(grad);
+        for &node in nodes.iter().rev() {
+            let node = &self.graph.nodes[node];
+            if self.learns[node.output.0]
+                && let Some(grad_output) = self.gradient_of(program, node.output)?
+            {
+                self.backward(program, node, grad_output)?;
+            }
+        }
+        self.gradients.sort_unstable_by_key(|&(id, _)| id);
+        let entry = VirtualEntry {
+            kind: EntryKind::Train,
+            inputs: vec![self.forward.buffer(self.input), target],
+            outputs: vec![sum],
+            steps: self.forward.steps,
+        };
+        Ok((entry, self.gradients))
+    }
+
+    /// Appends a step per chunk.
+    pub(super) fn push(
+        &mut self,
+        name: impl Into<String>,
+        operator: Operator,
+        attributes: Vec<i32>,
+        reads: Vec<BufferId>,
+        writes: Vec<BufferId>,
+    ) {
+        self.forward.steps.push(VirtualStep {
+            name: name.into(),
+            operator,
+            schedule: Schedule::PerChunk,
+            attributes,
+            reads,
+            writes,
+            in_place: None,
+        });
+    }
+
+    /// Appends the sum of a partial over the chunks.
+    pub(super) fn push_sum(&mut self, name: impl Into<String>, partial: BufferId, sum: BufferId) {
+        self.forward.steps.push(sum_chunks(name, partial, sum));
+    }
+
+    /// Elements of one channel in a chunk.
+    pub(super) fn elements_per_channel(&self, id: TensorId) -> u32 {
+        let Shape([n, h, w, _]) = self.forward.shape(id);
+        n * h * w
+    }
+
+    /// Batch norm with the batch's moments: statistics of the chunk, moments of the batch, normalization.
+    fn batch_norm(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
+        let GraphOp::BatchNorm { epsilon, momentum, activation } = node.op else { return Ok(()) };
+        let [input, parameters, running] = [0, 1, 2].map(|index| self.forward.buffer(node.inputs[index]));
+        let table = program.buffer(parameters).shape;
+        let name = &node.name;
+        let partial = program.add_f32(format!("train/{name}/statistics"), Space::Chunk, table)?;
+        self.push(
+            format!("{name} statistics"),
+            Operator::BatchNormStatistics,
+            vec![],
+            vec![input],
+            vec![partial],
+        );
+        let moments = state(program, format!("{name}/moments"), table, None)?;
+        let elements = self.elements_per_channel(node.inputs[0]) as i32;
+        self.forward.steps.push(VirtualStep {
+            name: format!("{name} moments"),
+            operator: Operator::BatchNormReduce,
+            schedule: Schedule::Once,
+            attributes: vec![bits(epsilon), bits(momentum), elements],
+            reads: vec![partial],
+            writes: vec![moments, running],
+            in_place: None,
+        });
+        let output = self.forward.activation(program, node.output, Space::Arena)?;
+        self.push(
+            name,
+            Operator::BatchNormNormalize,
+            activation.attributes().to_vec(),
+            vec![input, moments, parameters],
+            vec![output],
+        );
+        self.moments[node.output.0] = Some(moments);
+        Ok(())
+    }
+
+    /// The gradient with respect to a tensor: the sum of what its readers contribute.
+    fn gradient_of(&mut self, program: &mut Program, id: TensorId) -> Result<Option<BufferId>, CompileError> {
+        let contributions = std::mem::take(&mut self.contributions[id.0]);
+        let Some((&first, rest)) = contributions.split_first() else { return Ok(None) };
+        let mut sum = first;
+        for &other in rest {
+            let name = &self.graph.tensor(id).name;
+            let next = program.add_f32(
+                format!("train/{name}/gradient sum"),
+                Space::Arena,
+                self.forward.shape(id),
+            )?;
+            let attributes = smidgen::ops::activation::Activation::None.attributes().to_vec();
+            self.push(
+                format!("{name} gradient sum"),
+                Operator::AddF32,
+                attributes,
+                vec![sum, other],
+                vec![next],
+            );
+            sum = next;
+        }
+        Ok(Some(sum))
+    }
+}

@@ -1,0 +1,135 @@
+//! Batch norms become part of the weights before them.
+
+use libm::sqrt;
+use smidgen::Shape;
+use smidgen::ops::activation::Activation;
+
+use crate::graph::{Graph, GraphOp, NodeId, Role, TensorId, Value};
+
+/// Merges each batch norm, with its running statistics, into the convolution or fully connected layer that computes its input, where
+/// nothing else reads that and the layer has no activation of its own.
+///
+/// With `scale = gamma / sqrt(variance + epsilon)` the weights of an output channel become `scale * weights` and its bias
+/// `beta + scale * (bias - mean)`, computed in f64. Inference only: the batch norm cannot be trained any more.
+#[must_use]
+pub fn fold_batch_norm(mut graph: Graph) -> Graph {
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        if fold(&mut graph, index).is_some() {
+            graph.nodes.remove(index);
+        } else {
+            index += 1;
+        }
+    }
+    graph.without_unused_tensors()
+}
+
+fn fold(graph: &mut Graph, index: usize) -> Option<()> {
+    let node = graph.nodes[index].clone();
+    let GraphOp::BatchNorm { epsilon, activation, .. } = node.op else { return None };
+    let &[input, parameters, running] = node.inputs.as_slice() else { return None };
+    let NodeId(producer) = graph.producer(input)?;
+    if graph.only_consumer(input) != Some(NodeId(index)) {
+        return None;
+    }
+    let layer = graph.nodes[producer].clone();
+    let foldable = matches!(
+        layer.op,
+        GraphOp::Conv2d { .. } | GraphOp::DepthwiseConv2d { .. } | GraphOp::FullyConnected { .. }
+    );
+    let weights = layer.inputs.get(1).copied()?;
+    let owned = graph.only_consumer(weights) == Some(NodeId(producer));
+    if !foldable || !owned || layer.op.activation() != Activation::None {
+        return None;
+    }
+
+    let table = |id: TensorId| -> Option<(Vec<f64>, Vec<f64>)> {
+        let values = graph.tensor(id).value.as_ref()?.as_f32()?;
+        let (first, second) = values.split_at(values.len() / 2);
+        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+        Some((wide(first), wide(second)))
+    };
+    let ((gamma, beta), (mean, variance)) = (table(parameters)?, table(running)?);
+    let channels = gamma.len();
+    let old_bias = match layer.inputs.get(2) {
+        Some(&bias) => graph.tensor(bias).value.as_ref()?.as_f32()?.to_vec(),
+        None => vec![0.0; channels],
+    };
+    let scale: Vec<f64> = gamma
+        .iter()
+        .zip(&variance)
+        .map(|(gamma, variance)| gamma / sqrt(variance + f64::from(epsilon)))
+        .collect();
+    let bias =
+        (0..channels).map(|c| (beta[c] + scale[c] * (f64::from(old_bias[c]) - mean[c])) as f32).collect();
+    // The output channel is innermost in every f32 filter.
+    for row in graph.tensor_mut(weights).value.as_mut()?.as_f32_mut()?.chunks_exact_mut(channels) {
+        for (weight, scale) in row.iter_mut().zip(&scale) {
+            *weight = (f64::from(*weight) * scale) as f32;
+        }
+    }
+    let shape = Shape::vector(channels as u32);
+    let bias = graph.add_value(format!("{}/bias", layer.name), shape, Role::Bias, Value::F32(bias));
+    let layer = &mut graph.nodes[producer];
+    layer.inputs.truncate(2);
+    layer.inputs.push(bias);
+    layer.output = node.output;
+    *layer.op.activation_mut()? = activation;
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Initialization, Network};
+
+    fn count(graph: &Graph, name: &str) -> usize {
+        graph.nodes.iter().filter(|node| node.op.name() == name).count()
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_formula() {
+        let network =
+            Network::new("n", [1, 1, 1]).fully_connected(2).with_bias().batch_norm().epsilon(0.5).relu();
+        let mut graph = network.build().unwrap();
+        for (name, values) in [
+            ("fully_connected_1/weights", vec![3.0, 5.0]),
+            ("fully_connected_1/bias", vec![1.0, 2.0]),
+            ("batch_norm_1/parameters", vec![2.0, 4.0, 0.25, 0.5]),
+            ("batch_norm_1/running", vec![1.5, 0.0, 3.5, 15.5]),
+        ] {
+            let id = graph.find(name).unwrap();
+            graph.tensor_mut(id).value = Some(Value::F32(values));
+        }
+        let folded = fold_batch_norm(graph);
+        folded.validate().unwrap();
+        assert_eq!(count(&folded, "batch_norm"), 0);
+        let values = |name: &str| folded.tensor(folded.find(name).unwrap()).value.clone().unwrap();
+        // Scales: 2 / sqrt(4) = 1 and 4 / sqrt(16) = 1.
+        assert_eq!(values("fully_connected_1/weights"), Value::F32(vec![3.0, 5.0]));
+        assert_eq!(values("fully_connected_1/bias"), Value::F32(vec![0.25 + (1.0 - 1.5), 0.5 + 2.0]));
+        assert_eq!(folded.nodes[0].op.activation(), Activation::None);
+    }
+
+    #[test]
+    fn a_fused_activation_moves_to_the_layer() {
+        let network = Network::new("n", [4, 4, 2]).depthwise_conv_2d(3).batch_norm().relu();
+        let folded = fold_batch_norm(super::super::fuse_activation(network.build().unwrap()));
+        assert_eq!(folded.nodes.len(), 1);
+        assert_eq!(folded.nodes[0].op.activation(), Activation::Relu);
+    }
+
+    #[test]
+    fn a_batch_norm_that_cannot_be_folded_stays() {
+        let first = Network::new("n", [4, 4, 2]).batch_norm();
+        let tapped = Network::new("n", [4, 4, 2]).conv_2d(2, 1).tap("raw").batch_norm().add("raw");
+        let activated = Network::new("n", [4, 4, 2]).conv_2d(2, 1).relu().batch_norm();
+        for network in [first, tapped, activated] {
+            let mut graph = network.build().unwrap();
+            graph.initialize(1, Initialization::HeUniform);
+            let folded = fold_batch_norm(super::super::fuse_activation(graph));
+            folded.validate().unwrap();
+            assert_eq!(count(&folded, "batch_norm"), 1);
+        }
+    }
+}

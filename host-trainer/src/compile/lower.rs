@@ -1,0 +1,244 @@
+//! From a graph to the steps that compute its outputs.
+
+use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
+
+use super::error::CompileError;
+use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
+use crate::graph::{Graph, GraphOp, Node, Range, Role, TensorId};
+
+/// How a graph is lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowerOptions {
+    /// Samples in one run.
+    pub samples: u32,
+    /// Where weights live: [`Space::Constant`] in flash, or [`Space::Parameter`] in memory that can be written.
+    pub weights: Space,
+}
+
+impl Default for LowerOptions {
+    fn default() -> Self {
+        Self { samples: 1, weights: Space::Constant }
+    }
+}
+
+/// Lowers `graph` to a program with the entry `infer`, whose inputs and outputs are in the arena.
+///
+/// # Errors
+/// [`CompileError::Graph`] for a graph that is not one, [`CompileError::NoOperator`], [`CompileError::TooLarge`].
+pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Program, CompileError> {
+    graph.validate()?;
+    let mut program = Program::default();
+    let shared = Shared::new(&mut program, graph, options.weights, options.weights)?;
+    let forward = infer(&mut program, graph, &shared, options.samples)?;
+    program.entries.push(forward);
+    Ok(program)
+}
+
+/// The entry `infer`.
+pub(super) fn infer(
+    program: &mut Program,
+    graph: &Graph,
+    shared: &Shared,
+    samples: u32,
+) -> Result<VirtualEntry, CompileError> {
+    let mut forward = Forward::new(program, graph, shared, samples, Space::Arena, "infer")?;
+    for node in &graph.nodes {
+        forward.push(program, node)?;
+    }
+    Ok(VirtualEntry {
+        kind: EntryKind::Infer,
+        inputs: graph.inputs.iter().map(|&id| forward.buffer(id)).collect(),
+        outputs: graph.outputs.iter().map(|&id| forward.buffer(id)).collect(),
+        steps: forward.steps,
+    })
+}
+
+/// The buffers of a graph's parameters and constants, which all entries share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Vec<Option<BufferId>>);
+
+impl Shared {
+    /// Buffers for every tensor of `graph` that has a value: running statistics in `running`, other constants in
+    /// [`Space::Constant`], parameters in `weights`.
+    pub(super) fn new(
+        program: &mut Program,
+        graph: &Graph,
+        weights: Space,
+        running: Space,
+    ) -> Result<Self, CompileError> {
+        let mut buffers = vec![None; graph.tensors.len()];
+        for (buffer, tensor) in buffers.iter_mut().zip(&graph.tensors) {
+            let space = match tensor.role {
+                Role::Activation => continue,
+                Role::Weights | Role::Bias | Role::BatchNormParameters => weights,
+                Role::RunningStatistics => running,
+                Role::Constant => Space::Constant,
+            };
+            *buffer = Some(program.add(Buffer {
+                name: tensor.name.clone(),
+                space,
+                shape: tensor.shape,
+                element_type: tensor.element_type,
+                quantization: tensor.quantization,
+                role: tensor.role,
+                value: tensor.value.clone(),
+                view_of: None,
+            })?);
+        }
+        Ok(Self(buffers))
+    }
+
+    /// The buffer of a parameter or a constant.
+    pub(super) fn get(&self, id: TensorId) -> Option<BufferId> {
+        self.0[id.0]
+    }
+}
+
+/// The forward pass of one entry, as far as it has been pushed.
+#[derive(Debug)]
+pub(super) struct Forward<'g> {
+    graph: &'g Graph,
+    samples: u32,
+    entry: &'static str,
+    buffers: Vec<Option<BufferId>>,
+    /// The steps so far.
+    pub(super) steps: Vec<VirtualStep>,
+}
+
+impl<'g> Forward<'g> {
+    /// A pass that begins with the graph's inputs in `inputs`. `entry` is part of the buffers' names.
+    pub(super) fn new(
+        program: &mut Program,
+        graph: &'g Graph,
+        shared: &Shared,
+        samples: u32,
+        inputs: Space,
+        entry: &'static str,
+    ) -> Result<Self, CompileError> {
+        let mut forward = Self { graph, samples, entry, buffers: shared.0.clone(), steps: Vec::new() };
+        for &input in &graph.inputs {
+            forward.activation(program, input, inputs)?;
+        }
+        Ok(forward)
+    }
+
+    /// The buffer of a tensor.
+    ///
+    /// # Panics
+    /// If the tensor was not computed before: `Graph::validate` has seen to the order.
+    pub(super) fn buffer(&self, id: TensorId) -> BufferId {
+        self.buffers[id.0].expect("a validated graph's nodes are in order")
+    }
+
+    /// The shape of an activation for all samples of a chunk.
+    pub(super) fn shape(&self, id: TensorId) -> Shape {
+        let Shape([_, h, w, c]) = self.graph.tensor(id).shape;
+        Shape([self.samples, h, w, c])
+    }
+
+    /// Makes the buffer of an activation.
+    pub(super) fn activation(
+        &mut self,
+        program: &mut Program,
+        id: TensorId,
+        space: Space,
+    ) -> Result<BufferId, CompileError> {
+        let tensor = self.graph.tensor(id);
+        let buffer = program.add(Buffer {
+            name: format!("{}/{}", self.entry, tensor.name),
+            space,
+            shape: self.shape(id),
+            element_type: tensor.element_type,
+            quantization: tensor.quantization,
+            role: Role::Activation,
+            value: None,
+            view_of: None,
+        })?;
+        self.buffers[id.0] = Some(buffer);
+        Ok(buffer)
+    }
+
+    /// The step of one node, with running statistics if it is a batch norm.
+    pub(super) fn push(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
+        if let GraphOp::Reshape = node.op {
+            let tensor = self.graph.tensor(node.output);
+            let name = format!("{}/{}", self.entry, tensor.name);
+            let view = program.add_view(name, self.buffer(node.inputs[0]), self.shape(node.output))?;
+            // A reshape may stand for a quantization that differs in nothing but its name.
+            program.buffers[view.0].quantization = tensor.quantization;
+            self.buffers[node.output.0] = Some(view);
+            return Ok(());
+        }
+        let (operator, attributes) = operator(node)?;
+        let reads = node.inputs.iter().map(|&id| self.buffer(id)).collect();
+        let output = self.activation(program, node.output, Space::Arena)?;
+        self.steps.push(VirtualStep {
+            name: node.name.clone(),
+            operator,
+            schedule: Schedule::PerChunk,
+            attributes,
+            reads,
+            writes: vec![output],
+            in_place: None,
+        });
+        Ok(())
+    }
+}
+
+/// The core's operator for a node, and its attributes.
+fn operator(node: &Node) -> Result<(Operator, Vec<i32>), CompileError> {
+    let limits = |range: &Range| [i32::from(range.min), i32::from(range.max)];
+    let code = |code| {
+        let operator = node.op.name();
+        Operator::from_code(code)
+            .ok_or_else(|| CompileError::NoOperator { layer: node.name.clone(), operator })
+    };
+    Ok(match &node.op {
+        GraphOp::Conv2d { window, activation } => {
+            (Operator::Conv2d, [&window.attributes()[..], &activation.attributes()].concat())
+        }
+        GraphOp::DepthwiseConv2d { window, activation } => {
+            (Operator::DepthwiseConv2d, [&window.attributes()[..], &activation.attributes()].concat())
+        }
+        GraphOp::FullyConnected { activation } => {
+            (Operator::FullyConnected, activation.attributes().to_vec())
+        }
+        GraphOp::MaxPool2d { window } => (Operator::MaxPool2d, window.attributes().to_vec()),
+        GraphOp::AveragePool2d { window } => (Operator::AveragePool2d, window.attributes().to_vec()),
+        GraphOp::BatchNorm { epsilon, activation, .. } => {
+            (Operator::BatchNorm, [&[bits(*epsilon)][..], &activation.attributes()].concat())
+        }
+        GraphOp::Softmax => (Operator::Softmax, vec![]),
+        GraphOp::Reshape => (Operator::Reshape, vec![]),
+        GraphOp::Activation { activation } => (Operator::ActivationF32, activation.attributes().to_vec()),
+        GraphOp::Add { activation } => (Operator::AddF32, activation.attributes().to_vec()),
+        GraphOp::Conv2dI8 { window, range } => {
+            (Operator::Conv2dI8, [&window.attributes()[..], &limits(range)].concat())
+        }
+        GraphOp::DepthwiseConv2dI8 { window, range } => {
+            (Operator::DepthwiseConv2dI8, [&window.attributes()[..], &limits(range)].concat())
+        }
+        GraphOp::FullyConnectedI8 { range } => (Operator::FullyConnectedI8, limits(range).to_vec()),
+        GraphOp::MaxPool2dI8 { window, range } => {
+            (Operator::MaxPool2dI8, [&window.attributes()[..], &limits(range)].concat())
+        }
+        GraphOp::AveragePool2dI8 { window, range } => {
+            (Operator::AveragePool2dI8, [&window.attributes()[..], &limits(range)].concat())
+        }
+        GraphOp::AddI8 { left_shift, left, right, output, range } => {
+            let factors = [left, right, output].map(|factor| [factor.multiplier, factor.shift]).concat();
+            (code(105)?, [&[*left_shift][..], &factors, &limits(range)].concat())
+        }
+        GraphOp::SoftmaxI8 { input, smallest_difference } => {
+            (code(106)?, vec![input.multiplier, input.shift, *smallest_difference])
+        }
+        GraphOp::LookupI8 => (code(107)?, vec![]),
+        GraphOp::Quantize => (Operator::Quantize, vec![]),
+        GraphOp::Dequantize => (Operator::Dequantize, vec![]),
+    })
+}
+
+/// An f32 as an attribute.
+pub(super) const fn bits(value: f32) -> i32 {
+    value.to_bits().cast_signed()
+}

@@ -1,0 +1,67 @@
+//! From a [`Graph`](crate::graph::Graph) to steps over fixed memory.
+//!
+//! Each pass is one function in one file, from a graph or a [`Program`] to the same:
+//!
+//! | pass | from | to |
+//! |---|---|---|
+//! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them |
+//! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
+//! | [`lower()`] | graph | program: the entry `infer` |
+//! | [`differentiate()`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
+//! | [`group_phases()`] | program | program: steps in as few phases as there can be |
+//! | [`recompute()`] | program | program: what later phases read is kept by the chunk, or computed again |
+//! | [`schedule()`] | program | program: the order and the steps in place that lower the peak |
+//! | [`plan_memory()`] | program | [`MemoryPlan`]: an offset for each buffer |
+//! | [`assemble()`] | program and plan | [`Assembled`]: what a model file holds |
+//!
+//! [`compile_inference`] and [`compile_training`] run them all.
+
+mod assemble;
+mod differentiate;
+mod error;
+mod fold_batch_norm;
+mod fuse_activation;
+mod liveness;
+mod lower;
+mod phases;
+mod plan_memory;
+mod program;
+mod recompute;
+mod schedule;
+
+pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
+pub use differentiate::{Loss, Optimizer, TrainingOptions, differentiate};
+pub use error::CompileError;
+pub use fold_batch_norm::fold_batch_norm;
+pub use fuse_activation::fuse_activation;
+pub use lower::{LowerOptions, lower};
+pub use phases::{group_phases, phases};
+pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
+pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
+pub use recompute::recompute;
+pub use schedule::schedule;
+
+use crate::graph::Graph;
+
+/// Compiles `graph` as it is to a program with the entry `infer`.
+///
+/// # Errors
+/// See [`CompileError`].
+pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assembled, CompileError> {
+    finish(lower(graph, options)?)
+}
+
+/// Compiles `graph`, whose batch norms are not folded, to a program with the entries `train`, `update`, `evaluate` and `infer`.
+///
+/// # Errors
+/// See [`CompileError`].
+pub fn compile_training(graph: &Graph, options: &TrainingOptions) -> Result<Assembled, CompileError> {
+    let graph = fuse_activation(graph.clone());
+    finish(recompute(group_phases(differentiate(&graph, options)?)))
+}
+
+fn finish(program: Program) -> Result<Assembled, CompileError> {
+    let program = schedule(program);
+    let plan = plan_memory(&program)?;
+    assemble(&program, &plan)
+}

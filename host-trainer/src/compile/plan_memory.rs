@@ -1,0 +1,163 @@
+//! Offsets from lifetimes.
+
+use smidgen::Space;
+
+use super::error::CompileError;
+use super::liveness::{Block, Blocks};
+use super::phases::phases;
+use super::program::{BufferId, Program};
+
+/// Every buffer begins at a multiple of this many bytes.
+pub(super) const ALIGNMENT: usize = smidgen::model::ALIGNMENT;
+
+/// Where the buffers of a program are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Byte offset of each buffer in its space; `None` for a buffer that nothing uses.
+    pub offsets: Vec<Option<u32>>,
+    /// How much of each space is used, in the order of [`Space::ALL`].
+    pub spaces: [SpaceUse; 6],
+}
+
+/// How much of a space a plan uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceUse {
+    /// Its length.
+    pub bytes: usize,
+    /// No plan can have fewer: the most bytes that are live at the same time.
+    pub lower_bound: usize,
+}
+
+impl MemoryPlan {
+    /// How much of `space` is used.
+    pub fn space(&self, space: Space) -> SpaceUse {
+        self.spaces[space as usize]
+    }
+}
+
+/// Gives each buffer an offset. Buffers of the arena and the chunk share bytes where their lifetimes do not meet; all others have
+/// their own.
+///
+/// Large buffers are placed first, each in the smallest gap that it fits (best fit); of several orders the best result is
+/// taken.
+///
+/// # Errors
+/// [`CompileError::Invariant`] if a buffer of the arena outlives a phase, or one of the arena or the chunk an entry.
+pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
+    check_lifetimes(program)?;
+    let blocks = Blocks::new(program);
+    let mut offsets = vec![0; blocks.blocks.len()];
+    let mut spaces = [SpaceUse::default(); 6];
+    for space in Space::ALL {
+        let members: Vec<usize> =
+            (0..offsets.len()).filter(|&block| blocks.blocks[block].space == space).collect();
+        let placed = if matches!(space, Space::Arena | Space::Chunk) {
+            place_by_lifetime(&blocks.blocks, &members)
+        } else {
+            place_in_a_row(&blocks.blocks, &members)
+        };
+        let mut bytes = 0;
+        for (&block, offset) in members.iter().zip(placed) {
+            offsets[block] = offset;
+            bytes = bytes.max(offset + blocks.blocks[block].bytes.next_multiple_of(ALIGNMENT));
+        }
+        let shared = matches!(space, Space::Arena | Space::Chunk);
+        let lower_bound = if shared { blocks.peak(space, ALIGNMENT) } else { bytes };
+        spaces[space as usize] = SpaceUse { bytes, lower_bound };
+    }
+    let offsets = blocks.of.iter().map(|block| block.map(|block| offsets[block] as u32)).collect();
+    Ok(MemoryPlan { offsets, spaces })
+}
+
+fn place_in_a_row(blocks: &[Block], members: &[usize]) -> Vec<usize> {
+    let mut end = 0;
+    let place = |&block: &usize| {
+        let offset = end;
+        end += blocks[block].bytes.next_multiple_of(ALIGNMENT);
+        offset
+    };
+    members.iter().map(place).collect()
+}
+
+fn place_by_lifetime(blocks: &[Block], members: &[usize]) -> Vec<usize> {
+    let time = |block: &Block| block.last - block.first + 1;
+    let keys: [&dyn Fn(&Block) -> usize; 3] =
+        [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time];
+    let plans = keys.map(|key| {
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_by_key(|&member| (std::cmp::Reverse(key(&blocks[members[member]])), member));
+        let offsets = best_fit(blocks, members, &order);
+        let ends = members.iter().zip(&offsets).map(|(&block, offset)| offset + blocks[block].bytes);
+        (ends.max().unwrap_or(0), offsets)
+    });
+    plans.into_iter().min_by_key(|&(end, _)| end).map(|(_, offsets)| offsets).unwrap_or_default()
+}
+
+/// Places the members in this order, each in the smallest gap between those already placed that live at the same time.
+fn best_fit(blocks: &[Block], members: &[usize], order: &[usize]) -> Vec<usize> {
+    let mut offsets: Vec<Option<usize>> = vec![None; members.len()];
+    for &member in order {
+        let block = &blocks[members[member]];
+        let length = block.bytes.next_multiple_of(ALIGNMENT);
+        let meets = |other: &Block| block.first <= other.last && other.first <= block.last;
+        let mut taken: Vec<(usize, usize)> = members
+            .iter()
+            .zip(&offsets)
+            .filter(|&(&other, _)| meets(&blocks[other]))
+            .filter_map(|(&other, offset)| {
+                offset.map(|start| (start, start + blocks[other].bytes.next_multiple_of(ALIGNMENT)))
+            })
+            .collect();
+        taken.sort_unstable();
+        let (mut cursor, mut best) = (0, None);
+        for (start, end) in taken {
+            if start >= cursor + length && best.is_none_or(|(gap, _)| start - cursor < gap) {
+                best = Some((start - cursor, cursor));
+            }
+            cursor = cursor.max(end);
+        }
+        offsets[member] = Some(best.map_or(cursor, |(_, offset)| offset));
+    }
+    offsets.into_iter().map(|offset| offset.unwrap_or(0)).collect()
+}
+
+/// Nothing in the arena outlives a phase, nothing in arena or chunk an entry, and what is read was written before.
+fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
+    let mut owner: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+    for (index, entry) in program.entries.iter().enumerate() {
+        let phases = phases(entry);
+        let last_phase = phases.len().saturating_sub(1);
+        let mut check = |id: BufferId, phase: usize, writes: bool, step: &str| {
+            let root = program.root(id);
+            let buffer = program.buffer(root);
+            let problem = match (buffer.space, owner[root.0]) {
+                (Space::Constant | Space::Parameter | Space::State | Space::Gradient, _) => None,
+                (_, None) if writes => {
+                    owner[root.0] = Some((index, phase));
+                    None
+                }
+                (_, None) => Some("is read before it is written"),
+                (_, Some(_)) if writes => Some("is written twice"),
+                (_, Some((other, _))) if other != index => Some("belongs to two entries"),
+                (Space::Arena, Some((_, other))) if other != phase => Some("outlives its phase in the arena"),
+                _ => None,
+            };
+            match problem {
+                None => Ok(()),
+                Some(problem) => {
+                    let buffer = buffer.name.clone();
+                    Err(CompileError::Invariant { step: step.to_owned(), buffer, problem })
+                }
+            }
+        };
+        entry.inputs.iter().try_for_each(|&id| check(id, 0, true, "(input)"))?;
+        for (phase, range) in phases.into_iter().enumerate() {
+            for step in &entry.steps[range] {
+                step.reads.iter().try_for_each(|&id| check(id, phase, false, &step.name))?;
+                step.writes.iter().try_for_each(|&id| check(id, phase, true, &step.name))?;
+            }
+        }
+        entry.outputs.iter().try_for_each(|&id| check(id, last_phase, false, "(output)"))?;
+    }
+    Ok(())
+}
