@@ -6,6 +6,8 @@
 //! |---|---|---|
 //! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them |
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
+//! | [`calibrate`] | graph and samples | ranges of its activations |
+//! | [`quantize`] | graph and ranges | int8 graph |
 //! | [`lower()`] | graph | program: the entry `infer` |
 //! | [`differentiate()`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 //! | [`group_phases()`] | program | program: steps in as few phases as there can be |
@@ -17,6 +19,7 @@
 //! [`compile_inference`] and [`compile_training`] run them all.
 
 mod assemble;
+pub mod calibrate;
 mod differentiate;
 mod error;
 mod fold_batch_norm;
@@ -26,6 +29,7 @@ mod lower;
 mod phases;
 mod plan_memory;
 mod program;
+pub mod quantize;
 mod recompute;
 mod schedule;
 

@@ -1,0 +1,60 @@
+//! Leaky `ReLU` as an operator of its own.
+
+use smidgen::ops::activation::Activation;
+
+use crate::graph::{Graph, GraphOp, Node};
+
+/// Splits every fused leaky `ReLU` from its operator.
+///
+/// It is no clamp, so that no int8 operator can have it fused: it becomes a lookup, and what it reads needs a range of its own. Layer
+/// `x` becomes `x/linear` and `x`; tensors keep their ids.
+#[must_use]
+pub fn split_leaky_relu(graph: &Graph) -> Graph {
+    let mut split = graph.clone();
+    split.nodes.clear();
+    for node in &graph.nodes {
+        let mut linear = node.clone();
+        let leaky = match linear.op.activation_mut() {
+            Some(fused @ Activation::LeakyRelu { .. }) if !matches!(node.op, GraphOp::Activation { .. }) => {
+                std::mem::take(fused)
+            }
+            _ => {
+                split.nodes.push(linear);
+                continue;
+            }
+        };
+        let name = format!("{}/linear", graph.tensor(node.output).name);
+        linear.name = format!("{}/linear", node.name);
+        linear.output = split.add_activation(name, graph.tensor(node.output).shape);
+        let inputs = vec![linear.output];
+        split.nodes.push(linear);
+        let op = GraphOp::Activation { activation: leaky };
+        split.nodes.push(Node { name: node.name.clone(), op, inputs, output: node.output });
+    }
+    split
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Network;
+
+    #[test]
+    fn only_leaky_relus_are_split() {
+        let mut graph = Network::new("n", [2, 2, 1]).conv_2d(2, 1).conv_2d(2, 1).leaky_relu(0.1).build().unwrap();
+        let leaky = Activation::LeakyRelu { alpha: 0.1 };
+        *graph.nodes[0].op.activation_mut().unwrap() = leaky;
+        *graph.nodes[1].op.activation_mut().unwrap() = Activation::Relu;
+        let split = split_leaky_relu(&graph);
+        split.validate().unwrap();
+        let found: Vec<_> = split.nodes.iter().map(|node| (node.name.as_str(), node.op.activation())).collect();
+        let expected = [
+            ("conv_2d_1/linear", Activation::None),
+            ("conv_2d_1", leaky),
+            ("conv_2d_2", Activation::Relu),
+            ("leaky_relu_1", leaky),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!((split.inputs, split.outputs), (graph.inputs, graph.outputs));
+    }
+}
