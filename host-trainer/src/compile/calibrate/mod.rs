@@ -16,7 +16,9 @@ pub use run::{GraphRun, RunError};
 #[non_exhaustive]
 pub enum CalibrationError {
     /// There is nothing to look at.
-    #[error("{network}: there are no samples to calibrate on; at least one is needed, some hundreds are better")]
+    #[error(
+        "{network}: there are no samples to calibrate on; at least one is needed, some hundreds are better"
+    )]
     NoSamples {
         /// Name of the network.
         network: String,
@@ -70,8 +72,7 @@ pub fn calibrate(
     }
     let mut run = GraphRun::new(graph)?;
     let is_activation = |id: &TensorId| graph.tensor(*id).role == Role::Activation;
-    let activations: Vec<TensorId> =
-        (0..graph.tensors.len()).map(TensorId).filter(is_activation).collect();
+    let activations: Vec<TensorId> = (0..graph.tensors.len()).map(TensorId).filter(is_activation).collect();
     let mut histograms = vec![Histogram::default(); graph.tensors.len()];
     for sample in (0..samples).map(|sample| spread(sample, samples, count)) {
         fill(sample, run.activation_mut(input));
@@ -134,7 +135,8 @@ mod tests {
 
     /// `y = relu(2x - 1)`, then the mean of four.
     fn graph() -> Graph {
-        let mut graph = Network::new("net", [2, 2, 1]).conv_2d(1, 1).relu().average_pool_2d(2).build().unwrap();
+        let mut graph =
+            Network::new("net", [2, 2, 1]).conv_2d(1, 1).relu().average_pool_2d(2).build().unwrap();
         for (name, value) in [("conv_2d_1/weights", 2.0), ("conv_2d_1/bias", -1.0)] {
             let id = graph.find(name).unwrap();
             graph.tensor_mut(id).value.as_mut().unwrap().as_f32_mut().unwrap().fill(value);

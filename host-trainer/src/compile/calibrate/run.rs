@@ -165,17 +165,16 @@ fn operator(op: &GraphOp) -> (Operator, Vec<i32>) {
         }
         GraphOp::FullyConnectedI8 { range } => clamp(range).to_vec(),
         GraphOp::AddI8 { left_shift, left, right, output, range } => {
-            let factors = [left, right, output].into_iter().flat_map(|factor| [factor.multiplier, factor.shift]);
+            let factors =
+                [left, right, output].into_iter().flat_map(|factor| [factor.multiplier, factor.shift]);
             [left_shift].into_iter().chain(factors).chain(clamp(range)).collect()
         }
         GraphOp::SoftmaxI8 { input, smallest_difference } => {
             vec![input.multiplier, input.shift, smallest_difference]
         }
-        GraphOp::Softmax
-        | GraphOp::Reshape
-        | GraphOp::LookupI8
-        | GraphOp::Quantize
-        | GraphOp::Dequantize => Vec::new(),
+        GraphOp::Softmax | GraphOp::Reshape | GraphOp::LookupI8 | GraphOp::Quantize | GraphOp::Dequantize => {
+            Vec::new()
+        }
     };
     let operator = match op {
         GraphOp::Conv2d { .. } => Operator::Conv2d,

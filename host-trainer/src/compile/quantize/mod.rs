@@ -22,7 +22,7 @@ use crate::graph::{Graph, GraphOp, Node, Range, Role, Tensor, TensorId, Value};
 use crate::recipe;
 
 pub use error::QuantizeError;
-pub use range::{RealRange, Ranges};
+pub use range::{Ranges, RealRange};
 pub use split::split_leaky_relu;
 use weights::{QuantizedChannel, quantize_channel};
 

@@ -41,13 +41,15 @@ mod tests {
 
     #[test]
     fn only_leaky_relus_are_split() {
-        let mut graph = Network::new("n", [2, 2, 1]).conv_2d(2, 1).conv_2d(2, 1).leaky_relu(0.1).build().unwrap();
+        let mut graph =
+            Network::new("n", [2, 2, 1]).conv_2d(2, 1).conv_2d(2, 1).leaky_relu(0.1).build().unwrap();
         let leaky = Activation::LeakyRelu { alpha: 0.1 };
         *graph.nodes[0].op.activation_mut().unwrap() = leaky;
         *graph.nodes[1].op.activation_mut().unwrap() = Activation::Relu;
         let split = split_leaky_relu(&graph);
         split.validate().unwrap();
-        let found: Vec<_> = split.nodes.iter().map(|node| (node.name.as_str(), node.op.activation())).collect();
+        let found: Vec<_> =
+            split.nodes.iter().map(|node| (node.name.as_str(), node.op.activation())).collect();
         let expected = [
             ("conv_2d_1/linear", Activation::None),
             ("conv_2d_1", leaky),
