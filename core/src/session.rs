@@ -156,6 +156,11 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
         self.parameter
     }
 
+    /// The state's bytes.
+    pub fn state(&self) -> &[u8] {
+        self.state
+    }
+
     /// Input `index` of an entry, to be written before a run. A run may use its place for something else.
     ///
     /// # Errors

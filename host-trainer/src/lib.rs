@@ -4,6 +4,7 @@
 
 pub mod compile;
 pub mod data;
+pub mod device;
 pub mod graph;
 pub mod recipe;
 pub mod train;

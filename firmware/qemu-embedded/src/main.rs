@@ -1,0 +1,75 @@
+//! Runs the model that is built in, on the samples that the host lays beside the emulator.
+//!
+//! This is how an application uses smidgen: the model in flash, a static of exactly its length as memory, and of the operators only those
+//! that it uses. The sections of this image are what `smidgen bench` calls its code.
+
+#![no_std]
+#![no_main]
+
+use smidgen::{Aligned, EntryKind, Session};
+use smidgen_firmware::clock::Clock;
+use smidgen_firmware::files::Files;
+use smidgen_firmware::semihosting;
+use smidgen_protocol::job::{Host, Probe, read_inputs, timed, write_outputs};
+use smidgen_protocol::{Record, exit};
+
+smidgen::include_model!(
+    /// The model.
+    Network = concat!(env!("OUT_DIR"), "/model.smg")
+);
+
+type Memory = Aligned<[u8; Network::ARENA_BYTES]>;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut MEMORY: Memory = Aligned([0; Network::ARENA_BYTES]);
+    semihosting::exit(run(MEMORY))
+}
+
+/// Runs the model on every sample and returns the exit code.
+fn run(memory: &'static mut Memory) -> u32 {
+    let Ok(mut files) = Files::open() else { return exit::FILES };
+    let mut clock = Clock::start();
+    let calibration = clock.calibrate();
+    let (loaded, load_stack_bytes) = clock.stack(|clock| {
+        let began = clock.ticks();
+        let model = Network::model();
+        (model, clock.ticks().wrapping_sub(began))
+    });
+    let (Ok(model), ticks) = loaded else { return refuse(&mut files) };
+    let Ok(mut session) = Session::new(model, &mut memory.0) else { return refuse(&mut files) };
+    let memory_bytes = Network::ARENA_BYTES as u32;
+    #[cfg(feature = "defmt")]
+    defmt::info!("model of {=usize} bytes, memory of {=u32} bytes", Network::file().len(), memory_bytes);
+    let loaded = Record::Loaded { memory_bytes, stack_bytes: load_stack_bytes, ticks };
+    if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
+        return exit::FILES;
+    }
+    let mut round = 0;
+    while read_inputs(EntryKind::Infer, &mut session, &mut files).is_ok() {
+        let (ticks, stack_bytes) = clock.stack(|clock| timed(EntryKind::Infer, &mut session, clock));
+        let Ok(ticks) = ticks else { return refuse(&mut files) };
+        let ran = Record::Ran { round, entry: 0, ticks, stack_bytes: Some(stack_bytes) };
+        let written = write_outputs(EntryKind::Infer, &mut session, &mut files);
+        if written.is_err() || files.record(&ran).is_err() {
+            return exit::FILES;
+        }
+        round += 1;
+    }
+    #[cfg(feature = "defmt")]
+    defmt::info!("{=u32} samples", round);
+    match files.record(&Record::Finished) {
+        Ok(()) => exit::SUCCESS,
+        Err(_) => exit::FILES,
+    }
+}
+
+/// Reports that the model or a run was refused. The words for each error would be more than the rest of this image; the host, which has the
+/// same model, knows them.
+fn refuse(files: &mut Files) -> u32 {
+    let record = Record::Failed { kind: "Refused", message: "the built-in model is refused" };
+    match files.record(&record) {
+        Ok(()) => exit::REFUSED,
+        Err(_) => exit::FILES,
+    }
+}

@@ -1,0 +1,138 @@
+//! Building the firmware, and looking into what was built.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use object::{Object, ObjectSection};
+use smidgen::checksum::crc32c;
+use smidgen_protocol::machine::Machine;
+
+use super::{DeviceError, firmware_folder};
+
+/// Which image a model is built into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// Without logs: the smallest.
+    Plain,
+    /// With logs.
+    Logged,
+}
+
+/// Lengths of an image's sections in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeSize {
+    /// Instructions.
+    pub text_bytes: usize,
+    /// Constants, without the model.
+    pub rodata_bytes: usize,
+}
+
+impl CodeSize {
+    /// Both together.
+    pub fn bytes(&self) -> usize {
+        self.text_bytes + self.rodata_bytes
+    }
+}
+
+/// The image that runs any model.
+pub(super) fn runner(machine: &'static Machine) -> Result<PathBuf, DeviceError> {
+    build(machine, "qemu-runner", "", None)
+}
+
+/// The image with this model built in.
+pub(super) fn embedded(
+    machine: &'static Machine,
+    model: &[u8],
+    variant: Variant,
+) -> Result<PathBuf, DeviceError> {
+    match variant {
+        Variant::Plain => build(machine, "qemu-embedded", "", Some(model)),
+        Variant::Logged => build(machine, "qemu-embedded", "defmt", Some(model)),
+    }
+}
+
+/// Builds a package of the firmware and returns the ELF file, in a place of its own for machine, features and model: another build
+/// does not write over it.
+fn build(
+    machine: &'static Machine,
+    package: &str,
+    features: &str,
+    model: Option<&[u8]>,
+) -> Result<PathBuf, DeviceError> {
+    let folder = firmware_folder();
+    if !folder.join("Cargo.toml").is_file() {
+        return Err(DeviceError::FirmwareMissing { folder });
+    }
+    let target = folder.join("target");
+    let images = target.join("images").join(machine.name);
+    fs::create_dir_all(&images).map_err(DeviceError::file(&images))?;
+    // cargo writes all of a package's images to one place: hold it until the image is copied.
+    let lock_path = target.join("images/.lock");
+    let lock = File::create(&lock_path).map_err(DeviceError::file(&lock_path))?;
+    lock.lock().map_err(DeviceError::file(&lock_path))?;
+
+    let mut name = package.to_owned();
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&folder).args(["build", "--release", "--locked", "--quiet", "--color=never"]);
+    command.args(["--package", package, "--target", machine.triple]).arg("--target-dir").arg(&target);
+    if !features.is_empty() {
+        command.args(["--features", features]);
+        name = format!("{name}-{features}");
+    }
+    // Flags of whoever calls are not meant for the firmware.
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "DEFMT_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    let mut flags = vec![format!("--cfg=smidgen_machine={:?}", machine.name)];
+    flags.extend(machine.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    if let Some(model) = model {
+        // A name of its own for every content: cargo sees a change by the name.
+        let path = images.join(format!("{:08x}-{}.smg", crc32c(model), model.len()));
+        if fs::read(&path).ok().as_deref() != Some(model) {
+            fs::write(&path, model).map_err(DeviceError::file(&path))?;
+        }
+        name = format!("{name}-{:08x}-{}", crc32c(model), model.len());
+        let absolute = path.canonicalize().map_err(DeviceError::file(&path))?;
+        command.env("SMIDGEN_MODEL", absolute);
+    }
+    let output = command.output().map_err(DeviceError::CargoNotStarted)?;
+    if !output.status.success() {
+        let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.contains("target may not be installed") {
+            return Err(DeviceError::RustTargetMissing { triple: machine.triple });
+        }
+        return Err(DeviceError::Build { machine: machine.name, output });
+    }
+    let built = target.join(machine.triple).join("release").join(package);
+    let image = images.join(name);
+    replace(&built, &image)?;
+    Ok(image)
+}
+
+/// Makes `image` a copy of `built`. Whoever runs the image meanwhile keeps the one that they opened.
+fn replace(built: &Path, image: &Path) -> Result<(), DeviceError> {
+    let bytes = fs::read(built).map_err(DeviceError::file(built))?;
+    if fs::read(image).ok().as_ref() == Some(&bytes) {
+        return Ok(());
+    }
+    let fresh = image.with_extension("new");
+    fs::write(&fresh, bytes).map_err(DeviceError::file(&fresh))?;
+    fs::rename(&fresh, image).map_err(DeviceError::file(image))
+}
+
+/// The size of an image with a model of `model_bytes` in its constants.
+pub(super) fn code_size(image: &Path, model_bytes: usize) -> Result<CodeSize, DeviceError> {
+    let error = |message: &str| DeviceError::Image { image: image.to_owned(), message: message.to_owned() };
+    let bytes = fs::read(image).map_err(DeviceError::file(image))?;
+    let elf = object::File::parse(bytes.as_slice()).map_err(|_| error("not an ELF file"))?;
+    let size = |name: &str| elf.section_by_name(name).map(|section| section.size() as usize);
+    let (text, rodata) =
+        size(".text").zip(size(".rodata")).ok_or_else(|| error("it has no .text or no .rodata"))?;
+    let rodata_bytes =
+        rodata.checked_sub(model_bytes).ok_or_else(|| error("the model is not in its constants"))?;
+    Ok(CodeSize { text_bytes: text, rodata_bytes })
+}

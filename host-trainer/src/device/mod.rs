@@ -1,0 +1,252 @@
+//! Running a model on a device: an emulated microcontroller, or this machine in the same way.
+//!
+//! The firmware is the workspace in `firmware/`; it is built on demand. QEMU runs it, and what it reports comes back as a
+//! [`Report`]. [`Target::Host`] gives a report of the same shape from the same code, so that the two can be compared step by step.
+//!
+//! ```no_run
+//! use smidgen_trainer::device::{Device, Target};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (model, images) = (std::fs::read("digits.smg")?, std::fs::read("images.bin")?);
+//! let here = Device::new(Target::Host).run(&model, &images)?;
+//! let there = Device::new(Target::CortexM4).run(&model, &images)?;
+//! assert_eq!(here.outputs, there.outputs);
+//! println!("{} instructions, emulated", there.instructions.unwrap_or_default());
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod firmware;
+mod host;
+mod log;
+mod qemu;
+mod report;
+mod target;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use smidgen::{AllOperators, EntryKind, Model};
+use smidgen_protocol::machine::Machine;
+use smidgen_protocol::{Job, MAX_TRACED, Run};
+
+pub use error::DeviceError;
+pub use firmware::CodeSize;
+pub use report::{Report, StepReport, TrainedHashes};
+pub use target::{Target, UnknownTarget};
+
+use crate::train::AlignedBytes;
+
+/// Where a model runs.
+#[derive(Clone, Debug)]
+pub struct Device {
+    target: Target,
+    traced: Vec<u32>,
+    time_limit: Duration,
+}
+
+/// How a device can be made to fail on purpose, to see that failures are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The firmware panics.
+    Panic,
+    /// The firmware reads an address where nothing is.
+    Fault,
+}
+
+impl Device {
+    /// A device of this kind. The first sample or step is traced, and a run may take half an hour.
+    pub fn new(target: Target) -> Self {
+        Self { target, traced: vec![0], time_limit: Duration::from_secs(1800) }
+    }
+
+    /// Chooses the samples or steps of which every step is reported; at most 16, counted from 0.
+    #[must_use]
+    pub fn traced(mut self, rounds: &[u32]) -> Self {
+        self.traced = rounds.to_vec();
+        self
+    }
+
+    /// How long a run may take before the emulator is ended.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// What kind of device it is.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Infers each sample of `inputs`, which stand one after another as the bytes of the model's inputs (`f32` little-endian).
+    ///
+    /// # Errors
+    /// See [`DeviceError`]. An invalid model is refused by the device itself, [`DeviceError::Refused`].
+    pub fn run(&self, model: &[u8], inputs: &[u8]) -> Result<Report, DeviceError> {
+        self.rounds(model, inputs, &[EntryKind::Infer])
+    }
+
+    /// Trains with each batch of `inputs`, which stand one after another, each as the bytes of the inputs of [`EntryKind::Train`] followed
+    /// by those of [`EntryKind::Update`]. The batch is one chunk. [`Report::trained`] has the hashes after every step.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn train(&self, model: &[u8], inputs: &[u8]) -> Result<Report, DeviceError> {
+        self.rounds(model, inputs, &[EntryKind::Train, EntryKind::Update])
+    }
+
+    /// Infers each sample as [`Device::run`] does, on an image into which the model is built. The report has no steps; it has what the
+    /// image logged.
+    ///
+    /// # Errors
+    /// See [`DeviceError`]. A model that is none does not build.
+    pub fn run_embedded(&self, model: &[u8], inputs: &[u8]) -> Result<Report, DeviceError> {
+        let machine = self.machine()?;
+        let round = host::round_bytes(model, &[EntryKind::Infer])?;
+        let rounds = whole_rounds(inputs, round.inputs)?;
+        let image = firmware::embedded(machine, model, firmware::Variant::Logged)?;
+        let run = Run { entries: [EntryKind::Infer].into_iter().collect(), rounds, ..Run::default() };
+        // The image takes samples until they end, and reads no request.
+        let work = qemu::Work { model: None, inputs, job: &Job::Run(run.clone()) };
+        let done = qemu::run(self.target, machine, &image, &work, self.time_limit)?;
+        let report = done.into_report(self.target, &run, model.len())?;
+        self.check_outputs(&report, rounds as usize * round.outputs)?;
+        Ok(report)
+    }
+
+    /// The size of an image into which the model is built, without the model.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn code_size(&self, model: &[u8]) -> Result<CodeSize, DeviceError> {
+        let image = self.embedded_image(model)?;
+        firmware::code_size(&image, model.len())
+    }
+
+    /// The ELF file of an image into which the model is built, without logs.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn embedded_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
+        firmware::embedded(self.machine()?, model, firmware::Variant::Plain)
+    }
+
+    /// Makes the device fail.
+    ///
+    /// # Errors
+    /// Always; the error is the one that such a failure gives.
+    pub fn fail(&self, failure: Failure) -> Result<Report, DeviceError> {
+        let machine = self.machine()?;
+        let image = firmware::runner(machine)?;
+        let job = match failure {
+            Failure::Panic => Job::Panic,
+            Failure::Fault => Job::Fault,
+        };
+        let work = qemu::Work { model: Some(&[]), inputs: &[], job: &job };
+        let done = qemu::run(self.target, machine, &image, &work, self.time_limit)?;
+        done.into_report(self.target, &Run::default(), 0)
+    }
+
+    fn check_outputs(&self, report: &Report, expected: usize) -> Result<(), DeviceError> {
+        let found = report.outputs.len();
+        if found == expected {
+            Ok(())
+        } else {
+            Err(DeviceError::Outputs { target: self.target, expected, found })
+        }
+    }
+
+    fn machine(&self) -> Result<&'static Machine, DeviceError> {
+        self.target.machine().ok_or(DeviceError::NoImage { target: self.target })
+    }
+
+    fn rounds(&self, model: &[u8], inputs: &[u8], entries: &[EntryKind]) -> Result<Report, DeviceError> {
+        let aligned = AlignedBytes::copy_of(model);
+        let valid = Model::<AllOperators>::from_bytes(aligned.as_slice());
+        // The device is asked all the same whether it takes the file, but there is nothing to run.
+        let (rounds, round, inputs) = match &valid {
+            Ok(valid) => {
+                let round = host::entries_bytes(valid, entries)?;
+                (whole_rounds(inputs, round.inputs)?, round, inputs)
+            }
+            Err(_) => (0, host::RoundBytes::default(), &[][..]),
+        };
+        let mut traced = self.traced.clone();
+        traced.retain(|&index| index < rounds);
+        traced.dedup();
+        if traced.len() > MAX_TRACED {
+            return Err(DeviceError::TooManyTraced { limit: MAX_TRACED, found: traced.len() });
+        }
+        // What is traced is run once more at the end, so that tracing disturbs neither outputs nor counts. Training steps cannot be done
+        // twice: they are traced where they are.
+        let again = entries == [EntryKind::Infer];
+        let mut all_inputs = inputs.to_vec();
+        let mut total = rounds;
+        let mut in_run = traced.clone();
+        if again {
+            in_run.clear();
+            for &sample in &traced {
+                let start = sample as usize * round.inputs;
+                all_inputs.extend_from_slice(&inputs[start..start + round.inputs]);
+                in_run.push(total);
+                total += 1;
+            }
+        }
+        let run = Run {
+            entries: entries.iter().copied().collect(),
+            rounds: total,
+            traced: in_run.iter().copied().collect(),
+        };
+        let done = match self.target.machine() {
+            None => host::run(aligned.as_slice(), &all_inputs, &run)?,
+            Some(machine) => {
+                let image = firmware::runner(machine)?;
+                let work =
+                    qemu::Work { model: Some(model), inputs: &all_inputs, job: &Job::Run(run.clone()) };
+                qemu::run(self.target, machine, &image, &work, self.time_limit)?
+            }
+        };
+        let mut report = done.into_report(self.target, &run, model.len())?;
+        if let Err(error) = valid {
+            return Err(DeviceError::Disagreement { target: self.target, error });
+        }
+        self.check_outputs(&report, total as usize * round.outputs)?;
+        report.outputs.truncate(rounds as usize * round.outputs);
+        if again {
+            for step in &mut report.steps {
+                step.round = traced[(step.round - rounds) as usize];
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// How many rounds `inputs` is.
+fn whole_rounds(inputs: &[u8], round_bytes: usize) -> Result<u32, DeviceError> {
+    let error = DeviceError::Inputs { expected: round_bytes, found: inputs.len() };
+    if round_bytes == 0 || !inputs.len().is_multiple_of(round_bytes) {
+        return Err(error);
+    }
+    u32::try_from(inputs.len() / round_bytes).map_err(|_| error)
+}
+
+/// Whether this machine can run `target`.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn check(target: Target) -> Result<(), DeviceError> {
+    if target.machine().is_some() {
+        qemu::check()?;
+    }
+    Ok(())
+}
+
+/// The folder of the firmware's sources: that of this source tree, or what `SMIDGEN_FIRMWARE` names.
+pub fn firmware_folder() -> PathBuf {
+    match std::env::var_os("SMIDGEN_FIRMWARE") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware"),
+    }
+}

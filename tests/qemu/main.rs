@@ -1,0 +1,18 @@
+//! Models on emulated microcontrollers: the same bits as on the host, counts that repeat, failures that are seen.
+
+mod models;
+mod parity;
+
+use smidgen_trainer::device::{DeviceError, Target, check};
+
+/// Whether the emulator is there. Without it a test cannot run: it says so, and fails where everything has to run (`CI=true`).
+fn emulator(target: Target) -> bool {
+    match check(target) {
+        Ok(()) => true,
+        Err(error @ DeviceError::QemuMissing) if std::env::var("CI").as_deref() != Ok("true") => {
+            eprintln!("SKIPPED, this test did not run: {error}");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
