@@ -27,17 +27,17 @@ pub(crate) fn join<const W: usize>([c0, c1, c2, c3]: &Chains<W>) -> [f32; W] {
     sums
 }
 
-/// Calls `$function::<W>(first, $arguments...)` for blocks of `W` channels that cover `0..$channels`: 32 as long as they
-/// fit, then 16, 8, 4 and 1.
+/// Calls `$function::<W>(first, $arguments...)` for blocks of `W` channels that cover `0..$channels`: the widest of 32, 16, 8, 4 and 1
+/// that fits and is not above `$wide`.
 macro_rules! for_each_block {
-    ($channels:expr, $function:ident($($argument:expr),* $(,)?)) => {{
+    ($wide:expr, $channels:expr, $function:ident($($argument:expr),* $(,)?)) => {{
         let channels: usize = $channels;
         let mut first = 0;
         while first < channels {
             first += match channels - first {
-                32.. => { $function::<32>(first, $($argument),*); 32 }
-                16.. => { $function::<16>(first, $($argument),*); 16 }
-                8.. => { $function::<8>(first, $($argument),*); 8 }
+                32.. if $wide >= 32 => { $function::<32>(first, $($argument),*); 32 }
+                16.. if $wide >= 16 => { $function::<16>(first, $($argument),*); 16 }
+                8.. if $wide >= 8 => { $function::<8>(first, $($argument),*); 8 }
                 4.. => { $function::<4>(first, $($argument),*); 4 }
                 _ => { $function::<1>(first, $($argument),*); 1 }
             };

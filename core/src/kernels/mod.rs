@@ -6,6 +6,7 @@ mod arm;
 pub(crate) mod channels;
 pub(crate) mod convolve;
 pub(crate) mod correlate;
+pub(crate) mod each_isa;
 mod fma;
 pub mod isa;
 mod runs;

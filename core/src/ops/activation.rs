@@ -1,6 +1,7 @@
 //! `ReLU`, `ReLU6` and leaky `ReLU`: fused into other operators, or steps of their own.
 
-use super::operands::{all_are, float, has_shape, map_f32, zip_f32};
+use super::operands::{Map, Zip, all_are, float, has_shape, map_f32, zip_f32};
+use crate::kernels::isa::dispatch;
 use crate::memory::Memory;
 use crate::operand::ElementType;
 use crate::step::{Step, StepError};
@@ -137,18 +138,43 @@ impl Activation {
     }
 }
 
+/// Calls `$kernel` with an activation that the compiler knows, so that the inner loop has no branch for it. Only where
+/// vectors pay for the four copies of the code.
+macro_rules! with_known_activation {
+    ($activation:expr, $kernel:ident$(::<$wide:ident>)?($($argument:expr),* $(,)?)) => {
+        if cfg!(feature = "simd") {
+            match $activation {
+                $crate::ops::activation::Activation::None => $kernel$(::<$wide>)?($crate::ops::activation::Activation::None, $($argument),*),
+                $crate::ops::activation::Activation::Relu => $kernel$(::<$wide>)?($crate::ops::activation::Activation::Relu, $($argument),*),
+                $crate::ops::activation::Activation::Relu6 => $kernel$(::<$wide>)?($crate::ops::activation::Activation::Relu6, $($argument),*),
+                $crate::ops::activation::Activation::LeakyRelu { alpha } => $kernel$(::<$wide>)?($crate::ops::activation::Activation::LeakyRelu { alpha }, $($argument),*),
+            }
+        } else {
+            $kernel$(::<$wide>)?($activation, $($argument),*)
+        }
+    };
+}
+pub(crate) use with_known_activation;
+
 /// `output = activation(input)`, both of the same length.
 pub fn forward(activation: Activation, input: &[f32], output: &mut [f32]) {
-    for (output, &input) in output.iter_mut().zip(input) {
-        *output = activation.apply(input);
-    }
+    with_known_activation!(activation, forward_known(input, output));
+}
+
+#[inline(always)]
+fn forward_known(activation: Activation, input: &[f32], output: &mut [f32]) {
+    dispatch(Map { input: Some(input), output, apply: |x| activation.apply(x) });
 }
 
 /// `grad_input = grad_output * activation'(output)`, all of the same length. Overwrites `grad_input`.
 pub fn backward(activation: Activation, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
-    for (grad_input, (&output, &grad_output)) in grad_input.iter_mut().zip(output.iter().zip(grad_output)) {
-        *grad_input = activation.gradient(output, grad_output);
-    }
+    with_known_activation!(activation, backward_known(output, grad_output, grad_input));
+}
+
+#[inline(always)]
+fn backward_known(activation: Activation, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    let apply = |output, grad_output| activation.gradient(output, grad_output);
+    dispatch(Zip { inputs: (Some(output), Some(grad_output)), output: grad_input, apply });
 }
 
 fn only_activation(step: &Step) -> Result<Activation, StepError> {
@@ -165,6 +191,11 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
 
 pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let activation = only_activation(step)?;
+    with_known_activation!(activation, run_known(step, memory))
+}
+
+#[inline(always)]
+fn run_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     map_f32(step, memory, |x| activation.apply(x))
 }
 
@@ -178,6 +209,11 @@ pub(super) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError>
 
 pub(super) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let activation = only_activation(step)?;
+    with_known_activation!(activation, run_grad_known(step, memory))
+}
+
+#[inline(always)]
+fn run_grad_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     zip_f32(step, memory, |output, grad_output| activation.gradient(output, grad_output))
 }
 

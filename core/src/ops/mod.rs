@@ -29,6 +29,8 @@ pub mod softmax;
 pub mod sum_chunks;
 pub mod updates;
 
+#[cfg(all(test, feature = "simd"))]
+mod same_bits;
 #[cfg(test)]
 mod test_support;
 

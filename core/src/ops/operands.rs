@@ -2,6 +2,7 @@
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
+use crate::kernels::isa::{Kernel, dispatch};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::step::{Schedule, Step, StepError};
@@ -106,14 +107,10 @@ pub(super) fn map_f32(
 ) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     if input.same_place(output) {
-        for value in elements_mut::<f32>(memory.write(output)?)? {
-            *value = apply(*value);
-        }
+        dispatch(Map { input: None, output: elements_mut(memory.write(output)?)?, apply });
     } else {
         let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
-        for (value, &input) in elements_mut::<f32>(output)?.iter_mut().zip(elements::<f32>(input)?) {
-            *value = apply(input);
-        }
+        dispatch(Map { input: Some(elements(input)?), output: elements_mut(output)?, apply });
     }
     Ok(())
 }
@@ -127,28 +124,20 @@ pub(super) fn zip<T: NoUninit + AnyBitPattern>(
     let ([left, right], [output]) = (step.reads()?, step.writes()?);
     match (left.same_place(output), right.same_place(output)) {
         (true, true) => {
-            for value in elements_mut::<T>(memory.write(output)?)? {
-                *value = apply(*value, *value);
-            }
+            dispatch(Zip { inputs: (None, None), output: elements_mut(memory.write(output)?)?, apply });
         }
         (true, false) => {
             let Views { reads: [right], writes: [output] } = memory.views([right], [output])?;
-            for (value, &right) in elements_mut::<T>(output)?.iter_mut().zip(elements::<T>(right)?) {
-                *value = apply(*value, right);
-            }
+            dispatch(Zip { inputs: (None, Some(elements(right)?)), output: elements_mut(output)?, apply });
         }
         (false, true) => {
             let Views { reads: [left], writes: [output] } = memory.views([left], [output])?;
-            for (value, &left) in elements_mut::<T>(output)?.iter_mut().zip(elements::<T>(left)?) {
-                *value = apply(left, *value);
-            }
+            dispatch(Zip { inputs: (Some(elements(left)?), None), output: elements_mut(output)?, apply });
         }
         (false, false) => {
             let Views { reads: [left, right], writes: [output] } = memory.views([left, right], [output])?;
-            let inputs = elements::<T>(left)?.iter().zip(elements::<T>(right)?);
-            for (value, (&left, &right)) in elements_mut::<T>(output)?.iter_mut().zip(inputs) {
-                *value = apply(left, right);
-            }
+            let inputs = (Some(elements(left)?), Some(elements(right)?));
+            dispatch(Zip { inputs, output: elements_mut(output)?, apply });
         }
     }
     Ok(())
@@ -161,6 +150,54 @@ pub(super) fn zip_f32(
     apply: impl Fn(f32, f32) -> f32,
 ) -> Result<(), StepError> {
     zip(step, memory, apply)
+}
+
+/// An element-wise function of one input, which is read from the output's place if there is none.
+pub(super) struct Map<'a, F> {
+    pub(super) input: Option<&'a [f32]>,
+    pub(super) output: &'a mut [f32],
+    pub(super) apply: F,
+}
+
+impl<F: Fn(f32) -> f32> Kernel for Map<'_, F> {
+    #[inline(always)]
+    fn run<const WIDE: usize, const TILE: usize>(self) {
+        let Self { input, output, apply } = self;
+        match input {
+            None => output.iter_mut().for_each(|value| *value = apply(*value)),
+            Some(input) => output.iter_mut().zip(input).for_each(|(value, &input)| *value = apply(input)),
+        }
+    }
+}
+
+/// An element-wise function of two inputs, which are read from the output's place if they are none.
+pub(super) struct Zip<'a, T, F> {
+    pub(super) inputs: (Option<&'a [T]>, Option<&'a [T]>),
+    pub(super) output: &'a mut [T],
+    pub(super) apply: F,
+}
+
+impl<T: Copy, F: Fn(T, T) -> T> Kernel for Zip<'_, T, F> {
+    #[inline(always)]
+    fn run<const WIDE: usize, const TILE: usize>(self) {
+        let Self { inputs, output, apply } = self;
+        match inputs {
+            (None, None) => output.iter_mut().for_each(|value| *value = apply(*value, *value)),
+            (None, Some(right)) => {
+                output.iter_mut().zip(right).for_each(|(value, &right)| *value = apply(*value, right));
+            }
+            (Some(left), None) => {
+                output.iter_mut().zip(left).for_each(|(value, &left)| *value = apply(left, *value));
+            }
+            (Some(left), Some(right)) => {
+                let inputs = left.iter().zip(right);
+                output
+                    .iter_mut()
+                    .zip(inputs)
+                    .for_each(|(value, (&left, &right))| *value = apply(left, right));
+            }
+        }
+    }
 }
 
 /// The operands read by a layer with weights: input, weights and, if there is one, bias.

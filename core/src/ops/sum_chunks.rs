@@ -1,6 +1,7 @@
 //! The sum over a batch of what its chunks computed: gradients, losses.
 
 use super::operands::{all_are, has_shape, reduces_chunks};
+use crate::kernels::each_isa::each_isa;
 use crate::memory::{Memory, elements_mut};
 use crate::operand::ElementType;
 use crate::step::{Step, StepError};
@@ -14,9 +15,15 @@ pub fn forward<'a>(partials: impl Iterator<Item = &'a [f32]>, sum: &mut [f32]) {
                 *sum = partial;
             }
         } else {
-            for (sum, &partial) in sum.iter_mut().zip(partial) {
-                *sum += partial;
-            }
+            add(partial, sum);
+        }
+    }
+}
+
+each_isa! {
+    fn add<WIDE>(partial: &'a [f32], sum: &'a mut [f32]) {
+        for (sum, &partial) in sum.iter_mut().zip(partial) {
+            *sum += partial;
         }
     }
 }

@@ -2,8 +2,9 @@
 
 pub mod int8;
 
-use super::activation::{ACTIVATION_ATTRIBUTES, Activation};
-use super::operands::{all_are, has_shape, zip_f32};
+use super::activation::{ACTIVATION_ATTRIBUTES, Activation, with_known_activation};
+use super::operands::{Zip, all_are, has_shape, zip_f32};
+use crate::kernels::isa::dispatch;
 use crate::memory::Memory;
 use crate::operand::ElementType;
 use crate::step::{Step, StepError};
@@ -13,9 +14,13 @@ use crate::step::{Step, StepError};
 /// The gradient with respect to both inputs is the gradient with respect to the sum, so that there is no backward
 /// function: a program reads the same gradient twice.
 pub fn forward(activation: Activation, left: &[f32], right: &[f32], output: &mut [f32]) {
-    for (output, (&left, &right)) in output.iter_mut().zip(left.iter().zip(right)) {
-        *output = activation.apply(left + right);
-    }
+    with_known_activation!(activation, forward_known(left, right, output));
+}
+
+#[inline(always)]
+fn forward_known(activation: Activation, left: &[f32], right: &[f32], output: &mut [f32]) {
+    let apply = |left, right| activation.apply(left + right);
+    dispatch(Zip { inputs: (Some(left), Some(right)), output, apply });
 }
 
 pub(super) fn check_f32(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
@@ -29,5 +34,10 @@ pub(super) fn check_f32(step: &Step, _constant: &[u8]) -> Result<(), StepError> 
 
 pub(super) fn run_f32(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (activation, _) = Activation::read(&step.attributes, 0)?;
+    with_known_activation!(activation, run_known(step, memory))
+}
+
+#[inline(always)]
+fn run_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
     zip_f32(step, memory, |left, right| activation.apply(left + right))
 }

@@ -1,5 +1,6 @@
 //! f32 average pooling.
 
+use crate::kernels::each_isa::each_isa;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
@@ -9,16 +10,22 @@ use crate::step::{Step, StepError};
 ///
 /// `input` is `[N, H, W, C]`, `output` `[N, H_out, W_out, C]`. Taps are summed in row-major order, then divided by their number.
 pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
-    let (in_length, out_length, c) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
-        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
-            output.fill(0.0);
-            window.for_each(|pixel| {
-                let taps = input.get(pixel * c..).unwrap_or_default();
-                output.iter_mut().zip(taps).for_each(|(sum, &tap)| *sum += tap);
-            });
-            let count = window.count().max(1) as f32;
-            output.iter_mut().for_each(|sum| *sum /= count);
+    forward_kernel(params, input, output);
+}
+
+each_isa! {
+    fn forward_kernel<WIDE>(params: &'a PoolParams, input: &'a [f32], output: &'a mut [f32]) {
+        let (in_length, out_length, c) = params.lengths();
+        for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+            for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
+                output.fill(0.0);
+                window.for_each(|pixel| {
+                    let taps = input.get(pixel * c..).unwrap_or_default();
+                    output.iter_mut().zip(taps).for_each(|(sum, &tap)| *sum += tap);
+                });
+                let count = window.count().max(1) as f32;
+                output.iter_mut().for_each(|sum| *sum /= count);
+            }
         }
     }
 }
@@ -27,16 +34,22 @@ pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
 ///
 /// `grad_output` is `[N, H_out, W_out, C]`, `grad_input` `[N, H, W, C]` (overwritten). Windows are added in their order.
 pub fn backward(params: &PoolParams, grad_output: &[f32], grad_input: &mut [f32]) {
-    let (in_length, out_length, c) = params.lengths();
-    let samples = grad_output.chunks_exact(out_length).zip(grad_input.chunks_exact_mut(in_length));
-    for (grad_output, grad_input) in samples {
-        grad_input.fill(0.0);
-        for (window, grad_output) in params.windows().zip(grad_output.chunks_exact(c)) {
-            let count = window.count().max(1) as f32;
-            window.for_each(|pixel| {
-                let taps = grad_input.get_mut(pixel * c..).unwrap_or_default();
-                taps.iter_mut().zip(grad_output).for_each(|(tap, &grad)| *tap += grad / count);
-            });
+    backward_kernel(params, grad_output, grad_input);
+}
+
+each_isa! {
+    fn backward_kernel<WIDE>(params: &'a PoolParams, grad_output: &'a [f32], grad_input: &'a mut [f32]) {
+        let (in_length, out_length, c) = params.lengths();
+        let samples = grad_output.chunks_exact(out_length).zip(grad_input.chunks_exact_mut(in_length));
+        for (grad_output, grad_input) in samples {
+            grad_input.fill(0.0);
+            for (window, grad_output) in params.windows().zip(grad_output.chunks_exact(c)) {
+                let count = window.count().max(1) as f32;
+                window.for_each(|pixel| {
+                    let taps = grad_input.get_mut(pixel * c..).unwrap_or_default();
+                    taps.iter_mut().zip(grad_output).for_each(|(tap, &grad)| *tap += grad / count);
+                });
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Backward passes: the sums that are the gradients of gamma and beta, and the gradient with respect to the input.
 
-use super::{LANES, Runs, rows, rows_mut, scale_and_shift, with_known_activation};
+use super::{LANES, Runs, rows, rows_mut, scale_and_shift};
 use crate::kernels::channels::{Chains, columns, columns_mut, for_each_block, join};
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
-use crate::ops::activation::Activation;
+use crate::ops::activation::{Activation, with_known_activation};
 
 /// What the inner loops know of `W` channels.
 #[derive(Clone, Copy)]
@@ -26,14 +27,27 @@ pub fn grad_statistics(
     parameters: &[f32],
     partial: &mut [f32],
 ) {
-    with_known_activation!(
-        activation,
-        grad_statistics_known(input, grad_output, moments, parameters, partial)
-    );
+    grad_statistics_kernel(activation, input, grad_output, moments, parameters, partial);
+}
+
+each_isa! {
+    fn grad_statistics_kernel<WIDE>(
+        activation: Activation,
+        input: &'a [f32],
+        grad_output: &'a [f32],
+        moments: &'a [f32],
+        parameters: &'a [f32],
+        partial: &'a mut [f32],
+    ) {
+        with_known_activation!(
+            activation,
+            grad_statistics_known::<WIDE>(input, grad_output, moments, parameters, partial)
+        );
+    }
 }
 
 #[inline(always)]
-fn grad_statistics_known(
+fn grad_statistics_known<const WIDE: usize>(
     activation: Activation,
     input: &[f32],
     grad_output: &[f32],
@@ -43,6 +57,7 @@ fn grad_statistics_known(
 ) {
     let channels = partial.len() / 2;
     for_each_block!(
+        WIDE,
         channels,
         grad_statistics_block(activation, input, grad_output, moments, parameters, partial)
     );
@@ -153,31 +168,85 @@ pub fn grad_input(
     sums: &[f32],
     grad_input: &mut [f32],
 ) {
-    let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
-    let (grad_gamma, grad_beta) = rows(sums);
-    let weight = 1.0 / params.batch_elements as f32;
-    let runs = Runs::new(mean.len());
-    for first in runs.blocks() {
-        let mut lanes = [Lane { mean: 0.0, scale: 0.0, shift: 0.0, slope: 0.0, constant: 0.0 }; LANES];
-        for (lane, c) in lanes.iter_mut().zip(runs.channels_of(first)) {
-            let (Some(&mean), Some(&inv_std), Some(&gamma), Some(&beta), Some(&grad_gamma), Some(&grad_beta)) =
-                (mean.get(c), inv_std.get(c), gamma.get(c), beta.get(c), grad_gamma.get(c), grad_beta.get(c))
-            else {
-                continue;
-            };
-            let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
-            let slope = -(scale * inv_std * grad_gamma * weight);
-            *lane = Lane { mean, scale, shift, slope, constant: -(scale * grad_beta * weight) };
+    grad_input_kernel(params, input, grad_output, moments, parameters, sums, grad_input);
+}
+
+each_isa! {
+    fn grad_input_kernel<WIDE>(
+        params: GradInputParams,
+        input: Option<&'a [f32]>,
+        grad_output: Option<&'a [f32]>,
+        moments: &'a [f32],
+        parameters: &'a [f32],
+        sums: &'a [f32],
+        grad_input: &'a mut [f32],
+    ) {
+        let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
+        let (grad_gamma, grad_beta) = rows(sums);
+        let weight = 1.0 / params.batch_elements as f32;
+        let runs = Runs::new(mean.len());
+        for first in runs.blocks() {
+            let mut lanes = Lanes::ZERO;
+            for (c, lane) in runs.channels_of(first).zip(lanes.iter_mut()) {
+                let (Some(&mean), Some(&inv_std), Some(&gamma), Some(&beta), Some(&grad_gamma), Some(&grad_beta)) =
+                    (mean.get(c), inv_std.get(c), gamma.get(c), beta.get(c), grad_gamma.get(c), grad_beta.get(c))
+                else {
+                    continue;
+                };
+                let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
+                let slope = -(scale * inv_std * grad_gamma * weight);
+                let constant = -(scale * grad_beta * weight);
+                [mean, scale, shift, slope, constant].into_iter().zip(lane).for_each(|(value, to)| *to = value);
+            }
+            with_known_activation!(
+                params.activation,
+                grad_input_runs(runs, first, input, grad_output, &lanes, grad_input)
+            );
         }
-        with_known_activation!(
-            params.activation,
-            grad_input_runs(runs, first, input, grad_output, &lanes, grad_input)
-        );
     }
 }
 
-/// What [`grad_input`] needs of a channel: `scale * g + (slope * (x - mean) + constant)`.
-#[derive(Clone, Copy)]
+/// What [`grad_input`] needs of each lane's channel: `scale * g + (slope * (x - mean) + constant)`.
+struct Lanes {
+    mean: [f32; LANES],
+    scale: [f32; LANES],
+    shift: [f32; LANES],
+    slope: [f32; LANES],
+    constant: [f32; LANES],
+}
+
+impl Lanes {
+    const ZERO: Self = Self {
+        mean: [0.0; LANES],
+        scale: [0.0; LANES],
+        shift: [0.0; LANES],
+        slope: [0.0; LANES],
+        constant: [0.0; LANES],
+    };
+
+    /// Mean, scale, shift, slope and constant of each lane, to write.
+    #[inline(always)]
+    fn iter_mut(&mut self) -> impl Iterator<Item = [&mut f32; 5]> {
+        let Self { mean, scale, shift, slope, constant } = self;
+        let tables = mean.iter_mut().zip(scale).zip(shift.iter_mut().zip(slope)).zip(constant);
+        tables.map(|(((mean, scale), (shift, slope)), constant)| [mean, scale, shift, slope, constant])
+    }
+
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = Lane> {
+        let Self { mean, scale, shift, slope, constant } = self;
+        let tables = mean.iter().zip(scale).zip(shift.iter().zip(slope)).zip(constant);
+        tables.map(|(((&mean, &scale), (&shift, &slope)), &constant)| Lane {
+            mean,
+            scale,
+            shift,
+            slope,
+            constant,
+        })
+    }
+}
+
+/// One of [`Lanes`].
 struct Lane {
     mean: f32,
     scale: f32,
@@ -201,7 +270,7 @@ fn grad_input_runs(
     first: usize,
     input: Option<&[f32]>,
     grad_output: Option<&[f32]>,
-    lanes: &[Lane; LANES],
+    lanes: &Lanes,
     grad_input: &mut [f32],
 ) {
     let run = |row| <[f32]>::get(row, first..);
@@ -214,28 +283,30 @@ fn grad_input_runs(
     match (input.is_some(), grad_output.is_some()) {
         (true, true) => {
             for ((output, input), grad) in outputs.zip(inputs).zip(grads) {
-                for ((y, (&x, &grad)), lane) in output.iter_mut().zip(input.iter().zip(grad)).zip(lanes) {
+                for ((y, (&x, &grad)), lane) in
+                    output.iter_mut().zip(input.iter().zip(grad)).zip(lanes.iter())
+                {
                     *y = lane.grad(activation, x, grad);
                 }
             }
         }
         (true, false) => {
             for (output, input) in outputs.zip(inputs) {
-                for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes) {
+                for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
                     *y = lane.grad(activation, x, *y);
                 }
             }
         }
         (false, true) => {
             for (output, grad) in outputs.zip(grads) {
-                for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes) {
+                for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
                     *y = lane.grad(activation, *y, grad);
                 }
             }
         }
         (false, false) => {
             for output in outputs {
-                for (y, lane) in output.iter_mut().zip(lanes) {
+                for (y, lane) in output.iter_mut().zip(lanes.iter()) {
                     *y = lane.grad(activation, *y, *y);
                 }
             }

@@ -1,9 +1,10 @@
 //! Forward passes: inference, batch statistics, normalization.
 
-use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift, with_known_activation};
+use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift};
 use crate::kernels::channels::{Chains, columns, columns_mut, for_each_block, join};
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
-use crate::ops::activation::Activation;
+use crate::ops::activation::{Activation, with_known_activation};
 
 /// Batch norm with running statistics, for inference: `output = activation((x - mean) / sqrt(variance + epsilon) * gamma + beta)`,
 /// computed as `activation(x * scale + shift)` with one fused multiply-add.
@@ -18,8 +19,7 @@ pub fn inference(
     running: &[f32],
     output: &mut [f32],
 ) {
-    let deviation = |variance| inverse_deviation(variance, epsilon);
-    scale_shift(activation, input, parameters, running, deviation, output);
+    scale_shift(activation, input, parameters, running, Some(epsilon), output);
 }
 
 /// Batch norm with the batch's `moments` (mean, `1 / sqrt(variance + epsilon)`), for training: `output = activation(x * scale + shift)`
@@ -34,31 +34,33 @@ pub fn normalize(
     parameters: &[f32],
     output: &mut [f32],
 ) {
-    scale_shift(activation, input, parameters, moments, |inv_std| inv_std, output);
+    scale_shift(activation, input, parameters, moments, None, output);
 }
 
-/// `output = activation(x * scale + shift)`; `statistics` are the mean and what `deviation` makes `1 / sqrt(variance + epsilon)` of.
-#[inline(always)]
-fn scale_shift(
-    activation: Activation,
-    input: Option<&[f32]>,
-    parameters: &[f32],
-    statistics: &[f32],
-    deviation: impl Fn(f32) -> f32,
-    output: &mut [f32],
-) {
-    let ((gamma, beta), (mean, spread)) = (rows(parameters), rows(statistics));
-    let runs = Runs::new(gamma.len());
-    for first in runs.blocks() {
-        let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
-        for ((scale, shift), c) in scale.iter_mut().zip(&mut shift).zip(runs.channels_of(first)) {
-            if let (Some(&mean), Some(&spread), Some(&gamma), Some(&beta)) =
-                (mean.get(c), spread.get(c), gamma.get(c), beta.get(c))
-            {
-                (*scale, *shift) = scale_and_shift(mean, deviation(spread), gamma, beta);
+each_isa! {
+    /// `output = activation(x * scale + shift)`; `statistics` are mean and variance with an `epsilon`, else moments.
+    fn scale_shift<WIDE>(
+        activation: Activation,
+        input: Option<&'a [f32]>,
+        parameters: &'a [f32],
+        statistics: &'a [f32],
+        epsilon: Option<f32>,
+        output: &'a mut [f32],
+    ) {
+        let ((gamma, beta), (mean, spread)) = (rows(parameters), rows(statistics));
+        let runs = Runs::new(gamma.len());
+        for first in runs.blocks() {
+            let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
+            for ((scale, shift), c) in scale.iter_mut().zip(&mut shift).zip(runs.channels_of(first)) {
+                if let (Some(&mean), Some(&spread), Some(&gamma), Some(&beta)) =
+                    (mean.get(c), spread.get(c), gamma.get(c), beta.get(c))
+                {
+                    let inv_std = epsilon.map_or(spread, |epsilon| inverse_deviation(spread, epsilon));
+                    (*scale, *shift) = scale_and_shift(mean, inv_std, gamma, beta);
+                }
             }
+            with_known_activation!(activation, scale_shift_runs(runs, first, input, &scale, &shift, output));
         }
-        with_known_activation!(activation, scale_shift_runs(runs, first, input, &scale, &shift, output));
     }
 }
 
@@ -102,10 +104,16 @@ fn scale_shift_runs(
 /// `input` is `[N, H, W, C]`, `partial` `[1, 1, 2, C]`. Two passes over the input, each in four chains by pixel index modulo 4,
 /// joined as `(c0 + c1) + (c2 + c3)`.
 pub fn statistics(input: &[f32], partial: &mut [f32]) {
-    let (mean, squares) = rows_mut(partial);
-    let channels = mean.len();
-    let Some(pixels) = input.len().checked_div(channels) else { return };
-    for_each_block!(channels, statistics_block(channels, pixels as f32, input, mean, squares));
+    statistics_kernel(input, partial);
+}
+
+each_isa! {
+    fn statistics_kernel<WIDE>(input: &'a [f32], partial: &'a mut [f32]) {
+        let (mean, squares) = rows_mut(partial);
+        let channels = mean.len();
+        let Some(pixels) = input.len().checked_div(channels) else { return };
+        for_each_block!(WIDE, channels, statistics_block(channels, pixels as f32, input, mean, squares));
+    }
 }
 
 #[inline(always)]

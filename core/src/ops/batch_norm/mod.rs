@@ -94,21 +94,3 @@ impl Runs {
         (first..self.stride.min(first + self.length)).map(move |element| element % channels)
     }
 }
-
-/// Calls `$kernel` with an activation that the compiler knows, so that the inner loop has no branch for it. Only where
-/// vectors pay for the four copies of the code.
-macro_rules! with_known_activation {
-    ($activation:expr, $kernel:ident($($argument:expr),* $(,)?)) => {
-        if cfg!(feature = "simd") {
-            match $activation {
-                Activation::None => $kernel(Activation::None, $($argument),*),
-                Activation::Relu => $kernel(Activation::Relu, $($argument),*),
-                Activation::Relu6 => $kernel(Activation::Relu6, $($argument),*),
-                Activation::LeakyRelu { alpha } => $kernel(Activation::LeakyRelu { alpha }, $($argument),*),
-            }
-        } else {
-            $kernel($activation, $($argument),*)
-        }
-    };
-}
-use with_known_activation;

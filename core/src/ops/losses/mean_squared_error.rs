@@ -1,5 +1,6 @@
 //! Mean squared error.
 
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
@@ -21,23 +22,35 @@ pub struct Params {
 ///
 /// `prediction`, `target` and `grad_prediction` (overwritten) are `[N, H, W, C]`. Squares are summed in order.
 pub fn forward(params: Params, prediction: &[f32], target: &[f32], grad_prediction: &mut [f32]) -> f32 {
-    let Params { sample_elements, grad_scale } = params;
-    if sample_elements == 0 {
-        return 0.0;
-    }
-    let factor = 2.0 * grad_scale / sample_elements as f32;
     let mut loss = 0.0;
-    let samples = prediction.chunks_exact(sample_elements).zip(target.chunks_exact(sample_elements));
-    for ((prediction, target), grads) in samples.zip(grad_prediction.chunks_exact_mut(sample_elements)) {
-        let mut squares = 0.0;
-        for ((&prediction, &target), grad) in prediction.iter().zip(target).zip(grads) {
-            let difference = prediction - target;
-            squares = fma(difference, difference, squares);
-            *grad = factor * difference;
-        }
-        loss += squares / sample_elements as f32;
-    }
+    forward_kernel(params, prediction, target, grad_prediction, &mut loss);
     loss
+}
+
+each_isa! {
+    fn forward_kernel<WIDE>(
+        params: Params,
+        prediction: &'a [f32],
+        target: &'a [f32],
+        grad_prediction: &'a mut [f32],
+        loss: &'a mut f32,
+    ) {
+        let Params { sample_elements, grad_scale } = params;
+        if sample_elements == 0 {
+            return;
+        }
+        let factor = 2.0 * grad_scale / sample_elements as f32;
+        let samples = prediction.chunks_exact(sample_elements).zip(target.chunks_exact(sample_elements));
+        for ((prediction, target), grads) in samples.zip(grad_prediction.chunks_exact_mut(sample_elements)) {
+            let mut squares = 0.0;
+            for ((&prediction, &target), grad) in prediction.iter().zip(target).zip(grads) {
+                let difference = prediction - target;
+                squares = fma(difference, difference, squares);
+                *grad = factor * difference;
+            }
+            *loss += squares / sample_elements as f32;
+        }
+    }
 }
 
 fn params(step: &Step) -> Result<Params, StepError> {

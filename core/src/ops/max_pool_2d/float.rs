@@ -1,6 +1,7 @@
 //! f32 maximum pooling.
 
 use crate::kernels::channels::{columns, columns_mut, for_each_block};
+use crate::kernels::each_isa::each_isa;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::operands::has_shape;
 use crate::ops::pooling::{Covered, PoolParams};
@@ -18,16 +19,22 @@ fn replaces(tap: f32, largest: f32) -> bool {
 ///
 /// `input` is `[N, H, W, C]`, `output` `[N, H_out, W_out, C]`.
 pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
-    let (in_length, out_length, c) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
-        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
-            output.fill(if window.count() == 0 { 0.0 } else { f32::NEG_INFINITY });
-            window.for_each(|pixel| {
-                let taps = input.get(pixel * c..).unwrap_or_default();
-                for (largest, &tap) in output.iter_mut().zip(taps) {
-                    *largest = if replaces(tap, *largest) { tap } else { *largest };
-                }
-            });
+    forward_kernel(params, input, output);
+}
+
+each_isa! {
+    fn forward_kernel<WIDE>(params: &'a PoolParams, input: &'a [f32], output: &'a mut [f32]) {
+        let (in_length, out_length, c) = params.lengths();
+        for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+            for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
+                output.fill(if window.count() == 0 { 0.0 } else { f32::NEG_INFINITY });
+                window.for_each(|pixel| {
+                    let taps = input.get(pixel * c..).unwrap_or_default();
+                    for (largest, &tap) in output.iter_mut().zip(taps) {
+                        *largest = if replaces(tap, *largest) { tap } else { *largest };
+                    }
+                });
+            }
         }
     }
 }
@@ -37,12 +44,23 @@ pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
 ///
 /// `input` and `grad_input` (overwritten) are `[N, H, W, C]`, `grad_output` `[N, H_out, W_out, C]`. Windows are added in their order.
 pub fn backward(params: &PoolParams, input: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
-    let (in_length, out_length, c) = params.lengths();
-    let inputs = input.chunks_exact(in_length).zip(grad_input.chunks_exact_mut(in_length));
-    for ((input, grad_input), grad_output) in inputs.zip(grad_output.chunks_exact(out_length)) {
-        grad_input.fill(0.0);
-        for (window, grad_output) in params.windows().zip(grad_output.chunks_exact(c)) {
-            for_each_block!(c, backward_block(window, c, input, grad_output, grad_input));
+    backward_kernel(params, input, grad_output, grad_input);
+}
+
+each_isa! {
+    fn backward_kernel<WIDE>(
+        params: &'a PoolParams,
+        input: &'a [f32],
+        grad_output: &'a [f32],
+        grad_input: &'a mut [f32],
+    ) {
+        let (in_length, out_length, c) = params.lengths();
+        let inputs = input.chunks_exact(in_length).zip(grad_input.chunks_exact_mut(in_length));
+        for ((input, grad_input), grad_output) in inputs.zip(grad_output.chunks_exact(out_length)) {
+            grad_input.fill(0.0);
+            for (window, grad_output) in params.windows().zip(grad_output.chunks_exact(c)) {
+                for_each_block!(WIDE, c, backward_block(window, c, input, grad_output, grad_input));
+            }
         }
     }
 }

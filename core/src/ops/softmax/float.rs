@@ -1,5 +1,6 @@
 //! f32 softmax.
 
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::ElementType;
@@ -38,22 +39,34 @@ pub fn backward(
     grad_output: Option<&[f32]>,
     grad_input: &mut [f32],
 ) {
-    let channels = channels.max(1);
-    let mut outputs = output.map(|output| output.chunks_exact(channels));
-    let mut grads = grad_output.map(|grads| grads.chunks_exact(channels));
-    let product = |y: f32, grad: f32, sum: f32| y * (grad - sum);
-    for pixel in grad_input.chunks_exact_mut(channels) {
-        let output = outputs.as_mut().map(|outputs| outputs.next().unwrap_or_default());
-        let grads = grads.as_mut().map(|grads| grads.next().unwrap_or_default());
-        let sum = dot(output.unwrap_or(pixel), grads.unwrap_or(pixel));
-        for (index, value) in pixel.iter_mut().enumerate() {
-            let y = output.map_or(*value, |output| output.get(index).copied().unwrap_or_default());
-            let grad = grads.map_or(*value, |grads| grads.get(index).copied().unwrap_or_default());
-            *value = product(y, grad, sum);
+    backward_kernel(channels, output, grad_output, grad_input);
+}
+
+each_isa! {
+    fn backward_kernel<WIDE>(
+        channels: usize,
+        output: Option<&'a [f32]>,
+        grad_output: Option<&'a [f32]>,
+        grad_input: &'a mut [f32],
+    ) {
+        let channels = channels.max(1);
+        let mut outputs = output.map(|output| output.chunks_exact(channels));
+        let mut grads = grad_output.map(|grads| grads.chunks_exact(channels));
+        let product = |y: f32, grad: f32, sum: f32| y * (grad - sum);
+        for pixel in grad_input.chunks_exact_mut(channels) {
+            let output = outputs.as_mut().map(|outputs| outputs.next().unwrap_or_default());
+            let grads = grads.as_mut().map(|grads| grads.next().unwrap_or_default());
+            let sum = dot(output.unwrap_or(pixel), grads.unwrap_or(pixel));
+            for (index, value) in pixel.iter_mut().enumerate() {
+                let y = output.map_or(*value, |output| output.get(index).copied().unwrap_or_default());
+                let grad = grads.map_or(*value, |grads| grads.get(index).copied().unwrap_or_default());
+                *value = product(y, grad, sum);
+            }
         }
     }
 }
 
+#[inline(always)]
 fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).fold(0.0, |sum, (&left, &right)| fma(left, right, sum))
 }

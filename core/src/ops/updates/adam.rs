@@ -2,6 +2,7 @@
 //! `torch.optim.Adam` and `torch.optim.AdamW`.
 
 use super::{HYPERPARAMETERS, check_common, hyperparameters};
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::{fma, sqrt};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::ElementType;
@@ -42,28 +43,40 @@ pub fn update(
     first: &mut [f32],
     second: &mut [f32],
 ) {
-    let Params {
-        learning_rate,
-        beta_1,
-        beta_2,
-        beta_1_power,
-        beta_2_power,
-        epsilon,
-        weight_decay,
-        decoupled,
-    } = params;
-    let step_size = learning_rate / (1.0 - beta_1_power);
-    let correction = sqrt(1.0 - beta_2_power);
-    let (keep, penalty) =
-        if decoupled { (1.0 - learning_rate * weight_decay, 0.0) } else { (1.0, weight_decay) };
-    let (new_1, new_2) = (1.0 - beta_1, 1.0 - beta_2);
-    let moments = first.iter_mut().zip(second);
-    for ((parameter, &gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments) {
-        let gradient = fma(penalty, *parameter, gradient);
-        *first = fma(new_1, gradient - *first, *first);
-        *second = fma(new_2 * gradient, gradient, beta_2 * *second);
-        let deviation = sqrt(*second) / correction + epsilon;
-        *parameter = fma(-step_size, *first / deviation, keep * *parameter);
+    update_kernel(params, gradient, parameter, first, second);
+}
+
+each_isa! {
+    fn update_kernel<WIDE>(
+        params: Params,
+        gradient: &'a [f32],
+        parameter: &'a mut [f32],
+        first: &'a mut [f32],
+        second: &'a mut [f32],
+    ) {
+        let Params {
+            learning_rate,
+            beta_1,
+            beta_2,
+            beta_1_power,
+            beta_2_power,
+            epsilon,
+            weight_decay,
+            decoupled,
+        } = params;
+        let step_size = learning_rate / (1.0 - beta_1_power);
+        let correction = sqrt(1.0 - beta_2_power);
+        let (keep, penalty) =
+            if decoupled { (1.0 - learning_rate * weight_decay, 0.0) } else { (1.0, weight_decay) };
+        let (new_1, new_2) = (1.0 - beta_1, 1.0 - beta_2);
+        let moments = first.iter_mut().zip(second);
+        for ((parameter, &gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(moments) {
+            let gradient = fma(penalty, *parameter, gradient);
+            *first = fma(new_1, gradient - *first, *first);
+            *second = fma(new_2 * gradient, gradient, beta_2 * *second);
+            let deviation = sqrt(*second) / correction + epsilon;
+            *parameter = fma(-step_size, *first / deviation, keep * *parameter);
+        }
     }
 }
 

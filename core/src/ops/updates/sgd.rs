@@ -2,6 +2,7 @@
 //! dampening of 0.
 
 use super::{check_common, hyperparameters};
+use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::operands::{flag, float_in};
@@ -26,19 +27,30 @@ pub struct Params {
 /// `g = gradient + weight_decay * parameter`; `buffer = momentum * buffer + g`; `d = g + momentum * buffer` for Nesterov, else `buffer` (without
 /// momentum `g`); `parameter -= learning_rate * d`. Each line is one fused multiply-add. The buffer starts at 0.
 pub fn update(params: Params, gradient: &[f32], parameter: &mut [f32], buffer: &mut [f32]) {
-    let Params { learning_rate, momentum, weight_decay, nesterov } = params;
-    if momentum == 0.0 {
-        for (parameter, &gradient) in parameter.iter_mut().zip(gradient) {
-            let gradient = fma(weight_decay, *parameter, gradient);
-            *parameter = fma(-learning_rate, gradient, *parameter);
+    update_kernel(params, gradient, parameter, buffer);
+}
+
+each_isa! {
+    fn update_kernel<WIDE>(
+        params: Params,
+        gradient: &'a [f32],
+        parameter: &'a mut [f32],
+        buffer: &'a mut [f32],
+    ) {
+        let Params { learning_rate, momentum, weight_decay, nesterov } = params;
+        if momentum == 0.0 {
+            for (parameter, &gradient) in parameter.iter_mut().zip(gradient) {
+                let gradient = fma(weight_decay, *parameter, gradient);
+                *parameter = fma(-learning_rate, gradient, *parameter);
+            }
+            return;
         }
-        return;
-    }
-    for ((parameter, buffer), &gradient) in parameter.iter_mut().zip(buffer).zip(gradient) {
-        let gradient = fma(weight_decay, *parameter, gradient);
-        *buffer = fma(momentum, *buffer, gradient);
-        let direction = if nesterov { fma(momentum, *buffer, gradient) } else { *buffer };
-        *parameter = fma(-learning_rate, direction, *parameter);
+        for ((parameter, buffer), &gradient) in parameter.iter_mut().zip(buffer).zip(gradient) {
+            let gradient = fma(weight_decay, *parameter, gradient);
+            *buffer = fma(momentum, *buffer, gradient);
+            let direction = if nesterov { fma(momentum, *buffer, gradient) } else { *buffer };
+            *parameter = fma(-learning_rate, direction, *parameter);
+        }
     }
 }
 
