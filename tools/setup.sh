@@ -51,5 +51,5 @@ fi
 
 if ! command -v cargo-deny >/dev/null; then
   say "installing cargo-deny (takes some minutes, once)"
-  cargo install --quiet --locked cargo-deny --version "^0.19"
+  cargo install --quiet --locked cargo-deny --version "^0.20"
 fi

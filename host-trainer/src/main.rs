@@ -1,2 +1,9 @@
 //! The `smidgen` command line.
-fn main() {}
+
+#![forbid(unsafe_code)]
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

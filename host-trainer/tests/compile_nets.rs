@@ -2,12 +2,12 @@
 
 use smidgen::model::Metadata;
 use smidgen::{AllOperators, EntryKind, Model, Schedule, Space};
+use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::{
     Assembled, Loss, LowerOptions, Optimizer, TrainingOptions, compile_inference, compile_training,
     fold_batch_norm, fuse_activation,
 };
 use smidgen_trainer::graph::nets;
-use smidgen_trainer::train::AlignedBytes;
 
 fn options(loss: Loss) -> TrainingOptions {
     let optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: true };

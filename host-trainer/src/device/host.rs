@@ -6,7 +6,7 @@ use smidgen_protocol::{Record, Run};
 
 use super::report::Done;
 use super::{DeviceError, Target};
-use crate::train::AlignedBytes;
+use crate::buffer::AlignedBytes;
 
 /// Bytes that one round reads and writes.
 #[derive(Clone, Copy, Debug, Default)]

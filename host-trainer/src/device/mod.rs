@@ -36,7 +36,7 @@ pub use firmware::CodeSize;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use target::{Target, UnknownTarget};
 
-use crate::train::AlignedBytes;
+use crate::buffer::AlignedBytes;
 
 /// Where a model runs.
 #[derive(Clone, Debug)]

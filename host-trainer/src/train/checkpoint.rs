@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
-use super::buffer::AlignedBytes;
 use super::executor::LossSum;
 use super::files::{FileError, read_file, write_atomically};
+use crate::buffer::AlignedBytes;
 
 /// The figures of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use smidgen::{
     elements, elements_mut, ops,
 };
 
-use super::buffer::AlignedBytes;
 use super::checkpoint::Snapshot;
 use super::team::{Member, Team};
+use crate::buffer::AlignedBytes;
 
 /// What a batch is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Training: programs run over chunks of a batch on all cores, the loop around them, and what it writes.
 
-mod buffer;
 mod checkpoint;
 mod executor;
 mod feed;
@@ -8,7 +7,6 @@ pub mod files;
 mod fit;
 mod team;
 
-pub use buffer::AlignedBytes;
 pub use checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
 pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum, Pass};
 pub use feed::ImageFeed;

@@ -7,8 +7,8 @@ use smidgen::{
     AllOperators, Bytes, Chunks, Memory, Operand, Operator, Schedule, Space, Step, StepError, ops,
 };
 
+use crate::buffer::AlignedBytes;
 use crate::graph::{Graph, GraphError, GraphOp, Node, Range, TensorId};
-use crate::train::AlignedBytes;
 
 /// A graph in memory, ready to run.
 #[derive(Debug)]

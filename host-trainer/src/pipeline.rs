@@ -1,0 +1,308 @@
+//! From a recipe and data to a model file: train, then fold, fuse, calibrate and quantize, and measure on the test set.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use sha2::{Digest, Sha256};
+use smidgen::{Metadata, Model, Preprocessing, Space};
+
+use crate::buffer::AlignedBytes;
+use crate::compile::quantize::{Options, QuantizeError, post_training};
+use crate::compile::{
+    Assembled, CompileError, Loss, LowerOptions, Optimizer, TrainingOptions, compile_inference,
+    compile_training, fold_batch_norm, fuse_activation,
+};
+use crate::data::{Augmenter, DataError, Dataset, Normalization, Split};
+use crate::graph::{Graph, GraphError, Value, nets};
+use crate::recipe::{OptimizerKind, Recipe};
+use crate::train::{
+    Ending, Executor, ExecutorError, Fit, FitError, ImageFeed, LossSum, Pass, Progress, Watch, fit, hold_out,
+};
+
+/// Why there is no trained or no quantized model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The recipe names a network that there is not.
+    #[error("network.net is {found:?}, expected one of {}", nets::NAMES.join(", "))]
+    UnknownNet {
+        /// The name.
+        found: String,
+    },
+    /// The network does not fit the data.
+    #[error(
+        "the network {network} takes samples of {expected:?} and has {outputs} outputs, the data are {found:?} with {classes} classes"
+    )]
+    Mismatch {
+        /// The network.
+        network: String,
+        /// Height, width and channels that it takes.
+        expected: [usize; 3],
+        /// Its outputs.
+        outputs: usize,
+        /// Height, width and channels of the data.
+        found: [usize; 3],
+        /// Classes of the data.
+        classes: usize,
+    },
+    /// The network is not well made.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The network could not be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The network could not be quantized.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// The model file could not be written.
+    #[error(transparent)]
+    Write(#[from] smidgen::model::WriteError),
+    /// The compiled program is not valid, which is a defect of the compiler.
+    #[error("the compiled program is not valid: {0}; this is a defect, please report it")]
+    Invalid(#[from] smidgen::LoadError),
+    /// Training failed.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The program could not be run.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+}
+
+/// A training run: a recipe, data, and how to go about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The data.
+    pub split: &'a Split,
+    /// Threads to use. The result does not depend on it.
+    pub threads: usize,
+    /// Where to keep checkpoints; nowhere without it.
+    pub checkpoint: Option<&'a Path>,
+    /// Go on from the checkpoint, if there is one.
+    pub resume: bool,
+    /// Stops the training after the present step when it becomes true.
+    pub stop: &'a AtomicBool,
+}
+
+/// A trained network.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The network with its trained weights; batch norms are not folded.
+    pub graph: Graph,
+    /// What the samples were normalized with.
+    pub normalization: Normalization,
+    /// How training went.
+    pub progress: Progress,
+    /// How it ended.
+    pub ending: Ending,
+    /// Losses on the test set, in f32.
+    pub test: LossSum,
+    /// SHA-256 of the trained parameters, in hexadecimal.
+    pub weights_hash: String,
+}
+
+impl Trained {
+    /// The weights, the tables of batch norm included, as a safetensors file, by the names and in the layouts of the graph.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+        let values =
+            self.graph.tensors.iter().filter_map(|tensor| Some((tensor, tensor.value.as_ref()?.to_bytes())));
+        let values: Vec<_> = values.collect();
+        let mut views = Vec::with_capacity(values.len());
+        for (tensor, bytes) in &values {
+            views.push((
+                tensor.name.as_str(),
+                TensorView::new(Dtype::F32, tensor.shape.dims().to_vec(), bytes)?,
+            ));
+        }
+        serialize(views, Some(HashMap::from([("weights_hash".to_owned(), self.weights_hash.clone())])))
+    }
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub enum Training {
+    /// It was asked to stop; the checkpoint has everything to go on.
+    Stopped(Progress),
+    /// It is done.
+    Done(Box<Trained>),
+}
+
+/// The network that a recipe names, with its first weights, checked against the data.
+///
+/// # Errors
+/// [`PipelineError::UnknownNet`], [`PipelineError::Mismatch`], [`PipelineError::Graph`].
+pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> {
+    let name = &recipe.network.net;
+    let network = nets::by_name(name).ok_or_else(|| PipelineError::UnknownNet { found: name.clone() })?;
+    let graph = network.seed(recipe.training.seed).build()?;
+    let shape = |id| {
+        let tensor: &crate::graph::Tensor = graph.tensor(id);
+        let [_, h, w, c] = tensor.shape.dims();
+        [h, w, c]
+    };
+    let (expected, [.., outputs]) = (shape(graph.inputs[0]), shape(graph.outputs[0]));
+    let (found, classes) = (data.shape(), data.class_names().len());
+    if expected != found || outputs != classes {
+        return Err(PipelineError::Mismatch { network: name.clone(), expected, outputs, found, classes });
+    }
+    Ok(graph)
+}
+
+/// The training program of a network, as a recipe has it.
+///
+/// # Errors
+/// [`PipelineError::Compile`].
+pub fn training_program(recipe: &Recipe, graph: &Graph) -> Result<Assembled, PipelineError> {
+    let Recipe { training, optimizer, .. } = recipe;
+    let update = match optimizer.kind {
+        OptimizerKind::Sgd => Optimizer::Sgd {
+            momentum: optimizer.momentum,
+            nesterov: optimizer.nesterov,
+            weight_decay: optimizer.weight_decay,
+        },
+        kind @ (OptimizerKind::Adam | OptimizerKind::AdamW) => Optimizer::Adam {
+            beta_1: optimizer.beta_1,
+            beta_2: optimizer.beta_2,
+            epsilon: optimizer.epsilon,
+            weight_decay: optimizer.weight_decay,
+            decoupled: kind == OptimizerKind::AdamW,
+        },
+    };
+    let options = TrainingOptions {
+        chunk_samples: training.chunk,
+        chunks: training.batch / training.chunk,
+        loss: Loss::SoftmaxCrossEntropy { label_smoothing: training.label_smoothing },
+        optimizer: update,
+        frozen: BTreeSet::new(),
+    };
+    Ok(compile_training(graph, &options)?)
+}
+
+/// Trains as the recipe says.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineError> {
+    let Run { recipe, split, .. } = *run;
+    let mut graph = network(recipe, &split.train)?;
+    graph.class_names = split.train.class_names().to_vec();
+    let program = training_program(recipe, &graph)?;
+    let normalization = Normalization::of(&split.train)?;
+    let augmenter = match recipe.augmentation.is_none() {
+        true => None,
+        false => Some(Augmenter::new(recipe.augmentation, split.train.shape())?),
+    };
+    let metadata = Metadata {
+        name: &recipe.name,
+        labels: "",
+        step_names: "",
+        provenance: "",
+        preprocessing: Preprocessing::None,
+    };
+    let file = AlignedBytes::copy_of(&program.to_file(&metadata)?);
+    let model = Model::from_bytes(file.as_slice())?;
+    let chunks = (recipe.training.batch / recipe.training.chunk) as usize;
+    let executor = Executor::new(&model, chunks, run.threads)?;
+    let feed = ImageFeed::new(split, &normalization, augmenter, recipe.training.seed);
+    let plan = Fit {
+        recipe,
+        samples: split.train.len(),
+        checkpoint: run.checkpoint,
+        resume: run.resume,
+        stop: run.stop,
+    };
+    let (progress, ending, test) = executor.scope(&feed, |driver| {
+        let (progress, ending) = fit(&plan, driver, watch)?;
+        let test = match ending {
+            Ending::Stopped => LossSum::default(),
+            Ending::Complete | Ending::Early => {
+                let samples: Vec<u32> = (0..split.test.len() as u32).collect();
+                driver.evaluate(Pass::Test, &samples)?
+            }
+        };
+        Ok::<_, PipelineError>((progress, ending, test))
+    })??;
+    if ending == Ending::Stopped {
+        return Ok(Training::Stopped(progress));
+    }
+    let (parameter, state) = executor.snapshot();
+    let weights_hash = hex(&Sha256::digest(parameter.as_slice()));
+    take_values(&mut graph, &program, parameter.as_slice(), state.as_slice());
+    Ok(Training::Done(Box::new(Trained { graph, normalization, progress, ending, test, weights_hash })))
+}
+
+/// Copies what was trained from the program's memory into the graph.
+fn take_values(graph: &mut Graph, program: &Assembled, parameter: &[u8], state: &[u8]) {
+    for named in &program.tensors {
+        let space = match named.operand.space {
+            Space::Parameter => parameter,
+            Space::State => state,
+            _ => continue,
+        };
+        let (Some(id), Some((start, end))) = (graph.find(&named.name), named.operand.range()) else {
+            continue;
+        };
+        let values = space[start..end].as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+        graph.tensor_mut(id).value = Some(Value::F32(values.collect()));
+    }
+}
+
+/// A network in int8, and its model file.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The network.
+    pub graph: Graph,
+    /// The model file.
+    pub file: Vec<u8>,
+}
+
+/// Quantizes a trained network to int8, with training samples for the calibration.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn quantize_trained(
+    recipe: &Recipe,
+    split: &Split,
+    trained: &Trained,
+) -> Result<Quantized, PipelineError> {
+    let float = fuse_activation(fold_batch_norm(trained.graph.clone()));
+    // Samples that were trained on: the held-out ones have already chosen the epoch.
+    let (train, _) = hold_out(recipe.training.seed, split.train.len(), recipe.data.validation_fraction);
+    let graph = post_training(
+        &float,
+        &recipe.quantization,
+        Options::default(),
+        train.len(),
+        &mut |sample, input| {
+            trained.normalization.apply(split.train.image(train[sample] as usize), input);
+        },
+    )?;
+    let program = compile_inference(&graph, &LowerOptions::default())?;
+    let preprocessing = match (trained.normalization.mean(), trained.normalization.std()) {
+        (&[mean], &[std]) => Preprocessing::Normalize { mean, std },
+        _ => Preprocessing::None,
+    };
+    let provenance = serde_json::json!({
+        "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
+        "recipe": recipe,
+        "weights_hash": trained.weights_hash,
+    });
+    let metadata = Metadata {
+        name: &recipe.name,
+        labels: &split.train.class_names().join("\n"),
+        step_names: "",
+        provenance: &provenance.to_string(),
+        preprocessing,
+    };
+    Ok(Quantized { file: program.to_file(&metadata)?, graph })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
