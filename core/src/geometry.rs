@@ -89,6 +89,12 @@ impl Taps {
     pub fn count(self) -> usize {
         self.end - self.start
     }
+
+    /// Whether `tap` is one of them.
+    #[inline(always)]
+    pub fn contains(self, tap: usize) -> bool {
+        self.start <= tap && tap < self.end
+    }
 }
 
 /// A window that slides over height and width.

@@ -10,16 +10,14 @@ pub const fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
     if a == i32::MIN && b == i32::MIN {
         return i32::MAX;
     }
-    let product = a as i64 * b as i64;
-    let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-    // Division, not a shift: the quotient is rounded towards zero.
-    ((product + nudge) / (1 << 31)) as i32
+    // gemmlowp adds a nudge that depends on the sign and divides towards zero; this is the same number in fewer instructions.
+    ((a as i64 * b as i64 + (1 << 30)) >> 31) as i32
 }
 
 /// `x / 2^exponent`, rounded to nearest with ties away from zero. `exponent` is in `0..=31`.
 #[inline(always)]
 pub const fn rounding_divide_by_power_of_two(x: i32, exponent: u32) -> i32 {
-    let mask = ((1i64 << exponent) - 1) as i32;
+    let mask = 1u32.wrapping_shl(exponent).wrapping_sub(1) as i32;
     let remainder = x & mask;
     let threshold = (mask >> 1) + (x < 0) as i32;
     (x >> exponent) + (remainder > threshold) as i32
@@ -96,6 +94,24 @@ mod tests {
         let eighth = Multiplier { multiplier: 1 << 30, shift: -2 };
         // 11/8 = 1.375: the first rounding gives 6 (5.5 up), the second 6/4 = 1.5 up to 2. One rounding would give 1.
         assert_eq!(eighth.apply(11), 2);
+    }
+
+    #[test]
+    fn one_shift_is_gemmlowps_nudge_and_division() {
+        let nudged = |a: i32, b: i32| {
+            let product = i64::from(a) * i64::from(b);
+            let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
+            ((product + nudge) / (1 << 31)) as i32
+        };
+        let ends = [i32::MIN, i32::MIN + 1, -(1 << 30), -1, 0, 1, 1 << 30, i32::MAX];
+        // Odd multiples of 2^30 are the ties.
+        let ties = (-50..50).map(|odd| (2 * odd + 1, 1 << 30));
+        let mixed = (0..100_000i32).map(|i| (i.wrapping_mul(-1_640_531_527), i.wrapping_mul(1_013_904_223)));
+        for (a, b) in ends.into_iter().flat_map(|a| ends.map(|b| (a, b))).chain(ties).chain(mixed) {
+            if (a, b) != (i32::MIN, i32::MIN) {
+                assert_eq!(saturating_rounding_doubling_high_mul(a, b), nudged(a, b), "{a} {b}");
+            }
+        }
     }
 
     #[test]

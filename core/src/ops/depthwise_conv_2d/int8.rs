@@ -1,5 +1,7 @@
 //! int8 depthwise convolution with TensorFlow Lite Micro's arithmetic.
 
+use core::ops::Range;
+
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -42,7 +44,7 @@ impl DepthwiseConv2dI8 {
 }
 
 /// Channels that are computed together.
-const BLOCK: usize = 4;
+const BLOCK: usize = 32;
 
 /// `output = clamp(zero_point + multiplier * (bias + sum over k_y, k_x of filter * input))`, where output channel `c` reads input
 /// channel `c / (C_out / C_in)`.
@@ -66,37 +68,25 @@ pub fn forward(
     check_lengths([params.input, params.filter(), params.output], lengths)?;
     let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    let per_input = out_c.checked_div(in_c).unwrap_or_default();
     let samples = input.chunks_exact((in_h * in_w * in_c).max(1));
     for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * out_c).max(1))) {
         for (out_y, output) in output.chunks_exact_mut((out_w * out_c).max(1)).enumerate() {
             let y = window.y.taps(out_y, in_h);
             for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {
                 let x = window.x.taps(out_x, in_w);
-                let padding = [input_zero_point as i8; BLOCK];
-                let pixel = Pixel { window: &window, y, x, in_w, in_c, out_c, padding, input, filter, range };
-                if per_input == 1 {
-                    // Neighbouring output channels read neighbouring input channels: blocks of them, then the rest.
-                    let (blocks, left) = output.as_chunks_mut::<BLOCK>();
-                    let (records, records_left) = channels.as_chunks();
-                    for (block, (output, records)) in blocks.iter_mut().zip(records).enumerate() {
-                        pixel.finish(block * BLOCK, block * BLOCK, records, output);
+                let pixel =
+                    Pixel { window: &window, y, x, in_w, in_c, out_c, padding: input_zero_point as i8 };
+                let mut first = 0;
+                for (output, channels) in output.chunks_mut(BLOCK).zip(channels.chunks(BLOCK)) {
+                    let mut sums = [0; BLOCK];
+                    for (sum, &[bias, ..]) in sums.iter_mut().zip(channels) {
+                        *sum = bias;
                     }
-                    let done = out_c - left.len();
-                    for (c, (output, record)) in left.iter_mut().zip(records_left).enumerate() {
-                        let (output, record) = (core::array::from_mut(output), core::array::from_ref(record));
-                        pixel.finish(done + c, done + c, record, output);
+                    pixel.add_channels(first..first + output.len(), input, filter, &mut sums);
+                    for ((output, sum), channel) in output.iter_mut().zip(&sums).zip(channels) {
+                        *output = range.requantize(*sum, Channel::from_words(*channel).multiplier);
                     }
-                } else {
-                    let groups = output.chunks_exact_mut(per_input.max(1));
-                    let groups = groups.zip(channels.chunks_exact(per_input.max(1)));
-                    for (in_c, (output, records)) in groups.enumerate() {
-                        for (c, (output, record)) in output.iter_mut().zip(records).enumerate() {
-                            let (output, record) =
-                                (core::array::from_mut(output), core::array::from_ref(record));
-                            pixel.finish(in_c, in_c * per_input + c, record, output);
-                        }
-                    }
+                    first += BLOCK;
                 }
             }
         }
@@ -104,7 +94,7 @@ pub fn forward(
     Ok(())
 }
 
-/// One output pixel, with all that its channels have in common.
+/// One output pixel.
 struct Pixel<'a> {
     window: &'a Window,
     /// The taps that lie in the input.
@@ -114,54 +104,64 @@ struct Pixel<'a> {
     in_c: usize,
     out_c: usize,
     /// What a tap in the padding reads.
-    padding: [i8; BLOCK],
-    input: &'a [i8],
-    filter: &'a [i8],
-    range: OutputRange,
+    padding: i8,
 }
 
 impl Pixel<'_> {
-    /// Computes `COUNT` neighbouring output channels from `out_c` on, which read as many input channels from `in_c` on.
-    #[inline(always)]
-    fn finish<const COUNT: usize>(
-        &self,
-        in_c: usize,
-        out_c: usize,
-        records: &[[i32; CHANNEL_WORDS]; COUNT],
-        output: &mut [i8; COUNT],
-    ) {
-        let channels = records.map(Channel::from_words);
-        let mut sums = channels.map(|channel| channel.bias);
-        let mut weights = self.filter.get(out_c..).unwrap_or_default();
-        let mut row = (self.y.position * self.in_w + self.x.position) * self.in_c + in_c;
-        let (row_stride, pixel_stride) =
-            (self.window.y.dilation * self.in_w * self.in_c, self.window.x.dilation * self.in_c);
-        for k_y in 0..self.window.y.kernel {
-            let y_inside = self.y.start <= k_y && k_y < self.y.end;
-            let mut at = row;
-            for k_x in 0..self.window.x.kernel {
-                let inside = y_inside && self.x.start <= k_x && k_x < self.x.end;
-                let taps = if inside {
-                    let taps = self.input.get(at..).and_then(<[i8]>::first_chunk::<COUNT>);
-                    at += pixel_stride;
-                    taps
-                } else {
-                    self.padding.first_chunk::<COUNT>()
-                };
-                if let (Some(taps), Some(weights)) = (taps, weights.first_chunk::<COUNT>()) {
-                    for (sum, (&tap, &weight)) in sums.iter_mut().zip(taps.iter().zip(weights)) {
-                        *sum = sum.wrapping_add(product(tap, weight));
-                    }
+    /// Adds to `sums` the products of these output channels, of which there are at most [`BLOCK`].
+    ///
+    /// Channels are the inner loop: what they read lies side by side.
+    #[inline(never)]
+    fn add_channels(&self, channels: Range<usize>, input: &[i8], filter: &[i8], sums: &mut [i32; BLOCK]) {
+        let Self { window, y, x, in_w, in_c, out_c, padding } = *self;
+        let mut spread = [0; BLOCK];
+        let Some(spread) = spread.get_mut(..channels.len()) else { return };
+        let per_input = out_c.checked_div(in_c).unwrap_or(1).max(1);
+        let mut row = (y.position * in_w + x.position) * in_c;
+        let mut weight = channels.start;
+        for k_y in 0..window.y.kernel {
+            let mut pixel = row;
+            for k_x in 0..window.x.kernel {
+                let weights = filter.get(weight..).unwrap_or_default();
+                weight += out_c;
+                if !(y.contains(k_y) && x.contains(k_x)) {
+                    spread.fill(padding);
+                    add_products(sums, spread, weights);
+                    continue;
                 }
-                weights = weights.get(self.out_c..).unwrap_or_default();
+                if per_input == 1 {
+                    let taps = input.get(pixel + channels.start..pixel + channels.end).unwrap_or_default();
+                    add_products(sums, taps, weights);
+                } else {
+                    for (tap, c) in spread.iter_mut().zip(channels.start..) {
+                        *tap = input.get(pixel + c / per_input).copied().unwrap_or_default();
+                    }
+                    add_products(sums, spread, weights);
+                }
+                pixel += window.x.dilation * in_c;
             }
-            if y_inside {
-                row += row_stride;
+            if y.contains(k_y) {
+                row += window.y.dilation * in_w * in_c;
             }
         }
-        for ((output, sum), channel) in output.iter_mut().zip(sums).zip(channels) {
-            *output = self.range.requantize(sum, channel.multiplier);
+    }
+}
+
+/// Adds to each sum the product of its tap and its weight.
+#[inline(never)]
+fn add_products(sums: &mut [i32; BLOCK], taps: &[i8], weights: &[i8]) {
+    let weights = weights.get(..taps.len()).unwrap_or_default();
+    let (taps, taps_left) = taps.as_chunks::<4>();
+    let (weights, weights_left) = weights.as_chunks::<4>();
+    let (sums, _) = sums.as_chunks_mut::<4>();
+    for ((sums, taps), weights) in sums.iter_mut().zip(taps).zip(weights) {
+        for (sum, (&tap, &weight)) in sums.iter_mut().zip(taps.iter().zip(weights)) {
+            *sum = sum.wrapping_add(product(tap, weight));
         }
+    }
+    let left = sums.get_mut(taps.len()..).unwrap_or_default().as_flattened_mut();
+    for (sum, (&tap, &weight)) in left.iter_mut().zip(taps_left.iter().zip(weights_left)) {
+        *sum = sum.wrapping_add(product(tap, weight));
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
     impl Problem {
         fn random(random: &mut Random) -> Self {
             let (window, [in_h, in_w]) = random.window();
-            let (n, in_c) = (random.size(1, 2), random.size(1, 11));
+            let (n, in_c) = (random.size(1, 2), random.size(1, 40));
             let out_c = in_c * if random.size(0, 1) == 0 { 1 } else { random.size(2, 5) };
             let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
             let filter = random.bytes(window.y.kernel * window.x.kernel * out_c);

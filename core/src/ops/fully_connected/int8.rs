@@ -62,7 +62,21 @@ pub fn forward(
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), weights.len(), channels.len(), output.len()];
     check_lengths([params.input, params.weights(), params.output], lengths)?;
-    let ([.., in_c], [.., out_c], range) = (params.input.dims(), params.output.dims(), params.range);
+    let ([.., in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
+    rows([in_c, out_c], params.range, input, weights, channels, output);
+    Ok(())
+}
+
+/// [`forward`] of rows of `in_c` inputs to rows of `out_c` outputs. A convolution with a window of one pixel is nothing else.
+#[inline(never)]
+pub(in crate::ops) fn rows(
+    [in_c, out_c]: [usize; 2],
+    range: OutputRange,
+    input: &[i8],
+    weights: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    output: &mut [i8],
+) {
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
     for (input, output) in input.chunks_exact(in_c).zip(output.chunks_exact_mut(out_c)) {
         // Four outputs at once, then what is left of them.
@@ -81,7 +95,6 @@ pub fn forward(
             finish(input, weights, core::array::from_ref(channel), core::array::from_mut(output), range);
         }
     }
-    Ok(())
 }
 
 /// Computes `COUNT` neighbouring outputs, whose rows of weights follow each other.
@@ -93,12 +106,12 @@ fn finish<const COUNT: usize>(
     output: &mut [i8; COUNT],
     range: OutputRange,
 ) {
-    let channels = channels.map(Channel::from_words);
-    let mut sums = channels.map(|channel| channel.bias);
     let mut rows: [&[i8]; COUNT] = [&[]; COUNT];
     for (row, weights) in rows.iter_mut().zip(weights.chunks_exact(input.len().max(1))) {
         *row = weights;
     }
+    let channels = channels.map(Channel::from_words);
+    let mut sums = channels.map(|channel| channel.bias);
     add_dots(input, rows, &mut sums);
     for ((output, sum), channel) in output.iter_mut().zip(sums).zip(channels) {
         *output = range.requantize(sum, channel.multiplier);

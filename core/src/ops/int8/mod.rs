@@ -101,16 +101,12 @@ impl OutputRange {
     }
 }
 
-/// Adds to `sums` the dot products of `input` with each of `weights`, all of the same length.
+/// Adds to `sums` the dot products of `input` with each of `rows`, all of the same length.
 ///
 /// Four at once read each input once for four products. Sums wrap; for a step that `check` found right they never do.
 #[inline(always)]
-pub(super) fn add_dots<const CHANNELS: usize>(
-    input: &[i8],
-    weights: [&[i8]; CHANNELS],
-    sums: &mut [i32; CHANNELS],
-) {
-    if let (&[a, b, c, d], [sum_a, sum_b, sum_c, sum_d]) = (weights.as_slice(), sums.as_mut_slice()) {
+pub(super) fn add_dots<const ROWS: usize>(input: &[i8], rows: [&[i8]; ROWS], sums: &mut [i32; ROWS]) {
+    if let (&[a, b, c, d], [sum_a, sum_b, sum_c, sum_d]) = (rows.as_slice(), sums.as_mut_slice()) {
         for ((((&x, &a), &b), &c), &d) in input.iter().zip(a).zip(b).zip(c).zip(d) {
             *sum_a = sum_a.wrapping_add(product(x, a));
             *sum_b = sum_b.wrapping_add(product(x, b));
@@ -118,8 +114,8 @@ pub(super) fn add_dots<const CHANNELS: usize>(
             *sum_d = sum_d.wrapping_add(product(x, d));
         }
     } else {
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            for (&x, &weight) in input.iter().zip(weights) {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            for (&x, &weight) in input.iter().zip(row) {
                 *sum = sum.wrapping_add(product(x, weight));
             }
         }
