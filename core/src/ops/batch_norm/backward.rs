@@ -1,7 +1,7 @@
 //! Backward passes: the sums that are the gradients of gamma and beta, and the gradient with respect to the input.
 
 use super::{LANES, Runs, rows, rows_mut, scale_and_shift};
-use crate::kernels::channels::{Chains, columns, columns_mut, for_each_block, join};
+use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
 use crate::ops::activation::{Activation, with_known_activation};
@@ -93,10 +93,12 @@ fn grad_statistics_block<const W: usize>(
     {
         (*scale, *shift) = scale_and_shift(mean, inv_std, gamma, beta);
     }
-    let (mut product_chains, mut sum_chains): (Chains<W>, Chains<W>) = ([[0.0; W]; 4], [[0.0; W]; 4]);
-    let ([p0, p1, p2, p3], [s0, s1, s2, s3]) = (&mut product_chains, &mut sum_chains);
+    // Variables, not arrays: an index that is not known would keep them out of the registers.
+    let [mut p0, mut p1, mut p2, mut p3] = [[0.0; W]; 4];
+    let [mut s0, mut s1, mut s2, mut s3] = [[0.0; W]; 4];
     let (inputs, grads) = (input.chunks_exact(4 * channels), grad_output.chunks_exact(4 * channels));
-    let (input_rest, grad_rest) = (inputs.remainder(), grads.remainder());
+    let rest = inputs.remainder().chunks_exact(channels).zip(grads.remainder().chunks_exact(channels));
+    let mut rest = rest.filter_map(|(input, grad)| Some((columns(input, first)?, columns(grad, first)?)));
     for (input, grad) in inputs.zip(grads) {
         let column = |row: usize| {
             let first = first + row * channels;
@@ -105,22 +107,21 @@ fn grad_statistics_block<const W: usize>(
         let (Some(r0), Some(r1), Some(r2), Some(r3)) = (column(0), column(1), column(2), column(3)) else {
             break;
         };
-        add_row(activation, &table, p0, s0, r0);
-        add_row(activation, &table, p1, s1, r1);
-        add_row(activation, &table, p2, s2, r2);
-        add_row(activation, &table, p3, s3, r3);
+        add_row(activation, &table, &mut p0, &mut s0, r0);
+        add_row(activation, &table, &mut p1, &mut s1, r1);
+        add_row(activation, &table, &mut p2, &mut s2, r2);
+        add_row(activation, &table, &mut p3, &mut s3, r3);
     }
-    let rest = input_rest.chunks_exact(channels).zip(grad_rest.chunks_exact(channels));
-    for ((products, sums), (input, grad)) in product_chains.iter_mut().zip(&mut sum_chains).zip(rest) {
-        if let (Some(input), Some(grad)) = (columns(input, first), columns(grad, first)) {
-            add_row(activation, &table, products, sums, (input, grad));
+    for (products, sums) in [(&mut p0, &mut s0), (&mut p1, &mut s1), (&mut p2, &mut s2)] {
+        if let Some(row) = rest.next() {
+            add_row(activation, &table, products, sums, row);
         }
     }
-    *products = join(&product_chains);
+    *products = join(&[p0, p1, p2, p3]);
     for (product, &inv_std) in products.iter_mut().zip(inv_std) {
         *product *= inv_std;
     }
-    *sums = join(&sum_chains);
+    *sums = join(&[s0, s1, s2, s3]);
 }
 
 #[inline(always)]
@@ -131,14 +132,22 @@ fn add_row<const W: usize>(
     sums: &mut [f32; W],
     (input, grad): (&[f32; W], &[f32; W]),
 ) {
+    // One loop for each quantity: the compiler makes vectors of each, but not of all in one for a few channels.
     let Table { mean, scale, shift } = table;
-    let chains = products.iter_mut().zip(sums);
-    let table = mean.iter().zip(scale.iter().zip(shift));
-    for (((product, sum), (&x, &grad)), (&mean, (&scale, &shift))) in
-        chains.zip(input.iter().zip(grad)).zip(table)
-    {
-        let g = activation.gradient(fma(x, scale, shift), grad);
-        *product = fma(g, x - mean, *product);
+    let (mut gate, mut centered) = ([0.0; W], [0.0; W]);
+    for ((gate, &x), (&scale, &shift)) in gate.iter_mut().zip(input).zip(scale.iter().zip(shift)) {
+        *gate = fma(x, scale, shift);
+    }
+    for ((centered, &x), &mean) in centered.iter_mut().zip(input).zip(mean) {
+        *centered = x - mean;
+    }
+    for (gate, &grad) in gate.iter_mut().zip(grad) {
+        *gate = activation.gradient(*gate, grad);
+    }
+    for ((product, &g), &centered) in products.iter_mut().zip(&gate).zip(&centered) {
+        *product = fma(g, centered, *product);
+    }
+    for (sum, &g) in sums.iter_mut().zip(&gate) {
         *sum += g;
     }
 }

@@ -1,7 +1,7 @@
 //! Forward passes: inference, batch statistics, normalization.
 
 use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift};
-use crate::kernels::channels::{Chains, columns, columns_mut, for_each_block, join};
+use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
 use crate::ops::activation::{Activation, with_known_activation};
@@ -152,26 +152,26 @@ fn sum_chains<const W: usize, const SQUARES: bool>(
     input: &[f32],
     center: &[f32; W],
 ) -> [f32; W] {
-    let mut chains: Chains<W> = [[0.0; W]; 4];
-    let [c0, c1, c2, c3] = &mut chains;
+    // Four variables, not an array: an index that is not known would keep them out of the registers.
+    let [mut c0, mut c1, mut c2, mut c3] = [[0.0; W]; 4];
     let groups = input.chunks_exact(4 * channels);
-    let rest = groups.remainder();
+    let mut rest = groups.remainder().chunks_exact(channels).filter_map(|row| columns::<W>(row, first));
     for group in groups {
         let column = |row: usize| columns::<W>(group, first + row * channels);
         let (Some(x0), Some(x1), Some(x2), Some(x3)) = (column(0), column(1), column(2), column(3)) else {
             break;
         };
-        add_row::<W, SQUARES>(c0, x0, center);
-        add_row::<W, SQUARES>(c1, x1, center);
-        add_row::<W, SQUARES>(c2, x2, center);
-        add_row::<W, SQUARES>(c3, x3, center);
+        add_row::<W, SQUARES>(&mut c0, x0, center);
+        add_row::<W, SQUARES>(&mut c1, x1, center);
+        add_row::<W, SQUARES>(&mut c2, x2, center);
+        add_row::<W, SQUARES>(&mut c3, x3, center);
     }
-    for (chain, row) in chains.iter_mut().zip(rest.chunks_exact(channels)) {
-        if let Some(row) = columns(row, first) {
+    for chain in [&mut c0, &mut c1, &mut c2] {
+        if let Some(row) = rest.next() {
             add_row::<W, SQUARES>(chain, row, center);
         }
     }
-    join(&chains)
+    join(&[c0, c1, c2, c3])
 }
 
 /// Parameters of [`reduce`].
