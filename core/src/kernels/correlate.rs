@@ -146,30 +146,100 @@ impl Row<'_> {
             let Some(resting) = columns(self.grad_weights, row.index * self.c_out + channel) else { return };
             *sums = *resting;
         }
-        let Region { along, .. } = self.region;
-        let input_channel = match self.depthwise {
-            true => channel * self.c_in / self.c_out.max(1),
-            false => 0,
+        let Region { along, source, target, .. } = self.region;
+        let line = Line {
+            source: source + self.pixels.start * along.source_step,
+            source_step: along.source_step,
+            target: target + self.pixels.start * along.target_step + channel,
+            target_step: along.target_step,
+            count: self.pixels.len(),
         };
-        for pixel in self.pixels.clone() {
-            let gradient = self.region.target + pixel * along.target_step + channel;
-            let Some(gradients) = columns::<W>(self.grad_output, gradient) else { return };
-            let input = self.region.source + pixel * along.source_step + input_channel;
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let input = input.wrapping_add_signed(row.input);
-                if self.depthwise {
-                    let Some(values) = columns(self.input, input) else { return };
-                    add_product(sums, values, gradients);
-                } else {
-                    let Some(&value) = self.input.get(input) else { return };
-                    add_scaled(sums, value, gradients);
-                }
-            }
-        }
+        let offsets = rows.map(|row| row.input);
+        let sums = if self.depthwise {
+            let line = Line { source: line.source + channel * self.c_in / self.c_out.max(1), ..line };
+            add_channel_products(sums, self.input, self.grad_output, line, offsets)
+        } else {
+            add_scaled_gradients(sums, self.input, self.grad_output, line, offsets)
+        };
         for (row, sums) in rows.iter().zip(&sums) {
             if let Some(resting) = columns_mut(self.grad_weights, row.index * self.c_out + channel) {
                 *resting = *sums;
             }
         }
     }
+}
+
+/// Neighbouring pixels, in elements of input and output gradient.
+#[derive(Clone, Copy)]
+struct Line {
+    count: usize,
+    source: usize,
+    source_step: usize,
+    target: usize,
+    target_step: usize,
+}
+
+/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]], gradients, sums[t])`, where all gradients meet the same input.
+#[inline(always)]
+fn add_scaled_gradients<const W: usize, const T: usize>(
+    mut sums: [[f32; W]; T],
+    input: &[f32],
+    gradients: &[f32],
+    line: Line,
+    offsets: [isize; T],
+) -> [[f32; W]; T] {
+    for pixel in 0..line.count {
+        let source = line.source + pixel * line.source_step;
+        // Always there, for a region lies in its tensors. Tested first, so that the arithmetic is one straight piece.
+        let Some(gradients) = columns(gradients, line.target + pixel * line.target_step) else { break };
+        let Some(values) = gather(input, source, offsets) else { break };
+        for (sums, value) in sums.iter_mut().zip(values) {
+            add_scaled(sums, value, gradients);
+        }
+    }
+    sums
+}
+
+/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]..], gradients, sums[t])`, channel by channel.
+#[inline(always)]
+fn add_channel_products<const W: usize, const T: usize>(
+    mut sums: [[f32; W]; T],
+    input: &[f32],
+    gradients: &[f32],
+    line: Line,
+    offsets: [isize; T],
+) -> [[f32; W]; T] {
+    for pixel in 0..line.count {
+        let source = line.source + pixel * line.source_step;
+        let Some(gradients) = columns(gradients, line.target + pixel * line.target_step) else { break };
+        let Some(values) = gather_columns(input, source, offsets) else { break };
+        for (sums, values) in sums.iter_mut().zip(values) {
+            add_product(sums, values, gradients);
+        }
+    }
+    sums
+}
+
+/// `values[t] = slice[start + offsets[t]]`.
+#[inline(always)]
+fn gather<const T: usize>(slice: &[f32], start: usize, offsets: [isize; T]) -> Option<[f32; T]> {
+    let mut values = [0.0; T];
+    for (value, offset) in values.iter_mut().zip(offsets) {
+        *value = *slice.get(start.wrapping_add_signed(offset))?;
+    }
+    Some(values)
+}
+
+/// `values[t] = slice[start + offsets[t]..]`, `W` elements of it.
+#[inline(always)]
+fn gather_columns<const W: usize, const T: usize>(
+    slice: &[f32],
+    start: usize,
+    offsets: [isize; T],
+) -> Option<[&[f32; W]; T]> {
+    let mut values = [&[0.0; W]; T];
+    for (value, offset) in values.iter_mut().zip(offsets) {
+        *value = columns(slice, start.wrapping_add_signed(offset))?;
+    }
+    Some(values)
 }

@@ -94,8 +94,10 @@ struct Image<'a> {
 impl Image<'_> {
     #[inline(always)]
     fn region<const WIDE: usize, const TILE: usize>(&mut self, channels: usize, region: &Region) {
-        if self.multiplier == 1 {
-            for_channel_blocks!(WIDE, channels, self.block::<_, TILE>(region));
+        if self.multiplier == 1 && TILE > 1 {
+            for_channel_blocks!(WIDE, channels, self.block::<_, 4>(region));
+        } else if self.multiplier == 1 {
+            for_channel_blocks!(WIDE, channels, self.block::<_, 1>(region));
         } else {
             // Neighbouring targets do not see neighbouring sources.
             for channel in 0..channels {
