@@ -93,8 +93,11 @@ struct FilterRow {
 impl Row<'_> {
     #[inline(always)]
     fn all<const WIDE: usize, const TILE: usize>(&mut self) {
-        if !self.depthwise || self.c_in == self.c_out {
+        if !self.depthwise || self.c_in == self.c_out && TILE == 1 {
             for_channel_blocks!(WIDE, self.c_out, self.block::<_, TILE>());
+        } else if self.c_in == self.c_out {
+            // Where every channel has an input of its own, the compiler does not unroll tiles above 4.
+            for_channel_blocks!(WIDE, self.c_out, self.block::<_, 4>());
         } else {
             for channel in 0..self.c_out {
                 self.block::<1, 1>(channel);

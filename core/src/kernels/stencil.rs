@@ -95,6 +95,7 @@ impl Image<'_> {
     #[inline(always)]
     fn region<const WIDE: usize, const TILE: usize>(&mut self, channels: usize, region: &Region) {
         if self.multiplier == 1 && TILE > 1 {
+            // The compiler does not unroll tiles above 4 here.
             for_channel_blocks!(WIDE, channels, self.block::<_, 4>(region));
         } else if self.multiplier == 1 {
             for_channel_blocks!(WIDE, channels, self.block::<_, 1>(region));
