@@ -33,7 +33,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     let ([grad_output], [grad_bias]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     all_are(step, ElementType::F32)?;
-    if grad_output.shape.has_zero() {
+    if grad_output.shape.has_zero() || grad_output.shape.elements().is_none() {
         return Err(StepError::Shape { operand: 0 });
     }
     let [.., channels] = grad_output.shape.0;
