@@ -283,9 +283,9 @@ fn grad_input_runs(
     grad_input: &mut [f32],
 ) {
     let run = |row| <[f32]>::get(row, first..);
-    let inputs = input.unwrap_or_default().chunks(runs.stride).filter_map(run);
-    let grads = grad_output.unwrap_or_default().chunks(runs.stride).filter_map(run);
-    let outputs = grad_input.chunks_mut(runs.stride).filter_map(|row| {
+    let inputs = input.unwrap_or_default().chunks(runs.stride.max(1)).filter_map(run);
+    let grads = grad_output.unwrap_or_default().chunks(runs.stride.max(1)).filter_map(run);
+    let outputs = grad_input.chunks_mut(runs.stride.max(1)).filter_map(|row| {
         let end = row.len().min(first + runs.length);
         row.get_mut(first..end)
     });

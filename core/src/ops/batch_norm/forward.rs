@@ -74,7 +74,7 @@ fn scale_shift_runs(
     shift: &[f32; LANES],
     output: &mut [f32],
 ) {
-    let outputs = output.chunks_mut(runs.stride).filter_map(|row| {
+    let outputs = output.chunks_mut(runs.stride.max(1)).filter_map(|row| {
         let end = row.len().min(first + runs.length);
         row.get_mut(first..end)
     });
@@ -88,7 +88,7 @@ fn scale_shift_runs(
             }
         }
         Some(input) => {
-            let inputs = input.chunks(runs.stride).filter_map(|row| row.get(first..));
+            let inputs = input.chunks(runs.stride.max(1)).filter_map(|row| row.get(first..));
             for (output, input) in outputs.zip(inputs) {
                 for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
                     *y = activation.apply(fma(x, scale, shift));

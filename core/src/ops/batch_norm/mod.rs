@@ -63,7 +63,7 @@ fn inverse_deviation(variance: f32, epsilon: f32) -> f32 {
 /// channel values: a block of channels of one row if rows are long, several whole rows if they are short.
 #[derive(Clone, Copy, Debug)]
 struct Runs {
-    /// Elements from one run of a block to the next.
+    /// Elements from one run of a block to the next. Never zero, as `length`: the uses repeat it, so that no check that panics is linked.
     stride: usize,
     /// Elements of a full run.
     length: usize,
@@ -84,7 +84,7 @@ impl Runs {
     /// The first elements of the blocks.
     #[inline(always)]
     fn blocks(self) -> impl Iterator<Item = usize> {
-        (0..self.stride).step_by(self.length)
+        (0..self.stride).step_by(self.length.max(1))
     }
 
     /// The channels of the run that starts at element `first` of a row.
