@@ -6,6 +6,7 @@
 mod bytes;
 mod drive;
 mod fuzz;
+mod idx;
 mod mutate;
 mod parts;
 pub mod sample;
@@ -13,5 +14,6 @@ pub mod sample;
 pub use bytes::AlignedBytes;
 pub use drive::{MEMORY_BYTES, Outcome, Scratch, run_file};
 pub use fuzz::{fuzz_model, seed_of};
+pub use idx::{fuzz_idx, idx_seeds};
 pub use mutate::{Choices, FromBytes, Seeded, mutate};
 pub use parts::{OwnedEntry, Parts, edit_header, repair};

@@ -1,0 +1,223 @@
+//! `docs/model-format.md` against the code: the file is one postcard message, and the document's worked example is what is written.
+
+use std::fmt::Write as _;
+use std::{env, fs};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use smidgen::model::{Entry, EntryKind, HEADER_BYTES, Header, Model};
+use smidgen::{
+    AllOperators, ElementType, Metadata, Operator, Preprocessing, Quantization, Schedule, Space, Step,
+};
+use smidgen_tests::faults::sample;
+
+/// A whole model file as one serde type. This is the format: postcard's encoding of `File` is a file of smidgen.
+#[derive(Debug, Serialize, Deserialize)]
+struct File<'a> {
+    magic: [u8; 4],
+    version: (u8, u8),
+    reserved_1: [u8; 2],
+    checksum: Fixed32,
+    file_bytes: Fixed32,
+    /// Parameter, state, gradient, chunk, arena.
+    memory: [Fixed32; 5],
+    input_bytes: Fixed32,
+    output_bytes: Fixed32,
+    metadata_offset: Fixed32,
+    entries_offset: Fixed32,
+    steps_offset: Fixed32,
+    weights_offset: Fixed32,
+    initial_parameters: Fixed32,
+    initial_state: Fixed32,
+    reserved_2: [Fixed32; 3],
+    operators: [Fixed64; 4],
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    entries: Vec<Entry>,
+    steps: Vec<Step>,
+    #[serde(with = "bytes")]
+    padding: &'a [u8],
+    #[serde(with = "bytes")]
+    weights: &'a [u8],
+}
+
+/// Four bytes, the least significant first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Fixed32(#[serde(with = "postcard::fixint::le")] u32);
+
+/// Eight bytes, the least significant first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Fixed64(#[serde(with = "postcard::fixint::le")] u64);
+
+/// Slices of bytes as serde's bytes: a length, then the bytes in place.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de [u8], D::Error> {
+        Deserialize::deserialize(deserializer)
+    }
+}
+
+#[test]
+fn a_file_is_one_postcard_message() {
+    for parts in sample::all() {
+        let bytes = parts.write();
+        let file: File<'_> = postcard::from_bytes(&bytes).unwrap();
+        let header = Header::read(&bytes).unwrap();
+        assert_eq!(file.magic, smidgen::model::MAGIC);
+        assert_eq!((file.version, file.file_bytes.0), (header.version, header.file_bytes));
+        assert_eq!(file.operators.map(|word| word.0), header.operators.0);
+        assert_eq!(file.metadata.name, parts.name);
+        assert_eq!(file.entries.len(), parts.entries.len());
+        assert_eq!(file.steps, parts.steps);
+        assert_eq!(file.weights, parts.weights);
+        assert_eq!(file.padding, vec![0; file.padding.len()]);
+
+        let mut buffer = vec![0; bytes.len()];
+        assert_eq!(postcard::to_slice(&file, &mut buffer).unwrap(), &*bytes, "{}", parts.name);
+    }
+}
+
+/// A dump of a file, a line for each field.
+struct Dump<'a> {
+    file: &'a [u8],
+    at: usize,
+    text: String,
+}
+
+impl<'a> Dump<'a> {
+    /// The next `length` bytes, sixteen a line.
+    fn bytes(&mut self, length: usize, meaning: &str) -> &'a [u8] {
+        let bytes = &self.file[self.at..][..length];
+        let mut meaning = Some(meaning);
+        for line in bytes.chunks(16) {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            let line_text =
+                format!("{:04x}  {:47}  {}", self.at, hex.join(" "), meaning.take().unwrap_or(""));
+            writeln!(self.text, "{}", line_text.trim_end()).unwrap();
+            self.at += line.len();
+        }
+        bytes
+    }
+
+    fn number(&mut self, meaning: &str) {
+        let value = u32::from_le_bytes(self.file[self.at..][..4].try_into().unwrap());
+        let value = if value == u32::MAX { "none".to_owned() } else { value.to_string() };
+        self.bytes(4, &format!("{meaning}: {value}"));
+    }
+
+    /// The next field of postcard's encoding.
+    fn field<T: DeserializeOwned>(&mut self, meaning: impl FnOnce(&T) -> String) -> T {
+        let rest = &self.file[self.at..];
+        let (value, after) = postcard::take_from_bytes::<T>(rest).unwrap();
+        self.bytes(rest.len() - after.len(), &meaning(&value));
+        value
+    }
+
+    fn string(&mut self, meaning: &str) {
+        let length = postcard::take_from_bytes::<&str>(&self.file[self.at..]).unwrap().0.len();
+        self.bytes(1 + length, meaning);
+    }
+
+    fn operands(&mut self, what: &str) {
+        let count = self.field::<u32>(|count| format!("  {what}: {count}"));
+        for _ in 0..count {
+            self.field::<(Space, ElementType, u32)>(|(space, element_type, offset)| {
+                format!("    {space:?}, {element_type:?}, offset {offset}")
+            });
+            self.field::<[u32; 4]>(|shape| format!("    shape {shape:?}"));
+            self.field::<Option<Quantization>>(|quantization| format!("    quantization: {quantization:?}"));
+        }
+    }
+}
+
+/// The dump of the sample that the document explains.
+fn dump() -> String {
+    let file = sample::sum().write();
+    Model::<AllOperators>::from_bytes(&file).unwrap();
+    let header = Header::read(&file).unwrap();
+    let mut d = Dump { file: &file, at: 0, text: String::new() };
+    d.bytes(4, "magic \"SMDG\"");
+    d.bytes(2, "version 1.0");
+    d.bytes(2, "reserved");
+    d.bytes(4, "checksum");
+    for meaning in [
+        "length of the file",
+        "memory: parameter",
+        "memory: state",
+        "memory: gradient",
+        "memory: chunk",
+        "memory: arena",
+        "input of an inference, bytes",
+        "output of an inference, bytes",
+        "metadata begin at",
+        "entries begin at",
+        "steps begin at",
+        "weights begin at",
+        "initial parameters",
+        "initial state",
+    ] {
+        d.number(meaning);
+    }
+    d.bytes(12, "reserved");
+    d.bytes(32, "operators: bit 30");
+    assert_eq!(d.at, HEADER_BYTES);
+
+    assert_eq!(d.at, header.metadata_offset as usize);
+    for meaning in ["name \"sum\"", "labels \"\"", "step names \"\"", "provenance \"\""] {
+        d.string(meaning);
+    }
+    d.field::<Preprocessing>(|preprocessing| format!("preprocessing: {preprocessing:?}"));
+
+    assert_eq!(d.at, header.entries_offset as usize);
+    d.field::<u32>(|count| format!("entries: {count}"));
+    d.field::<EntryKind>(|kind| format!("entry 0: {kind:?}"));
+    d.field::<u32>(|step| format!("  first step: {step}"));
+    d.field::<u32>(|count| format!("  steps: {count}"));
+    d.field::<u32>(|offset| format!("  bytes before its first step: {offset}"));
+    d.operands("inputs");
+    d.operands("outputs");
+
+    assert_eq!(d.at, header.steps_offset as usize);
+    let count = d.field::<u32>(|count| format!("steps: {count}"));
+    for step in 0..count {
+        d.field::<u8>(|&code| format!("step {step}: {}", Operator::from_code(code).unwrap().name()));
+        d.field::<Schedule>(|schedule| format!("  schedule: {schedule:?}"));
+        let count = d.field::<u32>(|count| format!("  attributes: {count}"));
+        for _ in 0..count {
+            d.field::<i32>(|attribute| format!("    {attribute}"));
+        }
+        d.operands("reads");
+        d.operands("writes");
+    }
+    d.field::<u8>(|length| format!("padding: {length}"));
+    d.field::<u32>(|length| format!("weights: {length}"));
+    assert_eq!(d.at, header.weights_offset as usize);
+    d.bytes(16, "the constant -1.0, -0.75, -0.5, -0.25");
+    assert_eq!(d.at, file.len());
+    d.text
+}
+
+#[test]
+fn the_worked_example_is_what_is_written() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/model-format.md");
+    let document = fs::read_to_string(path).unwrap();
+    let (begin, end) = ("```text worked-example\n", "```\n");
+    let start = document.find(begin).expect("the worked example") + begin.len();
+    let length = document[start..].find(end).expect("its end");
+    let dump = dump();
+    if env::var_os("SMIDGEN_UPDATE_DOCS").is_some() {
+        let (before, after) = (&document[..start], &document[start + length..]);
+        fs::write(path, [before, &dump, after].concat()).unwrap();
+    } else {
+        assert_eq!(
+            &document[start..][..length],
+            dump,
+            "SMIDGEN_UPDATE_DOCS=1 writes the dump into the document"
+        );
+    }
+}
