@@ -15,7 +15,7 @@ use crate::compile::{
     compile_training, fold_batch_norm, fuse_activation,
 };
 use crate::data::{Augmenter, DataError, Dataset, Normalization, Split};
-use crate::graph::{Graph, GraphError, Value, nets};
+use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::{OptimizerKind, Recipe};
 use crate::train::{
     Ending, Executor, ExecutorError, Fit, FitError, ImageFeed, LossSum, Pass, Progress, Watch, fit, hold_out,
@@ -34,6 +34,9 @@ pub enum PipelineError {
         /// The name.
         found: String,
     },
+    /// The recipe's layers are not in the builder's notation.
+    #[error("network.layers: {0}")]
+    Layers(#[from] ParseError),
     /// The network does not fit the data.
     #[error(
         "the network {network} takes samples of {expected:?} and has {outputs} outputs, the data are {found:?} with {classes} classes"
@@ -138,8 +141,11 @@ pub enum Training {
 /// # Errors
 /// [`PipelineError::UnknownNet`], [`PipelineError::Mismatch`], [`PipelineError::Graph`].
 pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> {
-    let name = &recipe.network.net;
-    let network = nets::by_name(name).ok_or_else(|| PipelineError::UnknownNet { found: name.clone() })?;
+    let name = recipe.network_name();
+    let network = match recipe.network.layers.as_str() {
+        "" => nets::by_name(name).ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?,
+        layers => Network::new(name, data.shape()).layers(layers)?,
+    };
     let graph = network.seed(recipe.training.seed).build()?;
     let shape = |id| {
         let tensor: &crate::graph::Tensor = graph.tensor(id);
@@ -149,7 +155,7 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
     let (expected, [.., outputs]) = (shape(graph.inputs[0]), shape(graph.outputs[0]));
     let (found, classes) = (data.shape(), data.class_names().len());
     if expected != found || outputs != classes {
-        return Err(PipelineError::Mismatch { network: name.clone(), expected, outputs, found, classes });
+        return Err(PipelineError::Mismatch { network: name.to_owned(), expected, outputs, found, classes });
     }
     Ok(graph)
 }

@@ -35,7 +35,7 @@ pub(crate) struct Train {
     /// Seed of the weights, the order of the samples and the augmentation
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Change a value of the recipe, for example --set schedule.learning_rate=0.01
+    /// Change a value of the recipe, for example `--set schedule.learning_rate=0.01`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Go on from the checkpoint in the output directory, if there is one
@@ -118,7 +118,7 @@ impl Job<'_> {
         eprintln!(
             "training {} ({}) on {} images, {} epochs, {} threads, {:?} kernels",
             recipe.name,
-            recipe.network.net,
+            recipe.network_name(),
             split.train.len(),
             recipe.training.epochs,
             threads,

@@ -23,10 +23,12 @@ mod error;
 mod initialize;
 pub mod nets;
 mod op;
+mod parse;
 mod structure;
 
 pub use build::{Kernel, Network, Padding};
 pub use error::{GraphError, Problem};
 pub use initialize::Initialization;
 pub use op::{GraphOp, Range};
+pub use parse::ParseError;
 pub use structure::{Graph, Node, NodeId, Role, Tensor, TensorId, Value};

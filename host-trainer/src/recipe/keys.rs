@@ -4,7 +4,7 @@ use super::{Recipe, RecipeError};
 
 /// The keys of the optional top-level tables and values, from a recipe with every default written out.
 fn known() -> toml::Table {
-    let text = "name = ''\nnetwork.net = ''";
+    let text = "name = ''";
     toml::from_str::<Recipe>(text).map(|recipe| recipe.to_table()).unwrap_or_default()
 }
 

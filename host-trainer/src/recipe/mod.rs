@@ -35,6 +35,7 @@ pub struct Recipe {
     #[serde(default)]
     pub data: Data,
     /// What is trained.
+    #[serde(default)]
     pub network: Network,
     /// How long, in what portions, from which seed.
     #[serde(default)]
@@ -69,12 +70,15 @@ impl Default for Data {
     }
 }
 
-/// What is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What is trained: a built-in network, or one that is described here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Network {
-    /// Name of a built-in network.
+    /// Name of a built-in network; empty if `layers` describes one.
     pub net: String,
+    /// The layers, in the notation of the builder: `conv_2d(8, 3).stride(2).batch_norm().relu()` and so on. See
+    /// [`crate::graph::Network::layers`].
+    pub layers: String,
 }
 
 /// How long, in what portions, from which seed.
@@ -335,6 +339,11 @@ impl Recipe {
         Ok(())
     }
 
+    /// The network's name: that of the built-in one, or the recipe's own.
+    pub fn network_name(&self) -> &str {
+        if self.network.net.is_empty() { &self.name } else { &self.network.net }
+    }
+
     /// The recipe as TOML, with every key.
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.to_table()).unwrap_or_default()
@@ -346,11 +355,13 @@ impl Recipe {
 
     /// Checks the values' ranges.
     fn check(&self) -> Result<(), RecipeError> {
-        let Self { data, training, optimizer, schedule, quantization, .. } = self;
+        let Self { data, network, training, optimizer, schedule, quantization, .. } = self;
         let rule = |good: bool, key, found: &dyn std::fmt::Display, expected| {
             if good { Ok(()) } else { Err(RecipeError::Value { key, found: found.to_string(), expected }) }
         };
         let fraction = |value: f32| (0.0..1.0).contains(&value);
+        let described = network.net.is_empty() != network.layers.is_empty();
+        rule(described, "network", &"both or neither of net and layers", "either net or layers")?;
         let validation = data.validation_fraction;
         rule(
             (0.0..1.0).contains(&validation),
