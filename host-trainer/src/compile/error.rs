@@ -66,6 +66,16 @@ pub enum CompileError {
         /// How many layers read it.
         readers: usize,
     },
+    /// A name among the frozen parameters that is none.
+    #[error(
+        "{network} has no parameter {parameter:?} that could be frozen; names are like \"conv_2d_1/weights\""
+    )]
+    NoParameter {
+        /// Name of the network.
+        network: String,
+        /// The name that was given.
+        parameter: String,
+    },
     /// There is nothing to train.
     #[error("{network}: every parameter is frozen, so there is nothing to train")]
     NothingToTrain {

@@ -53,3 +53,53 @@ pub(super) fn depends(program: &Program, later: &VirtualStep, earlier: &VirtualS
     earlier.writes.iter().any(|&write| among(write, &later.reads) || among(write, &later.writes))
         || later.writes.iter().any(|&write| among(write, &earlier.reads))
 }
+
+#[cfg(test)]
+mod tests {
+    use smidgen::{EntryKind, Operator, Shape, Space};
+
+    use super::*;
+
+    fn step(
+        name: &str,
+        operator: Operator,
+        schedule: Schedule,
+        reads: &[usize],
+        writes: &[usize],
+    ) -> VirtualStep {
+        let ids = |ids: &[usize]| ids.iter().map(|&id| BufferId(id)).collect();
+        let (reads, writes) = (ids(reads), ids(writes));
+        VirtualStep {
+            name: name.to_owned(),
+            operator,
+            schedule,
+            attributes: vec![],
+            reads,
+            writes,
+            in_place: None,
+        }
+    }
+
+    #[test]
+    fn steps_move_to_the_first_phase_they_can() {
+        let mut program = Program::default();
+        for index in 0..8 {
+            program.add_f32(index.to_string(), Space::Chunk, Shape::vector(1)).unwrap();
+        }
+        let (chunk, once) = (Schedule::PerChunk, Schedule::Once);
+        let steps = vec![
+            step("a", Operator::BatchNormStatistics, chunk, &[0], &[1]),
+            step("sum of a", Operator::SumChunks, once, &[1], &[2]),
+            step("b", Operator::BatchNormStatistics, chunk, &[0], &[3]),
+            step("after the sum", Operator::AddF32, chunk, &[2, 3], &[4]),
+            step("sum of b", Operator::SumChunks, once, &[3], &[5]),
+            step("overwrites what a reads", Operator::AddF32, chunk, &[3], &[0]),
+        ];
+        program.entries.push(VirtualEntry { kind: EntryKind::Train, steps, inputs: vec![], outputs: vec![] });
+        let grouped = group_phases(program);
+        let names: Vec<&str> = grouped.entries[0].steps.iter().map(|step| step.name.as_str()).collect();
+        let expected = ["a", "b", "overwrites what a reads", "sum of a", "sum of b", "after the sum"];
+        assert_eq!(names, expected);
+        assert_eq!(phases(&grouped.entries[0]), [0..3, 3..5, 5..6]);
+    }
+}

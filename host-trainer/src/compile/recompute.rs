@@ -142,3 +142,69 @@ fn keep(program: &mut Program, id: BufferId) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smidgen::Schedule;
+
+    use super::*;
+    use crate::compile::{Loss, Optimizer, TrainingOptions, differentiate, fuse_activation, group_phases};
+    use crate::graph::Network;
+
+    fn program(network: Network) -> Program {
+        let options = TrainingOptions {
+            chunk_samples: 2,
+            chunks: 1,
+            loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+            optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false },
+            frozen: Default::default(),
+        };
+        let graph = fuse_activation(network.build().unwrap());
+        group_phases(differentiate(&graph, &options).unwrap())
+    }
+
+    fn space(program: &Program, name: &str) -> Space {
+        program.buffers.iter().find(|buffer| buffer.name == name).unwrap().space
+    }
+
+    #[test]
+    fn raw_outputs_are_kept_and_normalized_ones_computed_again() {
+        let network =
+            Network::new("n", [4, 4, 1]).conv_2d(2, 3).batch_norm().relu().conv_2d(2, 3).batch_norm().relu();
+        let before = program(network.global_average_pool_2d().fully_connected(2));
+        assert_eq!(space(&before, "train/conv_2d_1"), Space::Arena);
+        let after = recompute(before.clone());
+        assert_eq!(space(&after, "train/conv_2d_1"), Space::Chunk);
+        assert_eq!(space(&after, "train/relu_1"), Space::Arena);
+        assert_eq!(space(&after, "train/relu_1 again"), Space::Arena);
+        let again: Vec<_> = after.entries[0]
+            .steps
+            .iter()
+            .filter(|step| step.name.ends_with(" again"))
+            .map(|step| &step.name)
+            .collect();
+        // The second batch norm's output is read in the phase that computes it only.
+        assert_eq!(again, ["batch_norm_1 again"]);
+        assert_eq!(after.entries[1..], before.entries[1..]);
+    }
+
+    #[test]
+    fn sums_that_later_phases_read_are_kept() {
+        let network = Network::new("n", [4, 4, 2]).tap("in").conv_2d(2, 3).batch_norm().add("in").relu();
+        let after = recompute(program(
+            network.conv_2d(2, 3).batch_norm().global_average_pool_2d().fully_connected(2),
+        ));
+        assert_eq!(space(&after, "train/relu_1"), Space::Chunk);
+    }
+
+    #[test]
+    fn one_phase_keeps_nothing() {
+        let after = recompute(program(
+            Network::new("n", [4, 4, 1]).conv_2d(2, 3).relu().flatten().fully_connected(2),
+        ));
+        let steps = &after.entries[0].steps;
+        assert_eq!(steps.chunk_by(|a, b| a.schedule == b.schedule).count(), 2);
+        assert!(steps.iter().all(|step| step.schedule == Schedule::Once || !step.name.ends_with(" again")));
+        assert_eq!(space(&after, "train/relu_1"), Space::Arena);
+    }
+}

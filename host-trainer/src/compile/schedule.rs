@@ -114,3 +114,73 @@ fn choose(program: &Program, entry: usize, step: usize, time: usize) -> Option<u
             && step.reads.iter().filter(|&&other| of(other) == of(id)).count() == 1
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{LowerOptions, lower, plan_memory};
+    use crate::graph::{Graph, Network};
+
+    fn scheduled(network: Network) -> (Program, Program) {
+        let graph: Graph = network.build().unwrap();
+        let program = lower(&graph, &LowerOptions::default()).unwrap();
+        (program.clone(), schedule(program))
+    }
+
+    fn in_place(program: &Program) -> Vec<(&str, Option<usize>)> {
+        program.entries[0].steps.iter().map(|step| (step.name.as_str(), step.in_place)).collect()
+    }
+
+    #[test]
+    fn steps_work_in_place_where_the_input_dies() {
+        let network =
+            Network::new("n", [4, 4, 2]).conv_2d(2, 3).relu().tap("a").relu6().add("a").add("a").relu();
+        let (_, after) = scheduled(network);
+        let expected = [
+            ("conv_2d_1", None),
+            ("relu_1", Some(0)),
+            // `a` is read again.
+            ("relu6_1", None),
+            ("add_1", Some(0)),
+            ("add_2", Some(0)),
+            ("relu_2", Some(0)),
+        ];
+        assert_eq!(in_place(&after), expected);
+        plan_memory(&after).unwrap();
+    }
+
+    #[test]
+    fn a_tensor_added_to_itself_is_not_overwritten() {
+        let (_, after) = scheduled(Network::new("n", [4, 4, 2]).conv_2d(2, 3).tap("a").add("a"));
+        assert_eq!(in_place(&after), [("conv_2d_1", None), ("add_1", None)]);
+    }
+
+    #[test]
+    fn a_view_keeps_what_it_shows() {
+        let network =
+            Network::new("n", [2, 2, 2]).conv_2d(2, 1).tap("raw").flatten().tap("flat").relu().add("flat");
+        let (_, after) = scheduled(network);
+        assert_eq!(in_place(&after), [("conv_2d_1", None), ("relu_1", None), ("add_1", Some(0))]);
+    }
+
+    #[test]
+    fn a_branch_that_shrinks_goes_first() {
+        // Written down first, the wide branch would be there while the narrow one is computed from the input.
+        let network =
+            Network::new("n", [8, 8, 4]).conv_2d(4, 3).tap("x").conv_2d(16, 1).max_pool_2d(8).tap("wide");
+        let network = network.from("x").conv_2d(16, 8).stride(8).max_pool_2d(1).add("wide");
+        let (before, after) = scheduled(network);
+        assert!(peak(&after) <= peak(&place(before)));
+    }
+
+    #[test]
+    fn reordering_lowers_the_peak() {
+        // Both large tensors live while the first is not reduced; reduced at once, only one does.
+        let network =
+            Network::new("n", [8, 8, 1]).tap("x").conv_2d(8, 3).tap("first").from("x").conv_2d(8, 3);
+        let network = network.max_pool_2d(8).tap("second").from("first").max_pool_2d(8).add("second");
+        let (before, after) = scheduled(network);
+        assert!(peak(&after) < peak(&place(before)), "{:?}", in_place(&after));
+        plan_memory(&after).unwrap();
+    }
+}

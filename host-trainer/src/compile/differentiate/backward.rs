@@ -33,18 +33,39 @@ impl Training<'_> {
             GraphOp::MaxPool2d { window } => {
                 let input = self.forward.buffer(node.inputs[0]);
                 let attributes = window.attributes().to_vec();
-                self.to_input(program, node, 0, Operator::MaxPool2dGrad, attributes, vec![input, grad_output])
+                self.push_input_gradient(
+                    program,
+                    node,
+                    0,
+                    Operator::MaxPool2dGrad,
+                    attributes,
+                    vec![input, grad_output],
+                )
             }
             GraphOp::AveragePool2d { window } => {
                 let attributes = window.attributes().to_vec();
-                self.to_input(program, node, 0, Operator::AveragePool2dGrad, attributes, vec![grad_output])
+                self.push_input_gradient(
+                    program,
+                    node,
+                    0,
+                    Operator::AveragePool2dGrad,
+                    attributes,
+                    vec![grad_output],
+                )
             }
             GraphOp::BatchNorm { activation, .. } => {
                 self.batch_norm_grad(program, node, grad_output, *activation)
             }
             GraphOp::Softmax => {
                 let output = self.forward.buffer(node.output);
-                self.to_input(program, node, 0, Operator::SoftmaxGrad, vec![], vec![output, grad_output])
+                self.push_input_gradient(
+                    program,
+                    node,
+                    0,
+                    Operator::SoftmaxGrad,
+                    vec![],
+                    vec![output, grad_output],
+                )
             }
             GraphOp::Reshape => {
                 let input = node.inputs[0];
@@ -94,7 +115,7 @@ impl Training<'_> {
     }
 
     /// Appends the step that computes the gradient with respect to an input, if that is needed.
-    fn to_input(
+    fn push_input_gradient(
         &mut self,
         program: &mut Program,
         node: &Node,
@@ -115,7 +136,7 @@ impl Training<'_> {
     }
 
     /// Appends the gradient of a parameter, if it learns: a partial per chunk and the sum over the chunks.
-    fn to_parameter(
+    fn push_parameter_gradient(
         &mut self,
         program: &mut Program,
         id: TensorId,
@@ -160,11 +181,17 @@ impl Training<'_> {
         let attributes = window.map_or(vec![], |window| window.attributes().to_vec());
         let [input, weights] = [0, 1].map(|index| self.forward.buffer(node.inputs[index]));
         // Weights first: afterwards the layer's input is not needed any more.
-        self.to_parameter(program, node.inputs[1], grad_weights, attributes.clone(), vec![input, grad])?;
+        self.push_parameter_gradient(
+            program,
+            node.inputs[1],
+            grad_weights,
+            attributes.clone(),
+            vec![input, grad],
+        )?;
         if let Some(&bias) = node.inputs.get(2) {
-            self.to_parameter(program, bias, Operator::GradBias, vec![], vec![grad])?;
+            self.push_parameter_gradient(program, bias, Operator::GradBias, vec![], vec![grad])?;
         }
-        self.to_input(program, node, 0, grad_input, attributes, vec![grad, weights])
+        self.push_input_gradient(program, node, 0, grad_input, attributes, vec![grad, weights])
     }
 
     fn batch_norm_grad(
@@ -205,6 +232,6 @@ impl Training<'_> {
         let mut attributes = activation.attributes().to_vec();
         attributes.push(i32::try_from(elements).unwrap_or(i32::MAX));
         let reads = [&reads[..], &[sums]].concat();
-        self.to_input(program, node, 0, Operator::BatchNormGradInput, attributes, reads)
+        self.push_input_gradient(program, node, 0, Operator::BatchNormGradInput, attributes, reads)
     }
 }

@@ -38,7 +38,7 @@ use crate::graph::{Graph, GraphOp, Role, TensorId, Value};
 /// See [`CompileError`].
 pub fn differentiate(graph: &Graph, options: &TrainingOptions) -> Result<Program, CompileError> {
     graph.validate()?;
-    options.check()?;
+    options.check(graph)?;
     let (&[input], &[output]) = (graph.inputs.as_slice(), graph.outputs.as_slice()) else {
         let (inputs, outputs) = (graph.inputs.len(), graph.outputs.len());
         return Err(CompileError::Interface { network: graph.name.clone(), inputs, outputs });
@@ -84,7 +84,7 @@ fn prediction(graph: &Graph, output: TensorId, loss: Loss) -> Result<TensorId, C
 fn learns(graph: &Graph, options: &TrainingOptions) -> Vec<bool> {
     let mut learns = vec![false; graph.tensors.len()];
     for id in graph.trained_parameters() {
-        learns[id.0] = !options.frozen.contains(&id);
+        learns[id.0] = !options.frozen.contains(&graph.tensor(id).name);
     }
     for node in &graph.nodes {
         learns[node.output.0] = node.inputs.iter().any(|input| learns[input.0]);

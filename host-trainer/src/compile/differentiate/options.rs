@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::compile::CompileError;
-use crate::graph::TensorId;
+use crate::graph::Graph;
 
 /// What is minimized, as the mean over the samples of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +55,8 @@ pub struct TrainingOptions {
     pub loss: Loss,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
-    /// Parameters that do not learn.
-    pub frozen: BTreeSet<TensorId>,
+    /// Names of the parameters that do not learn: `conv_2d_1/weights`.
+    pub frozen: BTreeSet<String>,
 }
 
 impl TrainingOptions {
@@ -65,7 +65,14 @@ impl TrainingOptions {
         self.chunk_samples.saturating_mul(self.chunks)
     }
 
-    pub(super) fn check(&self) -> Result<(), CompileError> {
+    pub(super) fn check(&self, graph: &Graph) -> Result<(), CompileError> {
+        let is_parameter = |name: &str| graph.find(name).is_some_and(|id| graph.tensor(id).role.is_trained());
+        if let Some(unknown) = self.frozen.iter().find(|name| !is_parameter(name)) {
+            return Err(CompileError::NoParameter {
+                network: graph.name.clone(),
+                parameter: unknown.clone(),
+            });
+        }
         let count = |option, value: u32| match value {
             0 => Err(CompileError::Option { option, found: "0".to_owned(), expected: "at least 1" }),
             _ => Ok(()),

@@ -1,0 +1,244 @@
+//! A naive interpreter of graphs in f64, written from the definitions: what compiled programs are held against.
+
+use smidgen::Shape;
+use smidgen::geometry::Window;
+use smidgen::ops::activation::Activation;
+use smidgen_trainer::compile::Loss;
+use smidgen_trainer::graph::{Graph, GraphOp, Node, TensorId};
+
+/// Values of all tensors of a graph for a whole batch.
+pub(crate) type Values = Vec<Vec<f64>>;
+
+/// How batch norms normalize.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Statistics {
+    Batch,
+    Running,
+}
+
+/// The parameters and constants of a graph; activations are empty.
+pub(crate) fn constants(graph: &Graph) -> Values {
+    let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+    let tensors = graph.tensors.iter();
+    tensors
+        .map(|tensor| tensor.value.as_ref().and_then(|value| value.as_f32()).map_or(vec![], wide))
+        .collect()
+}
+
+/// Computes every activation from `input`, which holds `samples` samples.
+pub(crate) fn forward(
+    graph: &Graph,
+    values: &mut Values,
+    input: &[f64],
+    samples: usize,
+    statistics: Statistics,
+) {
+    values[graph.inputs[0].0] = input.to_vec();
+    for node in &graph.nodes {
+        values[node.output.0] = compute(graph, node, values, samples, statistics);
+    }
+}
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::LeakyRelu { alpha } => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(alpha) * x
+            }
+        }
+    }
+}
+
+/// The positions `(n, out_y, out_x)` of an output, and for each the taps `(k_y, k_x, in_y, in_x)` inside the input.
+fn slide(
+    window: &Window,
+    input: Shape,
+    output: Shape,
+    samples: usize,
+    mut visit: impl FnMut(usize, usize, &[(usize, usize)]),
+) {
+    let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (input.dims(), output.dims());
+    for n in 0..samples {
+        for out_y in 0..out_h {
+            for out_x in 0..out_w {
+                let mut taps = Vec::new();
+                for k_y in 0..window.y.kernel {
+                    for k_x in 0..window.x.kernel {
+                        let y = (out_y * window.y.stride + k_y * window.y.dilation) as i64
+                            - window.y.pad_before as i64;
+                        let x = (out_x * window.x.stride + k_x * window.x.dilation) as i64
+                            - window.x.pad_before as i64;
+                        if (0..in_h as i64).contains(&y) && (0..in_w as i64).contains(&x) {
+                            let pixel = (n * in_h + y as usize) * in_w + x as usize;
+                            taps.push((k_y * window.x.kernel + k_x, pixel));
+                        }
+                    }
+                }
+                visit((n * out_h + out_y) * out_w + out_x, taps.len(), &taps);
+            }
+        }
+    }
+}
+
+fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statistics: Statistics) -> Vec<f64> {
+    let value = |index: usize| &values[node.inputs[index].0];
+    let shape = |index: usize| graph.tensor(node.inputs[index]).shape;
+    let output = graph.tensor(node.output).shape;
+    let [_, _, _, in_c] = shape(0).dims();
+    let [_, _, _, out_c] = output.dims();
+    let input = value(0);
+    let mut result = vec![0.0; output.elements().unwrap() * samples];
+    let bias = |c: usize| if node.inputs.len() > 2 { value(2)[c] } else { 0.0 };
+    match &node.op {
+        GraphOp::Conv2d { window, .. } => slide(window, shape(0), output, samples, |pixel, _, taps| {
+            for c in 0..out_c {
+                let products = taps.iter().flat_map(|&(tap, from)| {
+                    (0..in_c).map(move |i| input[from * in_c + i] * value(1)[(tap * in_c + i) * out_c + c])
+                });
+                result[pixel * out_c + c] = bias(c) + products.sum::<f64>();
+            }
+        }),
+        GraphOp::DepthwiseConv2d { window, .. } => {
+            slide(window, shape(0), output, samples, |pixel, _, taps| {
+                for c in 0..out_c {
+                    let i = c / (out_c / in_c);
+                    let products =
+                        taps.iter().map(|&(tap, from)| input[from * in_c + i] * value(1)[tap * out_c + c]);
+                    result[pixel * out_c + c] = bias(c) + products.sum::<f64>();
+                }
+            });
+        }
+        GraphOp::FullyConnected { .. } => {
+            for n in 0..samples {
+                for c in 0..out_c {
+                    let products = (0..in_c).map(|i| input[n * in_c + i] * value(1)[i * out_c + c]);
+                    result[n * out_c + c] = bias(c) + products.sum::<f64>();
+                }
+            }
+        }
+        GraphOp::MaxPool2d { window } => slide(window, shape(0), output, samples, |pixel, _, taps| {
+            for c in 0..out_c {
+                let candidates = taps.iter().map(|&(_, from)| input[from * in_c + c]);
+                result[pixel * out_c + c] = candidates.fold(f64::NEG_INFINITY, f64::max);
+            }
+        }),
+        GraphOp::AveragePool2d { window } => {
+            slide(window, shape(0), output, samples, |pixel, count, taps| {
+                for c in 0..out_c {
+                    let sum: f64 = taps.iter().map(|&(_, from)| input[from * in_c + c]).sum();
+                    result[pixel * out_c + c] = sum / count as f64;
+                }
+            });
+        }
+        GraphOp::BatchNorm { epsilon, .. } => {
+            for c in 0..out_c {
+                let (mean, variance) = match statistics {
+                    Statistics::Running => (value(2)[c], value(2)[out_c + c]),
+                    Statistics::Batch => moments(input, c, out_c),
+                };
+                let scale = value(1)[c] / (variance + f64::from(*epsilon)).sqrt();
+                for (result, x) in result.iter_mut().zip(input).skip(c).step_by(out_c) {
+                    *result = (x - mean) * scale + value(1)[out_c + c];
+                }
+            }
+        }
+        GraphOp::Softmax => {
+            for (result, x) in result.chunks_exact_mut(out_c).zip(input.chunks_exact(out_c)) {
+                result.copy_from_slice(&softmax(x));
+            }
+        }
+        GraphOp::Reshape | GraphOp::Activation { .. } => result.copy_from_slice(input),
+        GraphOp::Add { .. } => {
+            for (result, (left, right)) in result.iter_mut().zip(input.iter().zip(value(1))) {
+                *result = left + right;
+            }
+        }
+        other => panic!("the oracle does not know {}", other.name()),
+    }
+    result.iter().map(|&x| activate(node.op.activation(), x)).collect()
+}
+
+/// Mean and biased variance of one channel.
+pub(crate) fn moments(values: &[f64], channel: usize, channels: usize) -> (f64, f64) {
+    let of_channel = || values.iter().skip(channel).step_by(channels);
+    let count = of_channel().count() as f64;
+    let mean = of_channel().sum::<f64>() / count;
+    (mean, of_channel().map(|x| (x - mean).powi(2)).sum::<f64>() / count)
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|x| (x - most).exp()).sum();
+    logits.iter().map(|x| (x - most).exp() / sum).collect()
+}
+
+/// What the predictions are compared with.
+pub(crate) enum Target {
+    Labels(Vec<i32>),
+    Values(Vec<f64>),
+}
+
+/// The sum of the losses over the batch.
+pub(crate) fn loss(graph: &Graph, values: &Values, target: &Target, loss: Loss) -> f64 {
+    let output = graph.outputs[0];
+    let per_sample = graph.tensor(output).shape.elements().unwrap();
+    match (loss, target) {
+        (Loss::SoftmaxCrossEntropy { label_smoothing }, Target::Labels(labels)) => {
+            let logits = logits(graph, output);
+            let smoothing = f64::from(label_smoothing);
+            let losses = values[logits.0].chunks_exact(per_sample).zip(labels).map(|(logits, &label)| {
+                let probabilities = softmax(logits);
+                let wanted = |c: usize| {
+                    let hit = if c == label as usize { 1.0 - smoothing } else { 0.0 };
+                    hit + smoothing / per_sample as f64
+                };
+                -probabilities.iter().enumerate().map(|(c, p)| wanted(c) * p.ln()).sum::<f64>()
+            });
+            losses.sum()
+        }
+        (Loss::MeanSquaredError, Target::Values(target)) => {
+            let squares = values[output.0].iter().zip(target).map(|(y, t)| (y - t).powi(2));
+            squares.sum::<f64>() / per_sample as f64
+        }
+        _ => panic!("the target does not belong to the loss"),
+    }
+}
+
+fn logits(graph: &Graph, output: TensorId) -> TensorId {
+    match graph.nodes.iter().find(|node| node.output == output) {
+        Some(node) if node.op == GraphOp::Softmax => node.inputs[0],
+        _ => output,
+    }
+}
+
+/// Central differences of the mean loss with respect to every element of a parameter.
+pub(crate) fn gradient(
+    graph: &Graph,
+    parameter: TensorId,
+    input: &[f64],
+    target: &Target,
+    samples: usize,
+    kind: Loss,
+) -> Vec<f64> {
+    /// The error of the difference is about `STEP²`, that of rounding about `1e-16 / STEP`.
+    const STEP: f64 = 1e-5;
+    let mut values = constants(graph);
+    let at = |values: &mut Values, element: usize, x: f64| {
+        values[parameter.0][element] = x;
+        forward(graph, values, input, samples, Statistics::Batch);
+        loss(graph, values, target, kind) / samples as f64
+    };
+    (0..values[parameter.0].len())
+        .map(|element| {
+            let x = values[parameter.0][element];
+            let difference = at(&mut values, element, x + STEP) - at(&mut values, element, x - STEP);
+            values[parameter.0][element] = x;
+            difference / (2.0 * STEP)
+        })
+        .collect()
+}
