@@ -50,14 +50,6 @@ pub enum CompileError {
         /// Name of the operator.
         operator: &'static str,
     },
-    /// An operator that the core does not have.
-    #[error("{layer}: the runtime has no operator {operator}")]
-    NoOperator {
-        /// Name of the node.
-        layer: String,
-        /// Name of the operator.
-        operator: &'static str,
-    },
     /// A parameter that several layers read.
     #[error("{parameter} is read by {readers} layers; a trained parameter belongs to one")]
     SharedParameter {

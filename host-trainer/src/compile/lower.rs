@@ -24,7 +24,7 @@ impl Default for LowerOptions {
 /// Lowers `graph` to a program with the entry `infer`, whose inputs and outputs are in the arena.
 ///
 /// # Errors
-/// [`CompileError::Graph`] for a graph that is not one, [`CompileError::NoOperator`], [`CompileError::TooLarge`].
+/// [`CompileError::Graph`] for a graph that is not one, [`CompileError::TooLarge`].
 pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Program, CompileError> {
     graph.validate()?;
     let mut program = Program::default();
@@ -169,7 +169,7 @@ impl<'g> Forward<'g> {
             self.buffers[node.output.0] = Some(view);
             return Ok(());
         }
-        let (operator, attributes) = operator(node)?;
+        let (operator, attributes) = operator(node);
         let reads = node.inputs.iter().map(|&id| self.buffer(id)).collect();
         let output = self.activation(program, node.output, Space::Arena)?;
         self.steps.push(VirtualStep {
@@ -186,14 +186,9 @@ impl<'g> Forward<'g> {
 }
 
 /// The core's operator for a node, and its attributes.
-fn operator(node: &Node) -> Result<(Operator, Vec<i32>), CompileError> {
+fn operator(node: &Node) -> (Operator, Vec<i32>) {
     let limits = |range: &Range| [i32::from(range.min), i32::from(range.max)];
-    let code = |code| {
-        let operator = node.op.name();
-        Operator::from_code(code)
-            .ok_or_else(|| CompileError::NoOperator { layer: node.name.clone(), operator })
-    };
-    Ok(match &node.op {
+    match &node.op {
         GraphOp::Conv2d { window, activation } => {
             (Operator::Conv2d, [&window.attributes()[..], &activation.attributes()].concat())
         }
@@ -227,15 +222,15 @@ fn operator(node: &Node) -> Result<(Operator, Vec<i32>), CompileError> {
         }
         GraphOp::AddI8 { left_shift, left, right, output, range } => {
             let factors = [left, right, output].map(|factor| [factor.multiplier, factor.shift]).concat();
-            (code(105)?, [&[*left_shift][..], &factors, &limits(range)].concat())
+            (Operator::AddI8, [&[*left_shift][..], &factors, &limits(range)].concat())
         }
         GraphOp::SoftmaxI8 { input, smallest_difference } => {
-            (code(106)?, vec![input.multiplier, input.shift, *smallest_difference])
+            (Operator::SoftmaxI8, vec![input.multiplier, input.shift, *smallest_difference])
         }
-        GraphOp::LookupI8 => (code(107)?, vec![]),
+        GraphOp::LookupI8 => (Operator::LookupI8, vec![]),
         GraphOp::Quantize => (Operator::Quantize, vec![]),
         GraphOp::Dequantize => (Operator::Dequantize, vec![]),
-    })
+    }
 }
 
 /// An f32 as an attribute.

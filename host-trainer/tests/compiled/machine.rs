@@ -3,8 +3,8 @@
 use smidgen::{
     AllOperators, Bytes, ChunkList, Chunks, EntryKind, Memory, Operand, Schedule, Space, Step, elements, ops,
 };
+use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::Assembled;
-use smidgen_trainer::train::AlignedBytes;
 
 /// Bytes that are NaN as f32.
 const POISON: u8 = 0xff;

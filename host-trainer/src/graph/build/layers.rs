@@ -1,0 +1,151 @@
+//! From a layer's description to its node, its parameters and the shape of its output.
+
+use smidgen::Shape;
+use smidgen::ops::activation::Activation;
+
+use super::{Kernel, Layer, Network, Padding, Sliding};
+use crate::graph::error::Problem;
+use crate::graph::op::GraphOp;
+use crate::graph::structure::{Graph, Role, TensorId, Value};
+
+/// A graph, as far as it has been built.
+pub(super) struct Building {
+    pub(super) graph: Graph,
+    /// Where the next layer goes on.
+    pub(super) at: TensorId,
+    taps: Vec<(String, TensorId)>,
+}
+
+impl Building {
+    pub(super) fn new(network: &Network) -> Result<Self, Problem> {
+        let mut graph = Graph::new(network.name.clone());
+        let [height, width, channels] = network.input;
+        let shape = to_shape([1, height, width, channels], "the smallest dimension of the input")?;
+        let at = graph.add_activation("input", shape);
+        graph.inputs.push(at);
+        Ok(Self { graph, at, taps: Vec::new() })
+    }
+
+    fn parameter(
+        &mut self,
+        layer: &str,
+        kind: &str,
+        shape: [usize; 4],
+        role: Role,
+    ) -> Result<TensorId, Problem> {
+        let shape = to_shape(shape, "the smallest dimension of its weights")?;
+        let elements = shape.elements().unwrap_or(0);
+        let value = Value::F32(vec![0.0; elements]);
+        Ok(self.graph.add_value(format!("{layer}/{kind}"), shape, role, value))
+    }
+
+    fn node(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>) -> Result<(), Problem> {
+        let tensors: Vec<_> = inputs.iter().map(|&id| self.graph.tensor(id)).collect();
+        let (shape, _) = op.output(&tensors)?;
+        self.node_to(name, op, inputs, shape);
+        Ok(())
+    }
+
+    fn node_to(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>, shape: Shape) {
+        let output = self.graph.add_activation(name, shape);
+        self.graph.add_node(name, op, inputs, output);
+        self.at = output;
+    }
+
+    fn weighted(&mut self, name: &str, op: GraphOp, weights: [usize; 4], bias: bool) -> Result<(), Problem> {
+        let out_c = weights[3];
+        let mut inputs = vec![self.at, self.parameter(name, "weights", weights, Role::Weights)?];
+        if bias {
+            inputs.push(self.parameter(name, "bias", [1, 1, 1, out_c], Role::Bias)?);
+        }
+        self.node(name, op, inputs)
+    }
+
+    fn tapped(&self, tap: &str) -> Result<TensorId, Problem> {
+        let found = self.taps.iter().find(|(name, _)| name == tap);
+        let known = || self.taps.iter().map(|(name, _)| name.clone()).collect();
+        found.map(|&(_, at)| at).ok_or_else(|| Problem::NoTap { tap: tap.to_owned(), known: known() })
+    }
+
+    /// Adds a layer by this name. `default_bias` says whether it has a bias if nothing was said about that.
+    pub(super) fn push(&mut self, layer: &Layer, name: &str, default_bias: bool) -> Result<(), Problem> {
+        let input = self.graph.tensor(self.at).shape;
+        let [_, height, width, in_c] = input.dims();
+        let activation = Activation::None;
+        match layer {
+            Layer::Conv2d { filters, sliding, bias } => {
+                let op = GraphOp::Conv2d { window: sliding.window(input)?, activation };
+                let weights = [sliding.kernel.y, sliding.kernel.x, in_c, *filters];
+                self.weighted(name, op, weights, bias.unwrap_or(default_bias))
+            }
+            Layer::DepthwiseConv2d { multiplier, sliding, bias } => {
+                let op = GraphOp::DepthwiseConv2d { window: sliding.window(input)?, activation };
+                let weights = [1, sliding.kernel.y, sliding.kernel.x, in_c.saturating_mul(*multiplier)];
+                self.weighted(name, op, weights, bias.unwrap_or(default_bias))
+            }
+            Layer::FullyConnected { units, bias } => {
+                if height * width != 1 {
+                    return Err(Problem::NotAVector { found: input });
+                }
+                let op = GraphOp::FullyConnected { activation };
+                self.weighted(name, op, [1, 1, in_c, *units], bias.unwrap_or(default_bias))
+            }
+            Layer::MaxPool2d(sliding) => {
+                self.node(name, GraphOp::MaxPool2d { window: sliding.window(input)? }, vec![self.at])
+            }
+            Layer::AveragePool2d(sliding) => {
+                self.node(name, GraphOp::AveragePool2d { window: sliding.window(input)? }, vec![self.at])
+            }
+            Layer::GlobalAveragePool2d => {
+                let whole = Kernel { y: height, x: width };
+                let window = Sliding::new(whole, 1.into(), Padding::Valid).window(input)?;
+                self.node(name, GraphOp::AveragePool2d { window }, vec![self.at])
+            }
+            &Layer::BatchNorm { epsilon, momentum } => {
+                let table = [1, 1, 2, in_c];
+                let parameters = self.parameter(name, "parameters", table, Role::BatchNormParameters)?;
+                let running = self.parameter(name, "running", table, Role::RunningStatistics)?;
+                let op = GraphOp::BatchNorm { epsilon, momentum, activation };
+                self.node(name, op, vec![self.at, parameters, running])
+            }
+            &Layer::Activation(activation) => {
+                self.node(name, GraphOp::Activation { activation }, vec![self.at])
+            }
+            Layer::Softmax => self.node(name, GraphOp::Softmax, vec![self.at]),
+            Layer::Reshape(_) | Layer::Flatten => {
+                let [out_h, out_w, out_c] =
+                    if let Layer::Reshape(wanted) = *layer { wanted } else { [1, 1, height * width * in_c] };
+                let output = to_shape([1, out_h, out_w, out_c], "the smallest dimension of the output")?;
+                if output.elements() != input.elements() {
+                    return Err(Problem::Elements { input, output });
+                }
+                self.node_to(name, GraphOp::Reshape, vec![self.at], output);
+                Ok(())
+            }
+            Layer::Add(tap) => {
+                let other = self.tapped(tap)?;
+                self.node(name, GraphOp::Add { activation }, vec![self.at, other])
+            }
+            Layer::Tap(tap) => {
+                if self.tapped(tap).is_ok() {
+                    return Err(Problem::TapTwice { tap: tap.clone() });
+                }
+                self.taps.push((tap.clone(), self.at));
+                Ok(())
+            }
+            Layer::From(tap) => {
+                self.at = self.tapped(tap)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The dimensions as a shape, if they are one.
+fn to_shape(dimensions: [usize; 4], what: &'static str) -> Result<Shape, Problem> {
+    if dimensions.contains(&0) {
+        return Err(Problem::Number { what, found: 0, expected: "at least 1" });
+    }
+    let shape = Shape(dimensions.map(|dimension| u32::try_from(dimension).unwrap_or(u32::MAX)));
+    if shape.elements().is_none() { Err(Problem::TooLarge { what, shape }) } else { Ok(shape) }
+}
