@@ -186,7 +186,7 @@ impl<'g> Forward<'g> {
 }
 
 /// The core's operator for a node, and its attributes.
-fn operator(node: &Node) -> (Operator, Vec<i32>) {
+pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
     let limits = |range: &Range| [i32::from(range.min), i32::from(range.max)];
     match &node.op {
         GraphOp::Conv2d { window, activation } => {

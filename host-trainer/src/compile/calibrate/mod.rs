@@ -4,12 +4,13 @@ mod histogram;
 mod run;
 mod search;
 
+use crate::compile::CompileError;
 use crate::compile::quantize::{Ranges, keeps_quantization};
 use crate::graph::{Graph, Role, TensorId};
 use crate::recipe;
 
 use histogram::Histogram;
-pub use run::{GraphRun, RunError};
+pub use run::GraphRun;
 
 /// Why a graph was not calibrated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -45,7 +46,7 @@ pub enum CalibrationError {
     },
     /// The graph does not run.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] CompileError),
 }
 
 /// Runs a float graph on samples and chooses the range of every activation by the method of the settings.

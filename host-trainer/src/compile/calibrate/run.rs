@@ -3,12 +3,12 @@
 //! No memory is shared between tensors, so that every activation can be looked at: it is for calibration and for comparisons.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use smidgen::{
-    AllOperators, Bytes, Chunks, Memory, Operand, Operator, Schedule, Space, Step, StepError, ops,
-};
+use smidgen::{AllOperators, Bytes, Chunks, Memory, Operand, Schedule, Space, Step, ops};
 
 use crate::buffer::AlignedBytes;
-use crate::graph::{Graph, GraphError, GraphOp, Node, Range, TensorId};
+use crate::compile::CompileError;
+use crate::compile::lower::operator;
+use crate::graph::{Graph, Node, TensorId};
 
 /// A graph in memory, ready to run.
 #[derive(Debug)]
@@ -20,40 +20,17 @@ pub struct GraphRun {
     arena: AlignedBytes,
 }
 
-/// Why a graph does not run.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// Not a valid graph.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// Its tensors have more than 2 GiB.
-    #[error("{network}: its tensors do not fit 2 GiB")]
-    TooLarge {
-        /// Name of the network.
-        network: String,
-    },
-    /// An operator refuses its operands.
-    #[error("layer {layer}: {error}")]
-    Step {
-        /// Name of the layer.
-        layer: String,
-        /// What the operator says.
-        error: StepError,
-    },
-}
-
 impl GraphRun {
     /// Gives every tensor a place and makes a step of every node.
     ///
     /// # Errors
-    /// See [`RunError`].
-    pub fn new(graph: &Graph) -> Result<Self, RunError> {
+    /// See [`CompileError`].
+    pub fn new(graph: &Graph) -> Result<Self, CompileError> {
         graph.validate()?;
-        let too_large = || RunError::TooLarge { network: graph.name.clone() };
         let [mut constant, mut arena] = [0usize; 2];
         let mut operands = Vec::with_capacity(graph.tensors.len());
         for tensor in &graph.tensors {
+            let too_large = || CompileError::TooLarge { name: tensor.name.clone(), shape: tensor.shape };
             let (space, length) = match tensor.value {
                 Some(_) => (Space::Constant, &mut constant),
                 None => (Space::Arena, &mut arena),
@@ -83,8 +60,9 @@ impl GraphRun {
         }
         for node in &graph.nodes {
             let step = step(node, &run.operands);
-            ops::check::<AllOperators>(&step, run.constant.as_slice())
-                .map_err(|error| RunError::Step { layer: node.name.clone(), error })?;
+            ops::check::<AllOperators>(&step, run.constant.as_slice()).map_err(|error| {
+                CompileError::Step { step: node.name.clone(), operator: node.op.name(), error }
+            })?;
             run.steps.push(step);
         }
         Ok(run)
@@ -132,7 +110,7 @@ impl GraphRun {
 }
 
 fn step(node: &Node, operands: &[Operand]) -> Step {
-    let (operator, attributes) = operator(&node.op);
+    let (operator, attributes) = operator(node);
     let reads = node.inputs.iter().map(|input| operands[input.0]);
     Step {
         operator: operator as u8,
@@ -141,62 +119,4 @@ fn step(node: &Node, operands: &[Operand]) -> Step {
         reads: reads.collect(),
         writes: [operands[node.output.0]].into_iter().collect(),
     }
-}
-
-/// The core's operator of a node and its attributes, as `docs/operators.md` lists them.
-fn operator(op: &GraphOp) -> (Operator, Vec<i32>) {
-    let clamp = |range: Range| [i32::from(range.min), i32::from(range.max)];
-    let attributes: Vec<i32> = match *op {
-        GraphOp::Conv2d { window, activation } | GraphOp::DepthwiseConv2d { window, activation } => {
-            window.attributes().into_iter().chain(activation.attributes()).collect()
-        }
-        GraphOp::FullyConnected { activation }
-        | GraphOp::Activation { activation }
-        | GraphOp::Add { activation } => activation.attributes().to_vec(),
-        GraphOp::BatchNorm { epsilon, activation, .. } => {
-            [epsilon.to_bits().cast_signed()].into_iter().chain(activation.attributes()).collect()
-        }
-        GraphOp::MaxPool2d { window } | GraphOp::AveragePool2d { window } => window.attributes().to_vec(),
-        GraphOp::Conv2dI8 { window, range }
-        | GraphOp::DepthwiseConv2dI8 { window, range }
-        | GraphOp::MaxPool2dI8 { window, range }
-        | GraphOp::AveragePool2dI8 { window, range } => {
-            window.attributes().into_iter().chain(clamp(range)).collect()
-        }
-        GraphOp::FullyConnectedI8 { range } => clamp(range).to_vec(),
-        GraphOp::AddI8 { left_shift, left, right, output, range } => {
-            let factors =
-                [left, right, output].into_iter().flat_map(|factor| [factor.multiplier, factor.shift]);
-            [left_shift].into_iter().chain(factors).chain(clamp(range)).collect()
-        }
-        GraphOp::SoftmaxI8 { input, smallest_difference } => {
-            vec![input.multiplier, input.shift, smallest_difference]
-        }
-        GraphOp::Softmax | GraphOp::Reshape | GraphOp::LookupI8 | GraphOp::Quantize | GraphOp::Dequantize => {
-            Vec::new()
-        }
-    };
-    let operator = match op {
-        GraphOp::Conv2d { .. } => Operator::Conv2d,
-        GraphOp::DepthwiseConv2d { .. } => Operator::DepthwiseConv2d,
-        GraphOp::FullyConnected { .. } => Operator::FullyConnected,
-        GraphOp::MaxPool2d { .. } => Operator::MaxPool2d,
-        GraphOp::AveragePool2d { .. } => Operator::AveragePool2d,
-        GraphOp::BatchNorm { .. } => Operator::BatchNorm,
-        GraphOp::Softmax => Operator::Softmax,
-        GraphOp::Reshape => Operator::Reshape,
-        GraphOp::Activation { .. } => Operator::ActivationF32,
-        GraphOp::Add { .. } => Operator::AddF32,
-        GraphOp::Conv2dI8 { .. } => Operator::Conv2dI8,
-        GraphOp::DepthwiseConv2dI8 { .. } => Operator::DepthwiseConv2dI8,
-        GraphOp::FullyConnectedI8 { .. } => Operator::FullyConnectedI8,
-        GraphOp::MaxPool2dI8 { .. } => Operator::MaxPool2dI8,
-        GraphOp::AveragePool2dI8 { .. } => Operator::AveragePool2dI8,
-        GraphOp::AddI8 { .. } => Operator::AddI8,
-        GraphOp::SoftmaxI8 { .. } => Operator::SoftmaxI8,
-        GraphOp::LookupI8 => Operator::LookupI8,
-        GraphOp::Quantize => Operator::Quantize,
-        GraphOp::Dequantize => Operator::Dequantize,
-    };
-    (operator, attributes)
 }

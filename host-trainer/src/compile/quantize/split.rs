@@ -7,7 +7,7 @@ use crate::graph::{Graph, GraphOp, Node};
 /// Splits every fused leaky `ReLU` from its operator.
 ///
 /// It is no clamp, so that no int8 operator can have it fused: it becomes a lookup, and what it reads needs a range of its own. Layer
-/// `x` becomes `x/linear` and `x`; tensors keep their ids.
+/// `x` becomes `x`, which computes the tensor `x/linear`, and `x/leaky_relu`; tensors keep their ids.
 #[must_use]
 pub fn split_leaky_relu(graph: &Graph) -> Graph {
     let mut split = graph.clone();
@@ -23,13 +23,12 @@ pub fn split_leaky_relu(graph: &Graph) -> Graph {
                 continue;
             }
         };
-        let name = format!("{}/linear", graph.tensor(node.output).name);
-        linear.name = format!("{}/linear", node.name);
-        linear.output = split.add_activation(name, graph.tensor(node.output).shape);
+        linear.output =
+            split.add_activation(format!("{}/linear", node.name), graph.tensor(node.output).shape);
         let inputs = vec![linear.output];
         split.nodes.push(linear);
         let op = GraphOp::Activation { activation: leaky };
-        split.nodes.push(Node { name: node.name.clone(), op, inputs, output: node.output });
+        split.nodes.push(Node { name: format!("{}/leaky_relu", node.name), op, inputs, output: node.output });
     }
     split
 }
@@ -51,8 +50,8 @@ mod tests {
         let found: Vec<_> =
             split.nodes.iter().map(|node| (node.name.as_str(), node.op.activation())).collect();
         let expected = [
-            ("conv_2d_1/linear", Activation::None),
-            ("conv_2d_1", leaky),
+            ("conv_2d_1", Activation::None),
+            ("conv_2d_1/leaky_relu", leaky),
             ("conv_2d_2", Activation::Relu),
             ("leaky_relu_1", leaky),
         ];
