@@ -370,6 +370,22 @@ fn layers_are_what_the_specification_says() {
 }
 
 #[test]
+fn the_same_samples_in_another_order_give_the_same_graph() {
+    let graph = folded(networks().remove(3));
+    let calibration = samples(1, 32, input_length(&graph));
+    let reversed: Vec<_> = calibration.iter().rev().cloned().collect();
+    for method in [Calibration::MinMax, Calibration::Percentile, Calibration::Mse] {
+        let found = int8(&graph, method, &calibration);
+        assert_eq!(found, int8(&graph, method, &reversed), "{method:?}");
+        assert_ne!(
+            found,
+            int8(&graph, method, &samples(2, 32, input_length(&graph))),
+            "the negative control"
+        );
+    }
+}
+
+#[test]
 fn cutting_outliers_off_beats_min_max() {
     let graph = folded(networks().remove(1));
     let length = input_length(&graph);
