@@ -7,7 +7,7 @@ use std::{env, str};
 
 const TARGET: &str = "thumbv7em-none-eabihf";
 
-/// Builds tests/no_alloc for a device.
+/// Builds `tests/no_alloc` for a device.
 fn build(features: &[&str]) -> Output {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("no_alloc");
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_alloc");

@@ -175,3 +175,23 @@ fn run_phase(phase: &[Step], memory: &mut Memory<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::sample;
+
+    #[test]
+    #[should_panic(expected = "a valid step does not run")]
+    fn a_step_that_does_not_run_is_noticed() {
+        let mut memory = Memory {
+            constant: &[],
+            parameter: Bytes::Shared(&[]),
+            state: Bytes::Shared(&[]),
+            gradient: Bytes::Shared(&[]),
+            chunks: Chunks::One(Bytes::Shared(&[])),
+            arena: &mut [],
+        };
+        run_phase(&sample::sum().steps, &mut memory);
+    }
+}
