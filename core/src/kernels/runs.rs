@@ -51,7 +51,8 @@ pub(crate) fn backward(axis: Axis, input: usize, output: usize) -> impl Iterator
     let seen = move |target: usize| {
         let output_at = |tap: usize| {
             let corner = (target + axis.pad_before).checked_sub(tap * axis.dilation)?;
-            (corner % stride == 0 && corner / stride < output).then_some(corner / stride)
+            let found = corner.checked_div(stride)?;
+            (found * stride == corner && found < output).then_some(found)
         };
         let mut joined = (0..axis.kernel).filter_map(|tap| Some((tap, output_at(tap)?)));
         let (first, source) = joined.next().unwrap_or((0, 0));
