@@ -4,10 +4,15 @@
 
 pub mod buffer;
 pub mod compile;
+pub mod cost;
 pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod graph;
+pub mod inspect;
+pub mod npy;
 pub mod pipeline;
 pub mod recipe;
+pub mod report;
+pub mod throughput;
 pub mod train;

@@ -29,7 +29,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The recipe names a network that there is not.
-    #[error("network.net is {found:?}, expected one of {}", nets::NAMES.join(", "))]
+    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::NAMES.join(", "))]
     UnknownNet {
         /// The name.
         found: String,

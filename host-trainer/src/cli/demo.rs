@@ -1,16 +1,16 @@
 //! `smidgen demo`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use smidgen_trainer::data;
 use smidgen_trainer::device::{self, Device, Target};
-use smidgen_trainer::evaluate::{Accuracy, quantized_inputs};
+use smidgen_trainer::evaluate::{Confusion, Interface};
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::train::files::make_directory;
 
 use super::train::Job;
-use super::{Outcome, stop_on_ctrl_c, threads};
+use super::{Outcome, print, stop_on_ctrl_c, threads};
 
 /// Train on the bundled handwritten digits, quantize, run all test images on an emulated Cortex-M4, compare every byte.
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,14 @@ impl Demo {
         let threads = threads(self.threads);
         let job = Job { recipe: &recipe, split: &split, out: Some(&self.out), threads, resume: false };
         let Some(finished) = job.run(&stop)? else { return Ok(ExitCode::from(130)) };
-        finished.print();
+        print(&finished.text())?;
         self.compare(&finished.quantized.file, &split.test)
     }
 
     /// Runs every test image here and on the emulated core, and compares the bytes.
     fn compare(&self, file: &[u8], test: &data::Dataset) -> Outcome {
-        let inputs = quantized_inputs(file, test)?;
+        let interface = Interface::of_file(file)?;
+        let inputs = interface.inputs(test)?;
         eprintln!("running {} test images on an emulated {}", test.len(), self.on);
         let here = Device::new(Target::Host).run(file, &inputs)?;
         let device = Device::new(self.on);
@@ -58,20 +59,25 @@ impl Demo {
         let row = (here.outputs.len() / test.len()).max(1);
         let rows = |outputs: &[u8]| outputs.chunks_exact(row).map(<[u8]>::to_vec).collect::<Vec<_>>();
         let equal = rows(&here.outputs).iter().zip(rows(&there.outputs)).filter(|(a, b)| *a == b).count();
-        let accuracy = Accuracy::of(&there.outputs, test.labels());
+        let predictions = interface.predictions(&there.outputs);
+        let accuracy = Confusion::of(&predictions, test.labels(), test.class_names().len()).accuracy();
         let (arena, stack) = (there.arena_bytes, there.stack_peak_bytes.unwrap_or(0));
-        println!();
-        println!("on an emulated {} (QEMU):", self.on);
-        println!("outputs equal to the host's    {equal} of {}, byte for byte", test.len());
-        println!("test accuracy                  {:.2} %", accuracy.fraction() * 100.0);
-        println!("instructions per inference     {}", there.instructions.unwrap_or(0));
-        println!("RAM                            {arena} bytes of arena, {stack} bytes of stack");
-        println!(
-            "flash                          {} bytes of model, {} bytes of code",
+        print(&format!(
+            "\non an emulated {} (QEMU):\n\
+             outputs equal to the host's    {equal} of {}, byte for byte\n\
+             test accuracy                  {:.2} %\n\
+             instructions per inference     {}\n\
+             RAM                            {arena} bytes of arena, {stack} bytes of stack\n\
+             flash                          {} bytes of model, {} bytes of code\n\
+             model file                     {}\n",
+            self.on,
+            test.len(),
+            accuracy.fraction() * 100.0,
+            there.instructions.unwrap_or(0),
             file.len(),
-            code.bytes()
-        );
-        println!("model file                     {}", model_path(&self.out).display());
+            code.bytes(),
+            self.out.join("model.smg").display(),
+        ))?;
         if equal == test.len() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -86,8 +92,4 @@ impl Demo {
         )
         .into())
     }
-}
-
-fn model_path(out: &Path) -> PathBuf {
-    out.join("model.smg")
 }

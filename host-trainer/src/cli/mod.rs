@@ -1,20 +1,35 @@
 //! The commands. Results go to stdout, progress and logs to stderr; `--json` prints one JSON object on stdout and nothing else there.
 
+mod bench;
+mod bench_train;
 mod demo;
+mod eval;
+mod inspect;
 mod progress;
+mod run;
+mod simd;
+mod table;
 mod train;
 
 use std::error::Error;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
+use smidgen::Model;
+use smidgen_trainer::buffer::AlignedBytes;
+use smidgen_trainer::train::files::read_file;
 
 /// Neural networks that fit in a smidgen of memory: train, quantize, run, on this machine and on a microcontroller, with the same bits.
 #[derive(Debug, Parser)]
 #[command(name = "smidgen", version, max_term_width = 120)]
 struct Arguments {
+    /// Instruction set of the f32 kernels; no result depends on it [default: the best that this processor has]
+    #[arg(long, global = true, value_name = "ISA", env = "SMIDGEN_SIMD", hide_env_values = true)]
+    simd: Option<simd::Simd>,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,6 +40,16 @@ enum Command {
     Demo(demo::Demo),
     /// Train and quantize a network as a recipe says
     Train(train::Train),
+    /// Measure a model's accuracy on the test images, here or on an emulated core
+    Eval(eval::Eval),
+    /// Run a model on samples from a NumPy file, here or on an emulated core
+    Run(run::Run),
+    /// Show what is in a model file: steps, memory, quantization, provenance
+    Inspect(inspect::Inspect),
+    /// Count a model's instructions, memory and code on an emulated core
+    Bench(bench::Bench),
+    /// Measure how fast a network trains here, on synthetic data
+    BenchTrain(bench_train::BenchTrain),
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -32,14 +57,44 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
+    let outcome = simd::choose(arguments.simd).and_then(|()| match &arguments.command {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
-    };
+        Command::Eval(eval) => eval.run(),
+        Command::Run(run) => run.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::BenchTrain(bench) => bench.run(),
+    });
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a result. Whoever reads it may stop reading, as `head` does; anything else that keeps it from being read is an error.
+fn print(text: &str) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => Err(format!("stdout: {cause}").into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints a result as one line of JSON.
+fn print_json(value: &impl serde::Serialize) -> Outcome {
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// The bytes of a model file.
+fn read_model(path: &Path) -> Result<AlignedBytes, Box<dyn Error>> {
+    Ok(AlignedBytes::copy_of(&read_file(path)?))
+}
+
+/// The model in `file`, which was read from `path`.
+fn parse_model<'m>(path: &Path, file: &'m AlignedBytes) -> Result<Model<'m>, Box<dyn Error>> {
+    let model = Model::from_bytes(file.as_slice());
+    model.map_err(|error| format!("{}: not a valid model: {error}", path.display()).into())
 }
 
 /// Becomes true at the first Ctrl-C; the second one ends the program at once.

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target};
-use smidgen_trainer::evaluate::{Accuracy, quantized_inputs};
+use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 use smidgen_trainer::pipeline::{Quantized, Run, Trained, Training, quantize_trained, train};
 use smidgen_trainer::recipe::Recipe;
+use smidgen_trainer::report;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
 
 use super::progress::TrainingProgress;
-use super::{Outcome, stop_on_ctrl_c, threads};
+use super::{Outcome, print, print_json, stop_on_ctrl_c, threads};
 
 /// Train and quantize a network as a recipe says.
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub(crate) struct Train {
     /// Directory of the data, for recipes whose data are not bundled
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to write model.smg, weights.safetensors, metrics.json and the checkpoint [default: runs/NAME]
+    /// Where to write model.smg, weights.safetensors, metrics.json, report.html and the checkpoint [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Passes over the training samples
@@ -68,14 +69,11 @@ impl Train {
             eprintln!("stopped; go on with: smidgen train {} --resume (and the same options)", self.recipe);
             return Ok(ExitCode::from(130));
         };
-        let metrics = finished.metrics(&recipe);
         if self.json {
-            println!("{metrics}");
-        } else {
-            finished.print();
-            println!("wrote {}", out.join("model.smg").display());
+            return print_json(&finished.metrics(&recipe));
         }
-        Ok(ExitCode::SUCCESS)
+        let wrote = "model.smg, weights.safetensors, metrics.json, report.html, recipe.toml";
+        print(&format!("{}wrote {wrote} to {}\n", finished.text(), out.display()))
     }
 }
 
@@ -108,7 +106,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Finished {
     pub(crate) trained: Trained,
     pub(crate) quantized: Quantized,
-    pub(crate) int8: Accuracy,
+    pub(crate) int8: Confusion,
 }
 
 impl Job<'_> {
@@ -131,9 +129,13 @@ impl Job<'_> {
             Training::Done(trained) => *trained,
         };
         let quantized = quantize_trained(recipe, split, &trained)?;
-        let inputs = quantized_inputs(&quantized.file, &split.test)?;
-        let report = Device::new(Target::Host).run(&quantized.file, &inputs)?;
-        let int8 = Accuracy::of(&report.outputs, split.test.labels());
+        let (file, test) = (&quantized.file, &split.test);
+        let interface = Interface::of_file(file)?;
+        let inputs = interface.inputs(test)?;
+        let run_bytes = interface.input.bytes().unwrap_or(0);
+        let report = run_in_parts(&Device::new(Target::Host), file, &inputs, run_bytes, threads)?;
+        let predictions = interface.predictions(&report.outputs);
+        let int8 = Confusion::of(&predictions, test.labels(), test.class_names().len());
         let finished = Finished { trained, quantized, int8 };
         if let Some(out) = out {
             write_atomically(&out.join("model.smg"), &finished.quantized.file)?;
@@ -142,6 +144,7 @@ impl Job<'_> {
                 &out.join("metrics.json"),
                 format!("{:#}\n", finished.metrics(recipe)).as_bytes(),
             )?;
+            write_atomically(&out.join("report.html"), finished.report(recipe, split).as_bytes())?;
         }
         Ok(Some(finished))
     }
@@ -151,11 +154,12 @@ impl Finished {
     /// What `metrics.json` holds.
     pub(crate) fn metrics(&self, recipe: &Recipe) -> serde_json::Value {
         let Trained { progress, test, weights_hash, .. } = &self.trained;
+        let int8 = self.int8.accuracy();
         serde_json::json!({
             "float_accuracy": test.accuracy(),
             "float_loss": test.mean_loss(),
-            "int8_accuracy": self.int8.fraction(),
-            "test_samples": self.int8.samples,
+            "int8_accuracy": int8.fraction(),
+            "test_samples": int8.samples,
             "seed": recipe.training.seed,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
@@ -166,15 +170,35 @@ impl Finished {
         })
     }
 
-    /// Prints the result.
-    pub(crate) fn print(&self) {
+    /// The run as a page for a browser.
+    fn report(&self, recipe: &Recipe, split: &Split) -> String {
+        let Trained { progress, test, weights_hash, .. } = &self.trained;
+        report::html(&report::Run {
+            recipe,
+            progress,
+            float: test,
+            int8: &self.int8,
+            class_names: split.test.class_names(),
+            model_bytes: self.quantized.file.len(),
+            weights_hash,
+        })
+    }
+
+    /// The result, for people.
+    pub(crate) fn text(&self) -> String {
         let Trained { progress, test, .. } = &self.trained;
-        println!(
-            "trained {} epochs in {:.1} s, kept epoch {}",
-            progress.epoch, progress.seconds, progress.best_epoch
-        );
-        println!("test accuracy in f32   {:6.2} %  ({} images)", test.accuracy() * 100.0, test.samples);
-        println!("test accuracy in int8  {:6.2} %", self.int8.fraction() * 100.0);
-        println!("model file             {} bytes", self.quantized.file.len());
+        format!(
+            "trained {} epochs in {:.1} s, kept epoch {}\n\
+             test accuracy in f32   {:6.2} %  ({} images)\n\
+             test accuracy in int8  {:6.2} %\n\
+             model file             {} bytes\n",
+            progress.epoch,
+            progress.seconds,
+            progress.best_epoch,
+            test.accuracy() * 100.0,
+            test.samples,
+            self.int8.accuracy().fraction() * 100.0,
+            self.quantized.file.len(),
+        )
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use smidgen::model::Entry;
 use smidgen::{
-    AllOperators, Bytes, ChunkList, Chunks, EntryKind, Memory, Model, Operand, Schedule, Step, StepError,
-    elements, elements_mut, ops,
+    AllOperators, Bytes, ChunkList, Chunks, ElementType, EntryKind, Memory, Model, Operand, Schedule, Step,
+    StepError, elements, elements_mut, ops,
 };
 
 use super::checkpoint::Snapshot;
@@ -32,11 +32,20 @@ pub enum Pass {
     Test,
 }
 
+/// What the outputs of one chunk should be, to be written by a [`Feed`].
+#[derive(Debug)]
+pub enum Targets<'a> {
+    /// The samples' classes, `[chunk]`, for the cross-entropy; -1 for none.
+    Labels(&'a mut [i32]),
+    /// The outputs themselves, `[chunk, H, W, C]`, for the mean squared error.
+    Values(&'a mut [f32]),
+}
+
 /// Fills the inputs of one chunk.
 pub trait Feed: Sync {
-    /// Writes the samples `indices` of the pass's data set to `input` (`[chunk, H, W, C]`) and their labels to `labels` (`[chunk]`). Where there are
+    /// Writes the samples `indices` of the pass's data set to `input` (`[chunk, H, W, C]`) and what is to come of them to `targets`. Where there are
     /// fewer indices than the chunk has samples, the rest has to be written all the same, with labels of -1.
-    fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], labels: &mut [i32]);
+    fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], targets: Targets<'_>);
 }
 
 /// Why a program could not be run.
@@ -51,7 +60,7 @@ pub enum ExecutorError {
     },
     /// An entry does not have the operands that training needs.
     #[error(
-        "entry {kind:?} needs an f32 input and i32 labels that each chunk keeps, and a sum of losses in the state"
+        "entry {kind:?} needs an f32 input and i32 labels or f32 targets that each chunk keeps, and a sum of losses in the state"
     )]
     Operands {
         /// The entry.
@@ -160,7 +169,7 @@ impl Procedure {
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     input: Operand,
-    labels: Operand,
+    targets: Operand,
     loss: Operand,
 }
 
@@ -168,7 +177,7 @@ impl Interface {
     fn of(procedure: &Procedure) -> Result<Self, ExecutorError> {
         procedure.operands(2, 1)?;
         let Entry { inputs, outputs, .. } = &procedure.entry;
-        Ok(Self { input: inputs[0], labels: inputs[1], loss: outputs[0] })
+        Ok(Self { input: inputs[0], targets: inputs[1], loss: outputs[0] })
     }
 }
 
@@ -208,7 +217,7 @@ impl<'m> Executor<'m> {
         let initial = |length: u32, initial: Option<&[u8]>| {
             RwLock::new(initial.map_or_else(|| AlignedBytes::zeroed(length as usize), AlignedBytes::copy_of))
         };
-        let samples = train_interface.labels.shape.0[0] as usize;
+        let samples = train_interface.targets.shape.0[0] as usize;
         Ok(Self {
             constant: model.constant(),
             hyperparameters: update.entry.inputs[0],
@@ -334,9 +343,13 @@ impl<'m> Executor<'m> {
         let (pass, samples) = (batch.0, &batch.1);
         let start = (index * self.chunk_samples).min(samples.len());
         let end = (start + self.chunk_samples).min(samples.len());
-        let views = memory.views([], [&interface.input, &interface.labels])?;
-        let [input, labels] = views.writes;
-        feed.fill(pass, &samples[start..end], elements_mut(input)?, elements_mut(labels)?);
+        let views = memory.views([], [&interface.input, &interface.targets])?;
+        let [input, targets] = views.writes;
+        let targets = match interface.targets.element_type {
+            ElementType::F32 => Targets::Values(elements_mut(targets)?),
+            _ => Targets::Labels(elements_mut(targets)?),
+        };
+        feed.fill(pass, &samples[start..end], elements_mut(input)?, targets);
         Ok(())
     }
 

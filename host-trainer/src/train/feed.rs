@@ -1,9 +1,9 @@
 //! Samples of a data set as a network's inputs: augmented if trained on, normalized always.
 
-use super::executor::{Feed, Pass};
+use super::executor::{Feed, Pass, Targets};
 use crate::data::{Augmenter, Dataset, Normalization, Split};
 
-/// Feeds images and class labels.
+/// Feeds images and class labels; where values are asked for, each image is its own target, as for an autoencoder.
 #[derive(Debug)]
 pub struct ImageFeed<'d> {
     split: &'d Split,
@@ -33,24 +33,28 @@ impl<'d> ImageFeed<'d> {
 }
 
 impl Feed for ImageFeed<'_> {
-    fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], labels: &mut [i32]) {
+    fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], mut targets: Targets<'_>) {
         let set = self.set(pass);
-        let inputs = input.chunks_exact_mut(set.sample_len()).zip(labels);
-        for (position, (input, label)) in inputs.enumerate() {
-            let Some(&index) = indices.get(position) else {
-                input.fill(0.0);
-                *label = -1;
-                continue;
-            };
-            let image = set.image(index as usize);
-            *label = set.label(index as usize) as i32;
-            match (pass, &self.augmenter) {
-                (Pass::Train { epoch }, Some(augmenter)) => {
-                    augmenter.apply(image, self.seed, epoch, index, input);
-                    self.normalization.apply_in_place(input);
-                }
-                _ => self.normalization.apply(image, input),
+        for (position, input) in input.chunks_exact_mut(set.sample_len()).enumerate() {
+            let index = indices.get(position).copied();
+            match index.map(|index| (index, set.image(index as usize))) {
+                None => input.fill(0.0),
+                Some((index, image)) => match (pass, &self.augmenter) {
+                    (Pass::Train { epoch }, Some(augmenter)) => {
+                        augmenter.apply(image, self.seed, epoch, index, input);
+                        self.normalization.apply_in_place(input);
+                    }
+                    _ => self.normalization.apply(image, input),
+                },
             }
+            if let Targets::Labels(labels) = &mut targets
+                && let Some(label) = labels.get_mut(position)
+            {
+                *label = index.map_or(-1, |index| set.label(index as usize) as i32);
+            }
+        }
+        if let Targets::Values(values) = targets {
+            values.iter_mut().zip(input).for_each(|(value, input)| *value = *input);
         }
     }
 }

@@ -8,6 +8,6 @@ mod fit;
 mod team;
 
 pub use checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
-pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum, Pass};
+pub use executor::{Driver, Executor, ExecutorError, Feed, LossSum, Pass, Targets};
 pub use feed::ImageFeed;
 pub use fit::{Ending, Fit, FitError, StepReport, Watch, fit, hold_out};

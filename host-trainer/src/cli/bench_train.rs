@@ -1,0 +1,41 @@
+//! `smidgen bench-train`.
+
+use std::time::Duration;
+
+use smidgen_trainer::throughput::{Throughput, measure};
+
+use super::{Outcome, print, print_json, threads};
+
+/// Measure how fast a network trains here, on synthetic data.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchTrain {
+    /// The network: mnist_ds_cnn, ds_cnn, resnet8, mobilenet_v1_025 or autoencoder
+    net: String,
+    /// Samples in a batch
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Threads to use [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// How long to measure, in seconds
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    seconds: u32,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl BenchTrain {
+    pub(crate) fn run(&self) -> Outcome {
+        let duration = Duration::from_secs(self.seconds.into());
+        let found = measure(&self.net, self.batch, threads(self.threads), duration)?;
+        if self.json {
+            return print_json(&found);
+        }
+        let Throughput { net, batch, threads, samples_per_second } = found;
+        let isa = smidgen::kernels::isa::current();
+        print(&format!(
+            "{net}: {samples_per_second:.0} samples a second, batch {batch}, {threads} threads, {isa:?} kernels\n"
+        ))
+    }
+}

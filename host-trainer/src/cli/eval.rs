@@ -1,0 +1,137 @@
+//! `smidgen eval`.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use smidgen_trainer::data::{self, Dataset};
+use smidgen_trainer::device::{self, Device, Report, Target};
+use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
+
+use super::table::{Align, Table, grouped};
+use super::{Outcome, parse_model, print, print_json, read_model, threads};
+
+/// Measure a model's accuracy on the test images, here or on an emulated core.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eval {
+    /// The model file
+    #[arg(value_name = "MODEL.smg")]
+    model: PathBuf,
+    /// Directory of a data set in MNIST's format [default: the bundled digits]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to run: host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
+    #[arg(long, value_name = "TARGET", default_value = "host")]
+    on: Target,
+    /// Use only the first N test images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Threads, or emulators side by side, to use; the result does not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+impl Eval {
+    pub(crate) fn run(&self) -> Outcome {
+        let file = read_model(&self.model)?;
+        let model = parse_model(&self.model, &file)?;
+        device::check(self.on)?;
+        let test = test_set(self.data.as_deref(), self.limit)?;
+        let named = |error| format!("{}: {error}", self.model.display());
+        let interface = Interface::of(&model).map_err(named)?;
+        let inputs = interface.inputs(&test).map_err(named)?;
+        if self.on != Target::Host {
+            eprintln!("running {} test images on an emulated {}", test.len(), self.on);
+        }
+        let run_bytes = interface.input.bytes().unwrap_or(0);
+        let device = Device::new(self.on);
+        let report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
+        let predictions = interface.predictions(&report.outputs);
+        let confusion = Confusion::of(&predictions, test.labels(), test.class_names().len());
+        if self.json {
+            self.print_json(&report, &test, &confusion)
+        } else {
+            self.print(&report, &test, &confusion)
+        }
+    }
+
+    fn print_json(&self, report: &Report, test: &Dataset, confusion: &Confusion) -> Outcome {
+        let accuracy = confusion.accuracy();
+        print_json(&serde_json::json!({
+            "model": self.model.display().to_string(),
+            "dataset": test.name(),
+            "target": self.on.name(),
+            "samples": accuracy.samples,
+            "correct": accuracy.correct,
+            "accuracy": accuracy.fraction(),
+            "instructions": report.instructions,
+            "arena_bytes": report.arena_bytes,
+            "stack_peak_bytes": report.stack_peak_bytes,
+            "model_bytes": report.model_bytes,
+            "classes": test.class_names(),
+            "confusion": confusion,
+        }))
+    }
+
+    fn print(&self, report: &Report, test: &Dataset, confusion: &Confusion) -> Outcome {
+        let accuracy = confusion.accuracy();
+        let place =
+            if self.on == Target::Host { "this machine".into() } else { format!("an emulated {}", self.on) };
+        let mut text = format!("{} on {} ({}):\n", self.model.display(), test.name(), place);
+        let (percent, samples) = (accuracy.fraction() * 100.0, grouped(accuracy.samples as u64));
+        writeln!(
+            text,
+            "accuracy        {percent:.2} %  ({} of {samples})",
+            grouped(accuracy.correct as u64)
+        )?;
+        if let Some(instructions) = report.instructions {
+            writeln!(text, "instructions    {} per inference", grouped(instructions))?;
+        }
+        let stack =
+            report.stack_peak_bytes.map(|bytes| format!(", {} bytes of stack", grouped(bytes.into())));
+        writeln!(
+            text,
+            "RAM             {} bytes of arena{}",
+            grouped(report.arena_bytes.into()),
+            stack.unwrap_or_default()
+        )?;
+        writeln!(text, "model file      {} bytes\n", grouped(report.model_bytes as u64))?;
+        print(&(text + &confusion_table(confusion, test.class_names())))
+    }
+}
+
+/// The first `limit` test samples of the data in `directory`, or of the bundled digits.
+fn test_set(directory: Option<&Path>, limit: Option<u32>) -> Result<Dataset, Box<dyn Error>> {
+    let test = directory.map_or_else(data::digits, data::load_mnist_dir)?.test;
+    match limit {
+        Some(limit) if (limit as usize) < test.len() => {
+            let name = format!("the first {limit} of {}", test.name());
+            Ok(test.select(name, &(0..limit).collect::<Vec<_>>())?)
+        }
+        _ => Ok(test),
+    }
+}
+
+/// A row for each label; zeros are dots, to let the others stand out.
+fn confusion_table(confusion: &Confusion, classes: &[String]) -> String {
+    let width =
+        confusion.counts.iter().flatten().map(|count| count.to_string().len()).max().unwrap_or(0).max(3);
+    let name = |class: usize| classes.get(class).cloned().unwrap_or_default();
+    let columns: String =
+        (0..classes.len()).map(|class| format!(" {:>width$.width$}", name(class))).collect();
+    let mut table = Table::new([("label", Align::Left), ("taken for", Align::Left), ("right", Align::Right)]);
+    table.row([String::new(), columns, String::new()]);
+    for (class, row) in confusion.counts.iter().enumerate() {
+        let cell = |&count: &usize| {
+            let text = if count == 0 { "·".into() } else { count.to_string() };
+            format!(" {text:>width$}")
+        };
+        let (right, all) = (row.get(class).copied().unwrap_or(0), row.iter().sum::<usize>());
+        let share = 100.0 * right as f64 / all.max(1) as f64;
+        table.row([name(class), row.iter().map(cell).collect(), format!("{share:.1} %")]);
+    }
+    table.to_string()
+}
