@@ -187,7 +187,8 @@ mod tests {
     fn page(history: Vec<EpochRecord>, name: &str) -> String {
         let mut recipe = Recipe::built_in("digits").unwrap();
         recipe.name = name.into();
-        let progress = Progress { epoch: history.len() as u32, history, ..Progress::default() };
+        let mut progress = Progress::default();
+        (progress.epoch, progress.history) = (history.len() as u32, history);
         html(&Run {
             recipe: &recipe,
             progress: &progress,

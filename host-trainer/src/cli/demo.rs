@@ -9,6 +9,7 @@ use smidgen_trainer::evaluate::{Confusion, Interface};
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::train::files::make_directory;
 
+use super::table::grouped;
 use super::train::Job;
 use super::{Outcome, print, stop_on_ctrl_c, threads};
 
@@ -61,7 +62,8 @@ impl Demo {
         let equal = rows(&here.outputs).iter().zip(rows(&there.outputs)).filter(|(a, b)| *a == b).count();
         let predictions = interface.predictions(&there.outputs);
         let accuracy = Confusion::of(&predictions, test.labels(), test.class_names().len()).accuracy();
-        let (arena, stack) = (there.arena_bytes, there.stack_peak_bytes.unwrap_or(0));
+        let (arena, stack) = (there.arena_bytes.into(), there.stack_peak_bytes.unwrap_or(0).into());
+        let (arena, stack) = (grouped(arena), grouped(stack));
         print(&format!(
             "\non an emulated {} (QEMU):\n\
              outputs equal to the host's    {equal} of {}, byte for byte\n\
@@ -73,9 +75,9 @@ impl Demo {
             self.on,
             test.len(),
             accuracy.fraction() * 100.0,
-            there.instructions.unwrap_or(0),
-            file.len(),
-            code.bytes(),
+            grouped(there.instructions.unwrap_or(0)),
+            grouped(file.len() as u64),
+            grouped(code.bytes() as u64),
             self.out.join("model.smg").display(),
         ))?;
         if equal == test.len() {

@@ -69,7 +69,10 @@ fn memory(memory: &Memory) -> String {
 
 /// What the trainer says of where the model comes from; of other files the first words. `--json` has all of it.
 fn provenance(value: &serde_json::Value) -> Vec<(&'static str, String)> {
-    let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str).map(printable);
+    let text = |pointer: &str| {
+        let text = value.pointer(pointer).and_then(serde_json::Value::as_str);
+        text.filter(|text| !text.is_empty()).map(printable)
+    };
     let mut lines = Vec::new();
     if let Some(trainer) = text("/trainer") {
         let recipe = text("/recipe/name").map(|name| format!(", recipe {name}")).unwrap_or_default();

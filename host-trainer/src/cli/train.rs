@@ -14,6 +14,7 @@ use smidgen_trainer::report;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
 
 use super::progress::TrainingProgress;
+use super::table::grouped;
 use super::{Outcome, print, print_json, stop_on_ctrl_c, threads};
 
 /// Train and quantize a network as a recipe says.
@@ -60,7 +61,6 @@ impl Train {
         }
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(&recipe.name));
         make_directory(&out)?;
-        write_atomically(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
         let split = load_data(&recipe, self.data.as_deref())?;
         let stop = stop_on_ctrl_c()?;
         let threads = threads(self.threads);
@@ -138,6 +138,7 @@ impl Job<'_> {
         let int8 = Confusion::of(&predictions, test.labels(), test.class_names().len());
         let finished = Finished { trained, quantized, int8 };
         if let Some(out) = out {
+            write_atomically(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
             write_atomically(&out.join("model.smg"), &finished.quantized.file)?;
             write_atomically(&out.join("weights.safetensors"), &finished.trained.to_safetensors()?)?;
             write_atomically(
@@ -198,7 +199,7 @@ impl Finished {
             test.accuracy() * 100.0,
             test.samples,
             self.int8.accuracy().fraction() * 100.0,
-            self.quantized.file.len(),
+            grouped(self.quantized.file.len() as u64),
         )
     }
 }

@@ -1,0 +1,71 @@
+//! Recipes that cannot be used, and options that there are not.
+
+use crate::support::{Folder, fail, run};
+
+#[test]
+fn an_unknown_recipe_suggests_a_known_one() {
+    fail(&["train", "mnits"], &["mnits: neither a file nor a built-in recipe", "did you mean `mnist`?"]);
+}
+
+#[test]
+fn an_unknown_key_suggests_a_known_one() {
+    let folder = Folder::new();
+    let recipe = folder.recipe("schedule.learning_rat = 1.0\n");
+    fail(
+        &["train", &recipe],
+        &["tiny.toml: unknown key `schedule.learning_rat`", "did you mean `schedule.learning_rate`?"],
+    );
+    fail(
+        &["train", "digits", "--set", "training.epoch=3"],
+        &["--set training.epoch=3", "did you mean `training.epochs`?"],
+    );
+}
+
+#[test]
+fn bad_values_are_named_with_what_is_expected() {
+    for (set, part) in [
+        ("training.epochs=0", "training.epochs is 0, expected 1 to 100000"),
+        ("training.batch=60", "training.batch is 60, expected a multiple of training.chunk"),
+        ("training.epochs=many", "expected u32"),
+        ("optimizer.kind=magic", "expected one of `sgd`, `adam`, `adam_w`"),
+        ("training", "expected key=value"),
+    ] {
+        fail(&["train", "digits", "--set", set], &[part]);
+    }
+}
+
+#[test]
+fn an_unknown_net_lists_the_known_ones() {
+    let folder = Folder::new();
+    let out = folder.path("run");
+    fail(
+        &["train", "digits", "--set", "network.net=lenet", "--out", &out],
+        &["\"lenet\"", "network.net", "mnist_ds_cnn, ds_cnn, resnet8"],
+    );
+    fail(&["bench-train", "lenet", "--json"], &["\"lenet\"", "mnist_ds_cnn, ds_cnn, resnet8"]);
+}
+
+#[test]
+fn a_syntax_error_has_its_line() {
+    let folder = Folder::new();
+    let ended = run(&["train", &folder.recipe("[training\n")]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("tiny.toml: ") && ended.stderr.contains("line 8"), "{ended:?}");
+}
+
+#[test]
+fn usage_errors_have_code_2() {
+    for arguments in [
+        &["trian"][..],
+        &["train"],
+        &["eval", "m.smg", "--limit", "0"],
+        &["eval", "m.smg", "--on", "cortex-m5"],
+        &["bench", "m.smg"],
+        &["--simd", "mmx", "inspect", "m.smg"],
+        &["bench-train", "ds_cnn", "--batch", "0"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+    }
+}

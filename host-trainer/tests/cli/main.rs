@@ -1,0 +1,10 @@
+//! The command line as a user meets it: the built program, its files, its exit code and what it prints.
+
+mod bad_data;
+mod bad_models;
+mod bad_recipes;
+mod devices;
+mod results;
+mod samples;
+mod support;
+mod training;
