@@ -1,5 +1,7 @@
 //! Models on emulated microcontrollers: the same bits as on the host, counts that repeat, failures that are seen.
 
+mod failures;
+mod image;
 mod models;
 mod parity;
 

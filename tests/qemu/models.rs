@@ -1,50 +1,51 @@
-//! Small models made by hand.
+//! Small models: one made by hand, and a network as f32, as int8 and as a training program.
 
 use smidgen::model::{MemoryLengths, Metadata, ModelParts, NewEntry, Preprocessing, write};
 use smidgen::{ElementType, EntryKind, Operand, Operator, Schedule, Shape, Space, Step};
+use smidgen_trainer::compile::quantize::{Options, post_training};
+use smidgen_trainer::compile::{
+    Loss, LowerOptions, Optimizer, TrainingOptions, compile_inference, compile_training, fold_batch_norm,
+    fuse_activation,
+};
+use smidgen_trainer::graph::{Graph, Network};
 
 /// Elements of a sample of [`sum`].
-pub(crate) const SUM_ELEMENTS: usize = 64;
+const SUM_ELEMENTS: usize = 64;
+/// Elements of a sample of the network.
+const NET_ELEMENTS: usize = 9 * 8 * 2;
+/// Classes of the network.
+const CLASSES: usize = 5;
 
-pub(crate) fn operand(space: Space, offset: u32, elements: usize) -> Operand {
-    let shape = Shape::vector(elements as u32);
-    Operand { space, element_type: ElementType::F32, offset, shape, quantization: None }
+fn metadata(name: &str) -> Metadata<'_> {
+    Metadata { name, labels: "", step_names: "", provenance: "", preprocessing: Preprocessing::None }
 }
 
-pub(crate) fn step(operator: Operator, attributes: &[i32], reads: &[Operand], writes: &[Operand]) -> Step {
-    Step {
-        operator: operator as u8,
-        schedule: Schedule::PerChunk,
-        attributes: heapless::Vec::from_slice(attributes).unwrap(),
-        reads: heapless::Vec::from_slice(reads).unwrap(),
-        writes: heapless::Vec::from_slice(writes).unwrap(),
-    }
-}
-
-pub(crate) fn file(parts: &ModelParts<'_>) -> Vec<u8> {
-    let mut buffer = vec![0; 65_536];
-    let length = write(parts, &mut buffer).unwrap();
-    buffer.truncate(length);
-    buffer
-}
-
-pub(crate) fn metadata(name: &'static str) -> Metadata<'static> {
-    let preprocessing = Preprocessing::None;
-    Metadata { name, labels: "", step_names: "", provenance: "", preprocessing }
-}
-
-/// Adds a constant, applies ReLU, adds the result to the input. Three steps; with `relu` false only the sums.
+/// Adds a constant, applies ReLU, adds the result to the input. Three steps; without `relu` only the two sums.
 pub(crate) fn sum(relu: bool) -> Vec<u8> {
     let bytes = SUM_ELEMENTS as u32 * 4;
-    let [input, middle, output] = [0, 1, 2].map(|i| operand(Space::Arena, i * bytes, SUM_ELEMENTS));
-    let constant = operand(Space::Constant, 0, SUM_ELEMENTS);
+    let operand = |space, offset| Operand {
+        space,
+        element_type: ElementType::F32,
+        offset,
+        shape: Shape::vector(SUM_ELEMENTS as u32),
+        quantization: None,
+    };
+    let step = |operator: Operator, attributes: &[i32], reads: &[Operand], write: Operand| Step {
+        operator: operator as u8,
+        schedule: Schedule::PerChunk,
+        attributes: attributes.iter().copied().collect(),
+        reads: reads.iter().copied().collect(),
+        writes: [write].into_iter().collect(),
+    };
+    let [input, middle, output] = [0, bytes, 2 * bytes].map(|offset| operand(Space::Arena, offset));
+    let constant = operand(Space::Constant, 0);
     let weights: Vec<u8> = (0..SUM_ELEMENTS).flat_map(|i| (i as f32 * 0.37 - 9.1).to_le_bytes()).collect();
-    let mut steps = vec![step(Operator::AddF32, &[0, 0], &[input, constant], &[middle])];
+    let mut steps = vec![step(Operator::AddF32, &[0, 0], &[input, constant], middle)];
     if relu {
-        steps.push(step(Operator::ActivationF32, &[1, 0], &[middle], &[middle]));
+        steps.push(step(Operator::ActivationF32, &[1, 0], &[middle], middle));
     }
-    steps.push(step(Operator::AddF32, &[0, 0], &[middle, input], &[output]));
-    file(&ModelParts {
+    steps.push(step(Operator::AddF32, &[0, 0], &[middle, input], output));
+    let parts = ModelParts {
         metadata: metadata("sum"),
         entries: &[NewEntry {
             kind: EntryKind::Infer,
@@ -58,10 +59,91 @@ pub(crate) fn sum(relu: bool) -> Vec<u8> {
         weights: &weights,
         initial_parameters: None,
         initial_state: None,
-    })
+    };
+    let mut file = vec![0; 4096];
+    let length = write(&parts, &mut file).unwrap();
+    file.truncate(length);
+    file
 }
 
 /// Samples for [`sum`].
 pub(crate) fn sum_inputs(samples: usize) -> Vec<u8> {
     (0..samples * SUM_ELEMENTS).flat_map(|i| ((i * 37 % 101) as f32 * 0.173 - 8.0).to_le_bytes()).collect()
+}
+
+/// Odd and even sizes, a stride, a depthwise and a pointwise layer, batch norm, both pools.
+fn net() -> Graph {
+    Network::new("net", [9, 8, 2])
+        .conv_2d(6, 3)
+        .stride(2)
+        .batch_norm()
+        .relu()
+        .depthwise_conv_2d(3)
+        .batch_norm()
+        .relu6()
+        .conv_2d(7, 1)
+        .batch_norm()
+        .leaky_relu(0.1)
+        .max_pool_2d(2)
+        .global_average_pool_2d()
+        .fully_connected(CLASSES)
+        .seed(3)
+        .build()
+        .unwrap()
+}
+
+/// The network for inference in f32.
+pub(crate) fn float_net() -> Vec<u8> {
+    let graph = fold_batch_norm(fuse_activation(net()));
+    compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("float")).unwrap()
+}
+
+/// The network for inference in int8.
+pub(crate) fn int8_net() -> Vec<u8> {
+    let graph = fold_batch_norm(fuse_activation(net()));
+    let mut fill = |sample: usize, input: &mut [f32]| input.copy_from_slice(&floats(sample, NET_ELEMENTS));
+    let graph = post_training(&graph, &Default::default(), Options::default(), 16, &mut fill).unwrap();
+    compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("int8")).unwrap()
+}
+
+/// The network's training program, with batches of one chunk of two samples.
+pub(crate) fn training_net() -> Vec<u8> {
+    let options = TrainingOptions {
+        chunk_samples: 2,
+        chunks: 1,
+        loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 },
+        optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true },
+        frozen: Default::default(),
+    };
+    compile_training(&net(), &options).unwrap().to_file(&metadata("training")).unwrap()
+}
+
+/// `count` different numbers in -2.0..2.0.
+fn floats(seed: usize, count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + seed * 104_729) % 4001) as f32 / 1000.0 - 2.0).collect()
+}
+
+/// f32 samples for the network.
+pub(crate) fn float_inputs(samples: usize) -> Vec<u8> {
+    (0..samples).flat_map(|sample| floats(sample, NET_ELEMENTS)).flat_map(f32::to_le_bytes).collect()
+}
+
+/// int8 samples for the network.
+pub(crate) fn int8_inputs(samples: usize) -> Vec<u8> {
+    (0..samples * NET_ELEMENTS).map(|i| (i * 7919 % 256) as u8).collect()
+}
+
+/// Batches for the training program: samples, labels, and the learning rate with the three other hyperparameters.
+pub(crate) fn batches(steps: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for step in 0..steps {
+        for sample in [2 * step, 2 * step + 1] {
+            bytes.extend(floats(sample, NET_ELEMENTS).into_iter().flat_map(f32::to_le_bytes));
+        }
+        bytes.extend(
+            [step % CLASSES, (step + 2) % CLASSES].into_iter().flat_map(|label| (label as i32).to_le_bytes()),
+        );
+        bytes.extend([0.05f32, 0.0, 0.0, 0.0].into_iter().flat_map(f32::to_le_bytes));
+    }
+    bytes
 }

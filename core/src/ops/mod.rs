@@ -147,6 +147,11 @@ macro_rules! operators {
         }
 
         impl Operator {
+            /// Whether it can be part of inference: it is neither a gradient nor a statistic, a loss or an update.
+            pub const fn is_inference(self) -> bool {
+                matches!(self as u8, 1..=20 | 30 | 100..)
+            }
+
             /// Whether it reads all chunks' instances of an operand, in a step that runs once.
             pub const fn reduces_chunks(self) -> bool {
                 matches!(self as u8, 51 | 55)

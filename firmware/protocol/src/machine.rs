@@ -85,10 +85,10 @@ pub const MACHINES: [Machine; 6] = [
         name: "cortex-m0",
         qemu: "microbit",
         triple: "thumbv6m-none-eabi",
-        flash: Region { start: 0, bytes: 144 * KIB },
-        model: Region { start: 144 * KIB, bytes: 112 * KIB },
+        flash: Region { start: 0, bytes: 160 * KIB },
+        model: Region { start: 160 * KIB, bytes: 96 * KIB },
         ram: Region { start: 0x2000_0000, bytes: 16 * KIB },
-        stack_bytes: 5 * KIB,
+        stack_bytes: 7 * KIB,
         timer: Timer::Nrf { base: 0x4000_8000 },
         timer_hz: 16_000_000,
         ..MPS2

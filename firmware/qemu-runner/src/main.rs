@@ -6,12 +6,31 @@
 use core::fmt::{Debug, Write};
 
 use heapless::String;
-use smidgen::{AllOperators, Model, Session};
+use smidgen::{Model, Operator, OperatorSet, Operators, Session};
 use smidgen_firmware::clock::Clock;
 use smidgen_firmware::files::{Files, request};
-use smidgen_firmware::{memory, semihosting};
+use smidgen_firmware::{MACHINE, memory, semihosting};
 use smidgen_protocol::job::{self, Host, JobError, Probe};
 use smidgen_protocol::{Job, Record, Run, exit};
+
+/// The operators of this image: all, or, where the flash is too small for all, those of inference.
+struct Linked;
+
+impl Operators for Linked {
+    const SET: OperatorSet = if MACHINE.flash.bytes < 512 * 1024 { inference() } else { OperatorSet::ALL };
+}
+
+const fn inference() -> OperatorSet {
+    let mut set = OperatorSet::EMPTY;
+    let mut operators = Operator::ALL;
+    while let [operator, rest @ ..] = operators {
+        if operator.is_inference() {
+            set = set.with(*operator as u8);
+        }
+        operators = rest;
+    }
+    set
+}
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -50,7 +69,7 @@ fn run_model(run: &Run, model_bytes: usize, files: &mut Files) -> Result<(), Fai
     };
     let (loaded, stack_bytes) = clock.stack(|clock| {
         let began = clock.ticks();
-        let model = Model::<AllOperators>::from_bytes(file);
+        let model = Model::<Linked>::from_bytes(file);
         (model, clock.ticks().wrapping_sub(began))
     });
     let (model, ticks) = match loaded {

@@ -1,0 +1,42 @@
+//! Of the operators, an image has only those that its model uses.
+
+use std::fs;
+use std::path::Path;
+
+use object::{Object, ObjectSymbol};
+use smidgen_trainer::device::{Device, Target};
+
+use crate::emulator;
+use crate::models::{float_net, int8_net, sum};
+
+/// Names of the image's functions, with their paths.
+fn functions(image: &Path) -> Vec<String> {
+    let bytes = fs::read(image).unwrap();
+    let elf = object::File::parse(bytes.as_slice()).unwrap();
+    let names = elf.symbols().filter(|symbol| symbol.is_definition());
+    names.filter_map(|symbol| Some(format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?)))).collect()
+}
+
+/// Whether the image has code of the module `conv_2d` of the operators.
+fn has_convolution(image: &Path) -> bool {
+    functions(image)
+        .iter()
+        .any(|name| name.contains("ops::conv_2d") || name.contains("ops::depthwise_conv_2d"))
+}
+
+#[test]
+fn unused_operators_are_not_linked() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let device = Device::new(Target::CortexM4);
+    let [sums, with_relu, float, int8] = [sum(false), sum(true), float_net(), int8_net()].map(|model| {
+        let size = device.code_size(&model).unwrap();
+        (size, has_convolution(&device.embedded_image(&model).unwrap()))
+    });
+    println!("sums {sums:?}\nwith ReLU {with_relu:?}\nfloat {float:?}\nint8 {int8:?}");
+    assert!(sums.0.text_bytes < with_relu.0.text_bytes);
+    assert!(with_relu.0.text_bytes + 2000 < float.0.text_bytes.min(int8.0.text_bytes));
+    assert_eq!([sums.1, with_relu.1, float.1, int8.1], [false, false, true, true]);
+    assert!(sums.0.bytes() < 32 * 1024);
+}
