@@ -13,7 +13,7 @@ use crate::models::{float_net, int8_net, sum};
 fn functions(image: &Path) -> Vec<String> {
     let bytes = fs::read(image).unwrap();
     let elf = object::File::parse(bytes.as_slice()).unwrap();
-    let names = elf.symbols().filter(|symbol| symbol.is_definition());
+    let names = elf.symbols().filter(ObjectSymbol::is_definition);
     names.filter_map(|symbol| Some(format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?)))).collect()
 }
 
@@ -39,4 +39,17 @@ fn unused_operators_are_not_linked() {
     assert!(with_relu.0.text_bytes + 2000 < float.0.text_bytes.min(int8.0.text_bytes));
     assert_eq!([sums.1, with_relu.1, float.1, int8.1], [false, false, true, true]);
     assert!(sums.0.bytes() < 32 * 1024);
+}
+
+#[test]
+fn an_inference_image_links_no_panic() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let device = Device::new(Target::CortexM4);
+    for model in [sum(true), float_net(), int8_net()] {
+        if let Err(error) = device.prove_no_panic(&model) {
+            panic!("{error}");
+        }
+    }
 }

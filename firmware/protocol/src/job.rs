@@ -1,11 +1,12 @@
 //! Carrying out a [`Run`]: the same code on the device and on the host.
 
-use bytemuck::{cast_slice, cast_slice_mut};
+use bytemuck::{NoUninit, try_cast_slice, try_cast_slice_mut};
 use heapless::Vec;
 use smidgen::checksum::crc32c;
 use smidgen::model::{Entry, MAX_ENTRY_OPERANDS};
 use smidgen::{
-    ElementType, EntryKind, Memory, Observer, Operand, Operators, Session, SessionError, Step, StepError,
+    Element, ElementType, EntryKind, Memory, Observer, Operand, Operators, Session, SessionError, Step,
+    StepError,
 };
 
 use crate::message::{Record, Run};
@@ -129,9 +130,9 @@ pub fn read_inputs<O: Operators, H: Host>(
     let inputs = element_types(kind, session, |entry| &entry.inputs)?;
     for (index, element_type) in inputs.into_iter().enumerate() {
         let bytes = match element_type {
-            ElementType::I8 => session.input_mut::<i8>(kind, index).map(cast_slice_mut),
-            ElementType::I32 => session.input_mut::<i32>(kind, index).map(cast_slice_mut),
-            ElementType::F32 => session.input_mut::<f32>(kind, index).map(cast_slice_mut),
+            ElementType::I8 => input_bytes::<i8, O>(kind, index, session),
+            ElementType::I32 => input_bytes::<i32, O>(kind, index, session),
+            ElementType::F32 => input_bytes::<f32, O>(kind, index, session),
         };
         host.input(bytes.map_err(JobError::Session)?).map_err(JobError::Host)?;
     }
@@ -150,13 +151,29 @@ pub fn write_outputs<O: Operators, H: Host>(
     let outputs = element_types(kind, session, |entry| &entry.outputs)?;
     for (index, element_type) in outputs.into_iter().enumerate() {
         let bytes = match element_type {
-            ElementType::I8 => session.output::<i8>(kind, index).map(cast_slice),
-            ElementType::I32 => session.output::<i32>(kind, index).map(cast_slice),
-            ElementType::F32 => session.output::<f32>(kind, index).map(cast_slice),
+            ElementType::I8 => output_bytes::<i8, O>(kind, index, session),
+            ElementType::I32 => output_bytes::<i32, O>(kind, index, session),
+            ElementType::F32 => output_bytes::<f32, O>(kind, index, session),
         };
         host.output(bytes.map_err(JobError::Session)?).map_err(JobError::Host)?;
     }
     Ok(())
+}
+
+fn input_bytes<'s, T: Element, O: Operators>(
+    kind: EntryKind,
+    index: usize,
+    session: &'s mut Session<'_, '_, O>,
+) -> Result<&'s mut [u8], SessionError> {
+    try_cast_slice_mut(session.input_mut::<T>(kind, index)?).map_err(|_| SessionError::NoOperand { index })
+}
+
+fn output_bytes<'s, T: Element + NoUninit, O: Operators>(
+    kind: EntryKind,
+    index: usize,
+    session: &'s mut Session<'_, '_, O>,
+) -> Result<&'s [u8], SessionError> {
+    try_cast_slice(session.output::<T>(kind, index)?).map_err(|_| SessionError::NoOperand { index })
 }
 
 type Operands = Vec<Operand, MAX_ENTRY_OPERANDS>;
@@ -168,7 +185,12 @@ fn element_types<O: Operators, E>(
     operands: impl Fn(&Entry) -> &Operands,
 ) -> Result<Vec<ElementType, MAX_ENTRY_OPERANDS>, JobError<E>> {
     let entry = session.model().entry(kind).ok_or(JobError::Session(SessionError::NoEntry { kind }))?;
-    Ok(operands(&entry).iter().map(|operand| operand.element_type).collect())
+    let mut types = Vec::new();
+    for operand in operands(&entry) {
+        // There is a place for every operand that an entry can have.
+        let _ = types.push(operand.element_type);
+    }
+    Ok(types)
 }
 
 /// Hash of what a step wrote: the CRC-32C of its write. With several writes, each rotates the hash so far by one bit to the left and

@@ -1,6 +1,6 @@
 //! Arm's semihosting: files of the host, and leaving the emulator with an exit code.
 //!
-//! Source: Arm, *Semihosting for AArch32 and AArch64*. Without an emulator or a debugger attached, the trap is a fault.
+//! Source: Arm, *Semihosting for `AArch32` and `AArch64`*. Without an emulator or a debugger attached, the trap is a fault.
 
 use core::arch::asm;
 

@@ -17,6 +17,8 @@ pub(super) enum Variant {
     Plain,
     /// With logs.
     Logged,
+    /// Does not link if anything in it can panic.
+    NoPanic,
 }
 
 /// Lengths of an image's sections in bytes.
@@ -48,6 +50,7 @@ pub(super) fn embedded(
 ) -> Result<PathBuf, DeviceError> {
     match variant {
         Variant::Plain => build(machine, "qemu-embedded", "", Some(model)),
+        Variant::NoPanic => build(machine, "qemu-embedded", "prove-no-panic", Some(model)),
         Variant::Logged => build(machine, "qemu-embedded", "defmt", Some(model)),
     }
 }

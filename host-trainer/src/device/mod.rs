@@ -133,6 +133,15 @@ impl Device {
         firmware::embedded(self.machine()?, model, firmware::Variant::Plain)
     }
 
+    /// Proves that nothing in an image with this model built in can panic: its panic handler calls a function that is nowhere, so that it
+    /// links only if the handler is not reached from anywhere.
+    ///
+    /// # Errors
+    /// [`DeviceError::Build`], with what the linker says, if it can panic. Otherwise see [`DeviceError`].
+    pub fn prove_no_panic(&self, model: &[u8]) -> Result<(), DeviceError> {
+        firmware::embedded(self.machine()?, model, firmware::Variant::NoPanic).map(|_| ())
+    }
+
     /// Makes the device fail.
     ///
     /// # Errors
