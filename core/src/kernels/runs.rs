@@ -3,7 +3,6 @@
 //! A kernel makes *targets* from *sources*: forward, targets are outputs and sources inputs; for the gradient with respect to
 //! the input it is the other way around.
 
-use core::num::NonZeroUsize;
 use core::ops::Range;
 
 use crate::geometry::{Axis, Window};
@@ -45,9 +44,9 @@ pub(crate) fn forward(axis: Axis, input: usize, output: usize) -> impl Iterator<
 /// The runs of all inputs: for each remainder of the stride ascending.
 #[inline]
 pub(crate) fn backward(axis: Axis, input: usize, output: usize) -> impl Iterator<Item = Run> {
-    let stride = NonZeroUsize::new(axis.stride).unwrap_or(NonZeroUsize::MIN);
+    let stride = axis.stride.max(1);
     // A tap joins an input with an output if the stride divides their distance: every `tap_step`-th tap does.
-    let tap_step = stride.get() / greatest_common_divisor(stride.get(), axis.dilation);
+    let tap_step = stride / greatest_common_divisor(stride, axis.dilation);
     let outputs_per_tap = tap_step * axis.dilation / stride;
     let seen = move |target: usize| {
         let output_at = |tap: usize| {
@@ -60,13 +59,9 @@ pub(crate) fn backward(axis: Axis, input: usize, output: usize) -> impl Iterator
         let more = joined.count();
         (first, more + usize::from(output_at(first) == Some(source)), source)
     };
-    let steps = Steps {
-        target: stride.get(),
-        tap: tap_step,
-        source: 1,
-        source_per_tap: -outputs_per_tap.cast_signed(),
-    };
-    (0..stride.get().min(input)).flat_map(move |first| runs_from(first, input, steps, seen))
+    let steps =
+        Steps { target: stride, tap: tap_step, source: 1, source_per_tap: -outputs_per_tap.cast_signed() };
+    (0..stride.min(input)).flat_map(move |first| runs_from(first, input, steps, seen))
 }
 
 #[derive(Clone, Copy)]
