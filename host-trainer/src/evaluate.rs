@@ -104,7 +104,7 @@ impl Interface {
     }
 
     /// Raw bytes as inputs, by the model's own preprocessing.
-    pub fn from_bytes(&self, samples: &[u8]) -> Vec<u8> {
+    pub fn inputs_from_bytes(&self, samples: &[u8]) -> Vec<u8> {
         let value = |byte: u8| self.preprocessing.apply(byte);
         match self.input.quantization {
             Some(quantization) => {
@@ -117,7 +117,7 @@ impl Interface {
     }
 
     /// Real numbers as inputs: quantized, if the model is.
-    pub fn from_f32(&self, samples: impl Iterator<Item = f32>) -> Vec<u8> {
+    pub fn inputs_from_f32(&self, samples: impl Iterator<Item = f32>) -> Vec<u8> {
         match self.input.quantization {
             Some(quantization) => samples.map(|value| quantization.quantize(value).cast_unsigned()).collect(),
             None => samples.flat_map(f32::to_le_bytes).collect(),
@@ -128,7 +128,7 @@ impl Interface {
     ///
     /// # Errors
     /// [`EvaluateError::Int8Samples`] for a model whose input is f32.
-    pub fn from_i8(&self, samples: Vec<u8>) -> Result<Vec<u8>, EvaluateError> {
+    pub fn inputs_from_i8(&self, samples: Vec<u8>) -> Result<Vec<u8>, EvaluateError> {
         match self.input.element_type {
             ElementType::I8 => Ok(samples),
             _ => Err(EvaluateError::Int8Samples),
@@ -149,7 +149,7 @@ impl Interface {
         if expected != found {
             return Err(EvaluateError::Classes { dataset: dataset(), expected, found });
         }
-        Ok(self.from_bytes(data.samples()))
+        Ok(self.inputs_from_bytes(data.samples()))
     }
 
     /// Which output is the greatest, for each sample; of equal ones the first. NaN is never the greatest.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use smidgen_trainer::graph::nets;
 use smidgen_trainer::throughput::{Throughput, measure};
 
 use super::{Outcome, print, print_json, threads};
@@ -9,7 +10,8 @@ use super::{Outcome, print, print_json, threads};
 /// Measure how fast a network trains here, on synthetic data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchTrain {
-    /// The network: mnist_ds_cnn, ds_cnn, resnet8, mobilenet_v1_025 or autoencoder
+    /// The network
+    #[arg(help = format!("The network: {}", nets::NAMES.join(", ")))]
     net: String,
     /// Samples in a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]

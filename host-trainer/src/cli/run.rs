@@ -47,12 +47,12 @@ impl Run {
         let count = self.samples(&samples, &interface)?;
         let inputs = match samples.kind {
             ElementKind::I8 => interface
-                .from_i8(samples.bytes)
+                .inputs_from_i8(samples.bytes)
                 .map_err(|error| format!("{}: {error}", self.input.display()))?,
-            ElementKind::U8 => interface.from_bytes(&samples.bytes),
+            ElementKind::U8 => interface.inputs_from_bytes(&samples.bytes),
             ElementKind::F32 => {
                 let values = samples.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-                interface.from_f32(values)
+                interface.inputs_from_f32(values)
             }
         };
         let run_bytes = interface.input.bytes().unwrap_or(0);

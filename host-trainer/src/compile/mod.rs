@@ -1,4 +1,4 @@
-//! From a [`Graph`](crate::graph::Graph) to steps over fixed memory.
+//! From a [`Graph`] to steps over fixed memory.
 //!
 //! Each pass is one function in one file, from a graph or a [`Program`] to the same:
 //!

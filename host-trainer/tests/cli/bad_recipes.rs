@@ -37,9 +37,9 @@ fn bad_values_are_named_with_what_is_expected() {
 #[test]
 fn an_unknown_net_lists_the_known_ones() {
     let folder = Folder::new();
-    let out = folder.path("run");
+    let (recipe, data, out) = (folder.recipe(""), folder.data(), folder.path("run"));
     fail(
-        &["train", "digits", "--set", "network.net=lenet", "--out", &out],
+        &["train", &recipe, "--data", &data, "--out", &out, "--set", "network.net=lenet"],
         &["\"lenet\"", "network.net", "mnist_ds_cnn, ds_cnn, resnet8"],
     );
     fail(&["bench-train", "lenet", "--json"], &["\"lenet\"", "mnist_ds_cnn, ds_cnn, resnet8"]);

@@ -29,7 +29,7 @@ fn raw_bytes_int8_and_float_rows_give_the_same_outputs() {
     let interface = Interface::of(&Model::from_bytes(file.as_slice()).unwrap()).unwrap();
     let test = load_mnist_dir(trained().data.as_ref()).unwrap().test;
     let raw = test.samples()[..20 * 784].to_vec();
-    let quantized = interface.from_bytes(&raw);
+    let quantized = interface.inputs_from_bytes(&raw);
     let floats = raw.iter().flat_map(|&byte| interface.preprocessing.apply(byte).to_le_bytes()).collect();
     let shape = || vec![20, 28, 28];
     let from_raw = outputs(&folder, &model, &bytes(ElementKind::U8, shape(), raw));
