@@ -433,6 +433,8 @@ mod tests {
             let error = recipe.set(bad).unwrap_err().to_string();
             assert!(error.contains(part), "{bad}: {error}");
         }
+        recipe.set("network.net=mnist_ds_cnn").unwrap();
+        assert_eq!((recipe.network.net.as_str(), recipe.network.layers.as_str()), ("mnist_ds_cnn", ""));
         recipe.set("optimizer.kind=sgd").unwrap();
         assert_eq!(recipe.optimizer.kind, OptimizerKind::Sgd);
     }
