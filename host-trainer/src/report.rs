@@ -45,7 +45,7 @@ pub fn html(run: &Run<'_>) -> String {
     let accuracy = int8.accuracy();
     let percent = |fraction: f64| format!("{:.2} %", fraction * 100.0);
     let facts: [(&str, String); 7] = [
-        ("Network", escaped(&recipe.network.net)),
+        ("Network", escaped(recipe.network_name())),
         (
             "Test accuracy, int8",
             format!("{} ({} of {})", percent(accuracy.fraction()), accuracy.correct, accuracy.samples),

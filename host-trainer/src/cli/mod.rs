@@ -27,7 +27,7 @@ use smidgen_trainer::train::files::read_file;
 #[derive(Debug, Parser)]
 #[command(name = "smidgen", version, max_term_width = 120)]
 struct Arguments {
-    /// Instruction set of the f32 kernels; no result depends on it [default: the best that this processor has]
+    /// Instruction set of the f32 kernels, off for scalar code; no result depends on it [default: the best there is]
     #[arg(long, global = true, value_name = "ISA", env = "SMIDGEN_SIMD", hide_env_values = true)]
     simd: Option<simd::Simd>,
     #[command(subcommand)]

@@ -8,7 +8,6 @@ use smidgen::kernels::isa::{self, Isa};
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Simd {
-    /// None: scalar code
     Off,
     Avx2,
     Avx512,
