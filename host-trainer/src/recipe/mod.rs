@@ -330,6 +330,15 @@ impl Recipe {
             place = next;
         }
         check_keys(&table, &origin)?;
+        // The two say the same thing in two ways: the one that is set now replaces the other.
+        let replaced = match key {
+            "network.net" => Some("layers"),
+            "network.layers" => Some("net"),
+            _ => None,
+        };
+        if let (Some(replaced), Some(toml::Value::Table(network))) = (replaced, table.get_mut("network")) {
+            network.remove(replaced);
+        }
         let recipe: Self = table.try_into().map_err(|error: toml::de::Error| RecipeError::Malformed {
             origin,
             message: error.message().into(),
