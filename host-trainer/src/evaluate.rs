@@ -215,7 +215,6 @@ pub fn run_in_parts(
         let other = other?;
         report.outputs.extend_from_slice(&other.outputs);
         report.stack_peak_bytes = report.stack_peak_bytes.max(other.stack_peak_bytes);
-        report.log.extend(other.log);
     }
     Ok(report)
 }

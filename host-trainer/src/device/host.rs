@@ -5,7 +5,7 @@ use smidgen_protocol::job::{self, Host, JobError};
 use smidgen_protocol::{Record, Run};
 
 use super::report::Done;
-use super::{DeviceError, Target};
+use super::{DeviceError, Log, Target};
 use crate::buffer::AlignedBytes;
 
 /// Bytes that one round reads and writes.
@@ -96,5 +96,5 @@ pub(super) fn run(model: &[u8], inputs: &[u8], run: &Run) -> Result<Done, Device
         JobError::Trace(error) => refused(&error, &error),
         JobError::Host(NoInput) => incomplete("the inputs end too early"),
     })?;
-    Ok(Done { outputs: host.outputs, records: host.records, machine: None, log: Vec::new() })
+    Ok(Done { outputs: host.outputs, records: host.records, machine: None, log: Log::default() })
 }

@@ -33,6 +33,7 @@ use smidgen_protocol::{Job, MAX_TRACED, Run};
 
 pub use error::DeviceError;
 pub use firmware::CodeSize;
+pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use target::{Target, UnknownTarget};
 

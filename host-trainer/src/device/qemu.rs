@@ -11,7 +11,7 @@ use smidgen_protocol::machine::Machine;
 use smidgen_protocol::{Job, PROTOCOL, Request, exit, files};
 
 use super::report::Done;
-use super::{DeviceError, Target, log};
+use super::{DeviceError, Log, Target};
 
 const QEMU: &str = "qemu-system-arm";
 
@@ -85,7 +85,7 @@ pub(super) fn run(
         outputs: read(files::OUTPUTS)?,
         records: read(files::RECORDS)?,
         machine: Some(machine),
-        log: log::decode(image, &read(files::LOG)?)?,
+        log: Log { image: image.to_owned(), frames: read(files::LOG)? },
     };
     let output = String::from_utf8_lossy(&read("qemu.txt")?).trim().to_owned();
     match status.code().map(i32::cast_unsigned) {

@@ -4,7 +4,7 @@ use smidgen::EntryKind;
 use smidgen_protocol::machine::Machine;
 use smidgen_protocol::{CALIBRATION, Record, Run};
 
-use super::{DeviceError, Target};
+use super::{DeviceError, Log, Target};
 
 /// What a device did and measured.
 ///
@@ -29,8 +29,8 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// After every training step, if the model has parameters.
     pub trained: Vec<TrainedHashes>,
-    /// What the device logged, a line each.
-    pub log: Vec<String>,
+    /// What the device logged.
+    pub log: Log,
 }
 
 /// A step of a traced sample.
@@ -81,7 +81,7 @@ pub(super) struct Done {
     pub(super) records: Vec<u8>,
     /// The machine that counted; `None` if nothing was counted.
     pub(super) machine: Option<&'static Machine>,
-    pub(super) log: Vec<String>,
+    pub(super) log: Log,
 }
 
 impl Done {
