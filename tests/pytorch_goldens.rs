@@ -234,7 +234,7 @@ fn batch_norm_in_chunks() {
 }
 
 /// Computes a partial of one chunk from its input and its grad_output.
-type PartialOf = dyn Fn(&[f32], &[f32], &mut [f32]);
+type PartialOf<'a> = dyn Fn(&[f32], &[f32], &mut [f32]) + 'a;
 
 fn batch_norm_case(goldens: &Goldens, case: &str, activation: Activation, chunks: usize) {
     let close = |name, found: &[f32]| assert_close(goldens, case, name, found, BATCH_NORM_TOLERANCE);
@@ -244,7 +244,7 @@ fn batch_norm_case(goldens: &Goldens, case: &str, activation: Activation, chunks
     let (channels, length) = (parameters.len() / 2, input.len() / chunks);
     let table = || vec![f32::NAN; parameters.len()];
 
-    let per_chunk = |compute: &PartialOf| -> Vec<Vec<f32>> {
+    let per_chunk = |compute: &PartialOf<'_>| -> Vec<Vec<f32>> {
         let inputs = input.chunks(length).zip(grad_output.chunks(length));
         let partials = inputs.map(|(input, grad_output)| {
             let mut partial = table();
