@@ -233,7 +233,7 @@ fn batch_norm_in_chunks() {
     }
 }
 
-/// Computes a partial of one chunk from its input and its grad_output.
+/// Computes a partial of one chunk from its input and its `grad_output`.
 type PartialOf<'a> = dyn Fn(&[f32], &[f32], &mut [f32]) + 'a;
 
 fn batch_norm_case(goldens: &Goldens, case: &str, activation: Activation, chunks: usize) {
