@@ -49,6 +49,9 @@ impl Axis {
     }
 
     /// The taps of output `output` that are not in the padding of an input of `length` elements: always neighbours.
+    ///
+    /// For an output that [`Axis::output`] counts, nothing in here overflows, and a product of `position` with the size of
+    /// a row is no larger than the input: without a tap in the input, which only a dilated window can be, it is 0.
     #[inline]
     pub fn taps(&self, output: usize, length: usize) -> Taps {
         let corner = output * self.stride;
@@ -57,6 +60,9 @@ impl Axis {
         let start = if dilation == 1 { before } else { before.div_ceil(dilation) }.min(self.kernel);
         let position = (corner + start * dilation).saturating_sub(self.pad_before);
         let rest = length.saturating_sub(position);
+        if rest == 0 {
+            return Taps { start, end: start, position: 0 };
+        }
         let fitting = if dilation == 1 { rest } else { rest.div_ceil(dilation) };
         Taps { start, end: self.kernel.min(start.saturating_add(fitting)), position }
     }
@@ -79,7 +85,7 @@ pub struct Taps {
     pub start: usize,
     /// One past the last; not below `start`.
     pub end: usize,
-    /// The input position of tap `start`. The next tap's is one dilation further.
+    /// The input position of tap `start`, 0 if there is none. The next tap's is one dilation further.
     pub position: usize,
 }
 
@@ -214,6 +220,21 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_window_that_lies_in_the_padding_has_no_tap_and_no_position_outside_of_the_input() {
+        // The only two taps lie to both sides of the input, the second one far outside.
+        let dilation = i32::MAX as usize;
+        let axis = Axis { kernel: 2, stride: 1, dilation, pad_before: 3, pad_after: dilation - 3 };
+        assert_eq!(axis.output(4), Some(4));
+        let taps = axis.taps(0, 4);
+        assert_eq!((taps.count(), taps.position), (0, 0), "{taps:?}");
+        assert_eq!(axis.taps(3, 4), Taps { start: 0, end: 1, position: 0 });
+        for (length, output) in (1..9).flat_map(|length| (0..6).map(move |output| (length, output))) {
+            let axis = Axis { kernel: 3, stride: 2, dilation: 7, pad_before: 5, pad_after: 14 };
+            assert!(axis.taps(output, length).position < length, "{length} {output}");
         }
     }
 
