@@ -9,6 +9,7 @@ pub(crate) mod correlate;
 pub(crate) mod each_isa;
 mod fma;
 pub mod isa;
+mod math;
 mod runs;
 pub(crate) mod stencil;
 mod tile;
@@ -16,6 +17,7 @@ mod tile;
 mod x86;
 
 pub use fma::fma;
+pub(crate) use math::{exp, ln, sqrt};
 
 use crate::geometry::Window;
 use crate::operand::Shape;
@@ -30,13 +32,4 @@ fn image_dims(window: &Window, input: Shape, output: Shape) -> ([usize; 4], [usi
     } else {
         (input.dims(), output.dims())
     }
-}
-
-/// The square root, correctly rounded (IEEE 754 `squareRoot`): the same bits with and without hardware for it.
-#[inline(always)]
-pub(crate) fn sqrt(x: f32) -> f32 {
-    #[cfg(feature = "std")]
-    return x.sqrt();
-    #[cfg(not(feature = "std"))]
-    return libm::sqrtf(x);
 }
