@@ -5,6 +5,9 @@
 //! [`Memory`] and calls those functions. The table at the end of this file lists them. `docs/operators.md` specifies
 //! each one's operands and attributes; `docs/adding-an-operator.md` is the checklist for a new one.
 
+use self::conv_2d::Conv2d;
+use self::depthwise_conv_2d::DepthwiseConv2d;
+use self::fully_connected::FullyConnected;
 use crate::memory::Memory;
 use crate::step::{Step, StepError};
 
@@ -28,6 +31,7 @@ pub mod reshape;
 pub mod softmax;
 pub mod sum_chunks;
 pub mod updates;
+mod weighted;
 
 #[cfg(all(test, feature = "simd"))]
 mod same_bits;
@@ -186,11 +190,12 @@ macro_rules! operators {
 
 operators! {
     /// Convolution, f32.
-    1 Conv2d "conv_2d" Never conv_2d::check, conv_2d::run;
+    1 Conv2d "conv_2d" Never weighted::check::<Conv2d>, weighted::run::<Conv2d>;
     /// Depthwise convolution, f32.
-    2 DepthwiseConv2d "depthwise_conv_2d" Never depthwise_conv_2d::check, depthwise_conv_2d::run;
+    2 DepthwiseConv2d "depthwise_conv_2d" Never
+        weighted::check::<DepthwiseConv2d>, weighted::run::<DepthwiseConv2d>;
     /// Fully connected layer, f32.
-    3 FullyConnected "fully_connected" Never fully_connected::check, fully_connected::run;
+    3 FullyConnected "fully_connected" Never weighted::check::<FullyConnected>, weighted::run::<FullyConnected>;
     /// Maximum pooling.
     4 MaxPool2d "max_pool_2d" Never max_pool_2d::float::check, max_pool_2d::float::run;
     /// Average pooling.
@@ -208,21 +213,23 @@ operators! {
     /// Element-wise sum of two f32 tensors with a fused activation.
     30 AddF32 "add" Any add::check_f32, add::run_f32;
     /// Gradient of a convolution with respect to its input.
-    40 Conv2dGradInput "conv_2d_grad_input" Never conv_2d::check_grad_input, conv_2d::run_grad_input;
+    40 Conv2dGradInput "conv_2d_grad_input" Never
+        weighted::check_grad_input::<Conv2d>, weighted::run_grad_input::<Conv2d>;
     /// Gradient of a convolution with respect to its filter.
-    41 Conv2dGradWeights "conv_2d_grad_weights" Never conv_2d::check_grad_weights, conv_2d::run_grad_weights;
+    41 Conv2dGradWeights "conv_2d_grad_weights" Never
+        weighted::check_grad_weights::<Conv2d>, weighted::run_grad_weights::<Conv2d>;
     /// Gradient of a depthwise convolution with respect to its input.
     42 DepthwiseConv2dGradInput "depthwise_conv_2d_grad_input" Never
-        depthwise_conv_2d::check_grad_input, depthwise_conv_2d::run_grad_input;
+        weighted::check_grad_input::<DepthwiseConv2d>, weighted::run_grad_input::<DepthwiseConv2d>;
     /// Gradient of a depthwise convolution with respect to its filter.
     43 DepthwiseConv2dGradWeights "depthwise_conv_2d_grad_weights" Never
-        depthwise_conv_2d::check_grad_weights, depthwise_conv_2d::run_grad_weights;
+        weighted::check_grad_weights::<DepthwiseConv2d>, weighted::run_grad_weights::<DepthwiseConv2d>;
     /// Gradient of a fully connected layer with respect to its input.
     44 FullyConnectedGradInput "fully_connected_grad_input" Never
-        fully_connected::check_grad_input, fully_connected::run_grad_input;
+        weighted::check_grad_input::<FullyConnected>, weighted::run_grad_input::<FullyConnected>;
     /// Gradient of a fully connected layer with respect to its weights.
     45 FullyConnectedGradWeights "fully_connected_grad_weights" Never
-        fully_connected::check_grad_weights, fully_connected::run_grad_weights;
+        weighted::check_grad_weights::<FullyConnected>, weighted::run_grad_weights::<FullyConnected>;
     /// Gradient of a layer with respect to its bias.
     46 GradBias "grad_bias" Never grad_bias::check, grad_bias::run;
     /// Gradient of maximum pooling.

@@ -4,12 +4,11 @@ use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::kernels::convolve::{Convolve, ConvolveTransposed};
 use crate::kernels::correlate::Correlate;
 use crate::kernels::isa::dispatch;
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Shape};
-use crate::ops::activation::{ACTIVATION_ATTRIBUTES, Activation};
-use crate::ops::call::{CallError, Tensor, holds, unchecked};
-use crate::ops::operands::{all_are, reads_with_bias};
-use crate::step::{Step, StepError};
+use crate::operand::Shape;
+use crate::ops::activation::Activation;
+use crate::ops::call::{CallError, Tensor};
+use crate::ops::weighted::{Shapes, Weighted, nothing_more};
+use crate::step::StepError;
 
 /// The shapes and parameters of a convolution in f32.
 ///
@@ -32,56 +31,6 @@ pub struct Conv2d {
     pub activation: Activation,
 }
 
-impl Conv2d {
-    /// Whether the shapes follow from each other; if not, one that does not. `Err(Tensor::Output)` also stands for a window
-    /// that does not fit the input once.
-    pub(in crate::ops) fn check(&self) -> Result<(), Tensor> {
-        let ([n, ..], [.., c_in], [.., c_out]) = (self.input.0, self.input.0, self.filter.0);
-        let kernel = [self.window.y.kernel, self.window.x.kernel];
-        if self.input.has_zero() || self.input.elements().is_none() {
-            return Err(Tensor::Input);
-        }
-        let filter_fits = {
-            let [k_h, k_w, filter_c_in, _] = self.filter.dims();
-            [k_h, k_w] == kernel && filter_c_in == c_in as usize
-        };
-        if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
-            return Err(Tensor::Filter);
-        }
-        let [out_n, .., out_c] = self.output.0;
-        let Window { y, x } = self.window;
-        let output_fits = out_n == n
-            && out_c == c_out
-            && y.dilation > 0
-            && x.dilation > 0
-            && self.window.fits(self.input, self.output);
-        if !output_fits || self.output.elements().is_none() {
-            return Err(Tensor::Output);
-        }
-        Ok(())
-    }
-
-    fn check_call(
-        &self,
-        input: Option<usize>,
-        filter: Option<usize>,
-        output: Option<usize>,
-    ) -> Result<(), CallError> {
-        self.check().map_err(|tensor| CallError::Shape { tensor })?;
-        let slices = [
-            (Tensor::Input, self.input, input),
-            (Tensor::Filter, self.filter, filter),
-            (Tensor::Output, self.output, output),
-        ];
-        for (tensor, shape, found) in slices {
-            if let Some(found) = found {
-                holds(tensor, shape, found)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Convolution: `output[n, out_y, out_x, out_c] = activation(bias[out_c] + sum over k_y, k_x, in_c of
 /// input[n, in_y, in_x, in_c] * filter[k_y, k_x, in_c, out_c])`, where `in_y = out_y * stride_y + k_y * dilation_y - padding_top`,
 /// `in_x` likewise.
@@ -97,11 +46,8 @@ pub fn forward(
     bias: Option<&[f32]>,
     output: &mut [f32],
 ) -> Result<(), CallError> {
-    params.check_call(Some(input.len()), Some(filter.len()), Some(output.len()))?;
-    if let Some(bias) = bias {
-        let [.., channels] = params.output.0;
-        holds(Tensor::Bias, Shape::vector(channels), bias.len())?;
-    }
+    params.check_call(input.len(), filter.len(), output.len())?;
+    params.check_bias(bias)?;
     dispatch(Convolve {
         input_shape: params.input,
         output_shape: params.output,
@@ -129,7 +75,7 @@ pub fn grad_input(
     filter: &[f32],
     grad_input: &mut [f32],
 ) -> Result<(), CallError> {
-    params.check_call(Some(grad_input.len()), Some(filter.len()), Some(grad_output.len()))?;
+    params.check_call(grad_input.len(), filter.len(), grad_output.len())?;
     dispatch(ConvolveTransposed {
         input_shape: params.input,
         output_shape: params.output,
@@ -155,7 +101,7 @@ pub fn grad_weights(
     grad_output: &[f32],
     grad_weights: &mut [f32],
 ) -> Result<(), CallError> {
-    params.check_call(Some(input.len()), Some(grad_weights.len()), Some(grad_output.len()))?;
+    params.check_call(input.len(), grad_weights.len(), grad_output.len())?;
     dispatch(Correlate {
         depthwise: false,
         input_shape: params.input,
@@ -168,100 +114,78 @@ pub fn grad_weights(
     Ok(())
 }
 
-fn params(step: &Step) -> Result<Conv2d, StepError> {
-    step.attributes::<{ WINDOW_ATTRIBUTES + ACTIVATION_ATTRIBUTES }>()?;
-    let (window, rest) = Window::read(&step.attributes)?;
-    let (activation, _) = Activation::read(rest, WINDOW_ATTRIBUTES as u8)?;
-    let ((input, filter, _), [output]) = (reads_with_bias(step)?, step.writes()?);
-    Ok(Conv2d { input: input.shape, filter: filter.shape, output: output.shape, window, activation })
-}
-
-/// Which operand of a gradient's step holds (or has the gradient of) what.
-fn grad_params(step: &Step, [input, filter, output]: [Shape; 3]) -> Result<Conv2d, StepError> {
-    step.attributes::<WINDOW_ATTRIBUTES>()?;
-    let (window, _) = Window::read(&step.attributes)?;
-    Ok(Conv2d { input, filter, output, window, activation: Activation::None })
-}
-
-fn grad_input_params(step: &Step) -> Result<Conv2d, StepError> {
-    let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
-    grad_params(step, [grad_input.shape, filter.shape, grad_output.shape])
-}
-
-fn grad_weights_params(step: &Step) -> Result<Conv2d, StepError> {
-    let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
-    grad_params(step, [input.shape, grad_weights.shape, grad_output.shape])
-}
-
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = params(step)?;
-    all_are(step, ElementType::F32)?;
-    let output = step.reads.len() as u8;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Input => 0,
-            Tensor::Filter => 1,
-            Tensor::Bias | Tensor::Output => output,
-        },
-    })?;
-    let [.., c_out] = params.output.0;
-    let (_, _, bias) = reads_with_bias(step)?;
-    if bias.is_some_and(|bias| bias.shape != Shape::vector(c_out)) {
-        return Err(StepError::Shape { operand: 2 });
+impl Weighted for Conv2d {
+    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
+        let (window, rest) = Window::read(attributes)?;
+        let (activation, rest) = Activation::read(rest, WINDOW_ATTRIBUTES as u8)?;
+        nothing_more(attributes, rest)?;
+        let Shapes { input, filter, output } = shapes;
+        Ok(Self { input, filter, output, window, activation })
     }
-    Ok(())
-}
 
-pub(in crate::ops) fn check_grad_input(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = grad_input_params(step)?;
-    all_are(step, ElementType::F32)?;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Output => 0,
-            Tensor::Filter => 1,
-            Tensor::Bias | Tensor::Input => 2,
-        },
-    })
-}
-
-pub(in crate::ops) fn check_grad_weights(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = grad_weights_params(step)?;
-    all_are(step, ElementType::F32)?;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Input => 0,
-            Tensor::Output => 1,
-            Tensor::Bias | Tensor::Filter => 2,
-        },
-    })
-}
-
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, (input, filter, bias), [output]) = (params(step)?, reads_with_bias(step)?, step.writes()?);
-    if let Some(bias) = bias {
-        let Views { reads: [input, filter, bias], writes: [output] } =
-            memory.views([input, filter, bias], [output])?;
-        let bias = Some(elements(bias)?);
-        forward(&params, elements(input)?, elements(filter)?, bias, elements_mut(output)?)
-            .map_err(unchecked)?;
-    } else {
-        let Views { reads: [input, filter], writes: [output] } = memory.views([input, filter], [output])?;
-        forward(&params, elements(input)?, elements(filter)?, None, elements_mut(output)?)
-            .map_err(unchecked)?;
+    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
+        let (window, rest) = Window::read(attributes)?;
+        nothing_more(attributes, rest)?;
+        let Shapes { input, filter, output } = shapes;
+        Ok(Self { input, filter, output, window, activation: Activation::None })
     }
-    Ok(())
-}
 
-pub(in crate::ops) fn run_grad_input(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([left, right], [written]) = (step.reads()?, step.writes()?);
-    let Views { reads: [left, right], writes: [written] } = memory.views([left, right], [written])?;
-    let params = grad_input_params(step)?;
-    grad_input(&params, elements(left)?, elements(right)?, elements_mut(written)?).map_err(unchecked)
-}
+    fn shapes(&self) -> Shapes {
+        Shapes { input: self.input, filter: self.filter, output: self.output }
+    }
 
-pub(in crate::ops) fn run_grad_weights(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([left, right], [written]) = (step.reads()?, step.writes()?);
-    let Views { reads: [left, right], writes: [written] } = memory.views([left, right], [written])?;
-    let params = grad_weights_params(step)?;
-    grad_weights(&params, elements(left)?, elements(right)?, elements_mut(written)?).map_err(unchecked)
+    // `Err(Tensor::Output)` also stands for a window that does not fit the input once.
+    fn check(&self) -> Result<(), Tensor> {
+        let ([n, ..], [.., c_in], [.., c_out]) = (self.input.0, self.input.0, self.filter.0);
+        let kernel = [self.window.y.kernel, self.window.x.kernel];
+        if self.input.has_zero() || self.input.elements().is_none() {
+            return Err(Tensor::Input);
+        }
+        let filter_fits = {
+            let [k_h, k_w, filter_c_in, _] = self.filter.dims();
+            [k_h, k_w] == kernel && filter_c_in == c_in as usize
+        };
+        if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
+            return Err(Tensor::Filter);
+        }
+        let [out_n, .., out_c] = self.output.0;
+        let Window { y, x } = self.window;
+        let output_fits = out_n == n
+            && out_c == c_out
+            && y.dilation > 0
+            && x.dilation > 0
+            && self.window.fits(self.input, self.output);
+        if !output_fits || self.output.elements().is_none() {
+            return Err(Tensor::Output);
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &self,
+        input: &[f32],
+        filter: &[f32],
+        bias: Option<&[f32]>,
+        output: &mut [f32],
+    ) -> Result<(), CallError> {
+        forward(self, input, filter, bias, output)
+    }
+
+    fn grad_input(
+        &self,
+        grad_output: &[f32],
+        filter: &[f32],
+        grad_input: &mut [f32],
+    ) -> Result<(), CallError> {
+        self::grad_input(self, grad_output, filter, grad_input)
+    }
+
+    fn grad_weights(
+        &self,
+        input: &[f32],
+        grad_output: &[f32],
+        grad_weights: &mut [f32],
+    ) -> Result<(), CallError> {
+        self::grad_weights(self, input, grad_output, grad_weights)
+    }
 }

@@ -1,13 +1,12 @@
 //! `fully_connected` in f32, and its gradients: a convolution of one pixel.
 
 use crate::geometry::Window;
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Shape};
-use crate::ops::activation::{ACTIVATION_ATTRIBUTES, Activation};
-use crate::ops::call::{CallError, Tensor, unchecked};
+use crate::operand::Shape;
+use crate::ops::activation::Activation;
+use crate::ops::call::{CallError, Tensor};
 use crate::ops::conv_2d::{self, Conv2d};
-use crate::ops::operands::{all_are, reads_with_bias};
-use crate::step::{Step, StepError};
+use crate::ops::weighted::{Shapes, Weighted, nothing_more};
+use crate::step::StepError;
 
 /// The shapes and parameters of a fully connected layer in f32. What [`Conv2d`] says of the bits of a result holds here too.
 #[doc(alias = "linear")]
@@ -29,15 +28,6 @@ impl FullyConnected {
     fn convolution(&self) -> Conv2d {
         let Self { input, weights, output, activation } = *self;
         Conv2d { input, filter: weights, output, window: Window::ONE, activation }
-    }
-
-    /// Whether the shapes follow from each other; if not, one that does not.
-    fn check(&self) -> Result<(), Tensor> {
-        let [_, h, w, _] = self.input.0;
-        if [h, w] != [1, 1] {
-            return Err(Tensor::Input);
-        }
-        self.convolution().check()
     }
 
     fn checked(&self) -> Result<Conv2d, CallError> {
@@ -94,97 +84,57 @@ pub fn grad_weights(
     conv_2d::grad_weights(&params.checked()?, input, grad_output, grad_weights)
 }
 
-fn params(step: &Step) -> Result<FullyConnected, StepError> {
-    step.attributes::<ACTIVATION_ATTRIBUTES>()?;
-    let (activation, _) = Activation::read(&step.attributes, 0)?;
-    let ((input, weights, _), [output]) = (reads_with_bias(step)?, step.writes()?);
-    Ok(FullyConnected { input: input.shape, weights: weights.shape, output: output.shape, activation })
-}
-
-fn grad_params(step: &Step, [input, weights, output]: [Shape; 3]) -> Result<FullyConnected, StepError> {
-    step.attributes::<0>()?;
-    Ok(FullyConnected { input, weights, output, activation: Activation::None })
-}
-
-fn grad_input_params(step: &Step) -> Result<FullyConnected, StepError> {
-    let ([grad_output, weights], [grad_input]) = (step.reads()?, step.writes()?);
-    grad_params(step, [grad_input.shape, weights.shape, grad_output.shape])
-}
-
-fn grad_weights_params(step: &Step) -> Result<FullyConnected, StepError> {
-    let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
-    grad_params(step, [input.shape, grad_weights.shape, grad_output.shape])
-}
-
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = params(step)?;
-    all_are(step, ElementType::F32)?;
-    let output = step.reads.len() as u8;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Input => 0,
-            Tensor::Filter => 1,
-            Tensor::Bias | Tensor::Output => output,
-        },
-    })?;
-    let [.., c_out] = params.output.0;
-    let (_, _, bias) = reads_with_bias(step)?;
-    if bias.is_some_and(|bias| bias.shape != Shape::vector(c_out)) {
-        return Err(StepError::Shape { operand: 2 });
+impl Weighted for FullyConnected {
+    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
+        let (activation, rest) = Activation::read(attributes, 0)?;
+        nothing_more(attributes, rest)?;
+        let Shapes { input, filter: weights, output } = shapes;
+        Ok(Self { input, weights, output, activation })
     }
-    Ok(())
-}
 
-pub(in crate::ops) fn check_grad_input(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = grad_input_params(step)?;
-    all_are(step, ElementType::F32)?;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Output => 0,
-            Tensor::Filter => 1,
-            Tensor::Bias | Tensor::Input => 2,
-        },
-    })
-}
-
-pub(in crate::ops) fn check_grad_weights(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
-    let params = grad_weights_params(step)?;
-    all_are(step, ElementType::F32)?;
-    params.check().map_err(|tensor| StepError::Shape {
-        operand: match tensor {
-            Tensor::Input => 0,
-            Tensor::Output => 1,
-            Tensor::Bias | Tensor::Filter => 2,
-        },
-    })
-}
-
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, (input, filter, bias), [output]) = (params(step)?, reads_with_bias(step)?, step.writes()?);
-    if let Some(bias) = bias {
-        let Views { reads: [input, filter, bias], writes: [output] } =
-            memory.views([input, filter, bias], [output])?;
-        let bias = Some(elements(bias)?);
-        forward(&params, elements(input)?, elements(filter)?, bias, elements_mut(output)?)
-            .map_err(unchecked)?;
-    } else {
-        let Views { reads: [input, filter], writes: [output] } = memory.views([input, filter], [output])?;
-        forward(&params, elements(input)?, elements(filter)?, None, elements_mut(output)?)
-            .map_err(unchecked)?;
+    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
+        nothing_more(attributes, attributes)?;
+        let Shapes { input, filter: weights, output } = shapes;
+        Ok(Self { input, weights, output, activation: Activation::None })
     }
-    Ok(())
-}
 
-pub(in crate::ops) fn run_grad_input(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([left, right], [written]) = (step.reads()?, step.writes()?);
-    let Views { reads: [left, right], writes: [written] } = memory.views([left, right], [written])?;
-    let params = grad_input_params(step)?;
-    grad_input(&params, elements(left)?, elements(right)?, elements_mut(written)?).map_err(unchecked)
-}
+    fn shapes(&self) -> Shapes {
+        Shapes { input: self.input, filter: self.weights, output: self.output }
+    }
 
-pub(in crate::ops) fn run_grad_weights(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([left, right], [written]) = (step.reads()?, step.writes()?);
-    let Views { reads: [left, right], writes: [written] } = memory.views([left, right], [written])?;
-    let params = grad_weights_params(step)?;
-    grad_weights(&params, elements(left)?, elements(right)?, elements_mut(written)?).map_err(unchecked)
+    fn check(&self) -> Result<(), Tensor> {
+        let [_, h, w, _] = self.input.0;
+        if [h, w] != [1, 1] {
+            return Err(Tensor::Input);
+        }
+        self.convolution().check()
+    }
+
+    fn forward(
+        &self,
+        input: &[f32],
+        filter: &[f32],
+        bias: Option<&[f32]>,
+        output: &mut [f32],
+    ) -> Result<(), CallError> {
+        forward(self, input, filter, bias, output)
+    }
+
+    fn grad_input(
+        &self,
+        grad_output: &[f32],
+        filter: &[f32],
+        grad_input: &mut [f32],
+    ) -> Result<(), CallError> {
+        self::grad_input(self, grad_output, filter, grad_input)
+    }
+
+    fn grad_weights(
+        &self,
+        input: &[f32],
+        grad_output: &[f32],
+        grad_weights: &mut [f32],
+    ) -> Result<(), CallError> {
+        self::grad_weights(self, input, grad_output, grad_weights)
+    }
 }

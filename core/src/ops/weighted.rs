@@ -1,0 +1,162 @@
+//! The f32 steps of layers that have weights: how a convolution's, a depthwise convolution's and a fully connected layer's operands are
+//! read and checked is the same.
+
+use super::call::{CallError, Tensor, holds, unchecked};
+use super::operands::{all_are, reads_with_bias};
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Shape};
+use crate::step::{Step, StepError};
+
+/// Shapes of a layer with weights: input, filter, output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shapes {
+    pub(super) input: Shape,
+    pub(super) filter: Shape,
+    pub(super) output: Shape,
+}
+
+/// A layer with weights, in f32.
+pub(super) trait Weighted: Sized {
+    /// The layer of a forward step with these attributes.
+    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError>;
+
+    /// The layer of a gradient's step with these attributes: one without an activation.
+    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError>;
+
+    /// Its shapes.
+    fn shapes(&self) -> Shapes;
+
+    /// Whether the shapes follow from each other; if not, one that does not.
+    fn check(&self) -> Result<(), Tensor>;
+
+    /// The output.
+    fn forward(
+        &self,
+        input: &[f32],
+        filter: &[f32],
+        bias: Option<&[f32]>,
+        output: &mut [f32],
+    ) -> Result<(), CallError>;
+
+    /// The gradient with respect to the input.
+    fn grad_input(
+        &self,
+        grad_output: &[f32],
+        filter: &[f32],
+        grad_input: &mut [f32],
+    ) -> Result<(), CallError>;
+
+    /// The gradient with respect to the filter.
+    fn grad_weights(
+        &self,
+        input: &[f32],
+        grad_output: &[f32],
+        grad_weights: &mut [f32],
+    ) -> Result<(), CallError>;
+
+    /// Checks the shapes, and that slices of these lengths hold them.
+    fn check_call(&self, input: usize, filter: usize, output: usize) -> Result<(), CallError> {
+        self.check().map_err(|tensor| CallError::Shape { tensor })?;
+        let shapes = self.shapes();
+        holds(Tensor::Input, shapes.input, input)?;
+        holds(Tensor::Filter, shapes.filter, filter)?;
+        holds(Tensor::Output, shapes.output, output)
+    }
+
+    /// Checks that a bias of this length is one per output channel.
+    fn check_bias(&self, bias: Option<&[f32]>) -> Result<(), CallError> {
+        let [.., channels] = self.shapes().output.0;
+        bias.map_or(Ok(()), |bias| holds(Tensor::Bias, Shape::vector(channels), bias.len()))
+    }
+}
+
+/// Checks that `rest` of the attributes is empty.
+pub(super) fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepError> {
+    let (expected, found) = (attributes.len().saturating_sub(rest.len()), attributes.len());
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(StepError::AttributeCount { expected: expected as u8, found: found as u8 })
+    }
+}
+
+fn forward_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+    let ((input, filter, _), [output]) = (reads_with_bias(step)?, step.writes()?);
+    L::read(Shapes { input: input.shape, filter: filter.shape, output: output.shape }, &step.attributes)
+}
+
+fn grad_input_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+    let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
+    let shapes = Shapes { input: grad_input.shape, filter: filter.shape, output: grad_output.shape };
+    L::read_gradient(shapes, &step.attributes)
+}
+
+fn grad_weights_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+    let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
+    let shapes = Shapes { input: input.shape, filter: grad_weights.shape, output: grad_output.shape };
+    L::read_gradient(shapes, &step.attributes)
+}
+
+/// Checks types and shapes; `operands` are the places of input, filter and output among the step's operands.
+fn check_layer<L: Weighted>(layer: &L, step: &Step, operands: [u8; 3]) -> Result<(), StepError> {
+    all_are(step, ElementType::F32)?;
+    let [input, filter, output] = operands;
+    layer.check().map_err(|tensor| StepError::Shape {
+        operand: match tensor {
+            Tensor::Input => input,
+            Tensor::Filter => filter,
+            Tensor::Bias | Tensor::Output => output,
+        },
+    })
+}
+
+pub(super) fn check<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    let layer = forward_layer::<L>(step)?;
+    check_layer(&layer, step, [0, 1, step.reads.len() as u8])?;
+    let (_, _, bias) = reads_with_bias(step)?;
+    let [.., channels] = layer.shapes().output.0;
+    match bias {
+        Some(bias) if bias.shape != Shape::vector(channels) => Err(StepError::Shape { operand: 2 }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_grad_input<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    check_layer(&grad_input_layer::<L>(step)?, step, [2, 1, 0])
+}
+
+pub(super) fn check_grad_weights<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+    check_layer(&grad_weights_layer::<L>(step)?, step, [0, 2, 1])
+}
+
+pub(super) fn run<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let layer = forward_layer::<L>(step)?;
+    let ((input, filter, bias), [output]) = (reads_with_bias(step)?, step.writes()?);
+    if let Some(bias) = bias {
+        let Views { reads: [input, filter, bias], writes: [output] } =
+            memory.views([input, filter, bias], [output])?;
+        let bias = Some(elements(bias)?);
+        layer.forward(elements(input)?, elements(filter)?, bias, elements_mut(output)?).map_err(unchecked)
+    } else {
+        let Views { reads: [input, filter], writes: [output] } = memory.views([input, filter], [output])?;
+        layer.forward(elements(input)?, elements(filter)?, None, elements_mut(output)?).map_err(unchecked)
+    }
+}
+
+pub(super) fn run_grad_input<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
+    let Views { reads: [grad_output, filter], writes: [grad_input] } =
+        memory.views([grad_output, filter], [grad_input])?;
+    let layer = grad_input_layer::<L>(step)?;
+    layer.grad_input(elements(grad_output)?, elements(filter)?, elements_mut(grad_input)?).map_err(unchecked)
+}
+
+pub(super) fn run_grad_weights<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
+    let Views { reads: [input, grad_output], writes: [grad_weights] } =
+        memory.views([input, grad_output], [grad_weights])?;
+    let layer = grad_weights_layer::<L>(step)?;
+    layer
+        .grad_weights(elements(input)?, elements(grad_output)?, elements_mut(grad_weights)?)
+        .map_err(unchecked)
+}
