@@ -9,7 +9,7 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: setup
-setup: ## Install what is missing: Rust targets (rustup), qemu-system-arm (apt), cargo-deny (cargo)
+setup: ## Install what is missing: Rust targets (rustup), gcc, qemu-system-arm (apt), test tools (cargo)
 	@tools/setup.sh
 
 .PHONY: demo

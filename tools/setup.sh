@@ -2,8 +2,9 @@
 # Installs what the project needs and does not find, and says so. With --run-only: what `make demo` needs; without: what `make test` needs too.
 #
 #   rustup's toolchain and targets   as rust-toolchain.toml says   (rustup)
-#   qemu-system-arm                  emulated Cortex-M boards      (apt)
-#   cargo-deny                       licences and sources of dependencies (cargo; tests only)
+#   gcc, qemu-system-arm             linker; emulated Cortex-M boards (apt)
+#   python3; g++ if there is a nightly toolchain                   (apt; tests only)
+#   cargo-deny; cargo-fuzz if there is a nightly toolchain         (cargo; tests only)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,25 +32,39 @@ for target in "${targets[@]}"; do
   fi
 done
 
-if ! command -v cc >/dev/null; then
-  say "installing gcc (the linker for host programs) with apt"
-  as_root apt-get update -qq
-  as_root apt-get install -y -qq gcc libc6-dev
-fi
-
-if ! command -v qemu-system-arm >/dev/null; then
+apt_install() {
   if ! command -v apt-get >/dev/null; then
-    say "qemu-system-arm is missing and there is no apt-get: install QEMU for Arm system emulation, 7.2 or later"
+    say "$1 is missing and there is no apt-get: install it, then run this again"
     exit 1
   fi
-  say "installing qemu-system-arm with apt"
+  say "installing $1 with apt"
   as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends qemu-system-arm >/dev/null
-fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# The linker for host programs.
+command -v cc >/dev/null || apt_install gcc libc6-dev
+# 7.2 or later.
+command -v qemu-system-arm >/dev/null || apt_install qemu-system-arm
 
 [ "${1:-}" = --run-only ] && exit 0
 
+# Makes the bundled digits again, to see that they are what the script makes.
+command -v python3 >/dev/null || apt_install python3
+
+# Compiled for a short run: optimizing them takes longer than running them.
+tool() { CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --quiet --locked "$@"; }
+
 if ! command -v cargo-deny >/dev/null; then
   say "installing cargo-deny (takes some minutes, once)"
-  cargo install --quiet --locked cargo-deny --version "^0.20"
+  tool cargo-deny --version "^0.20"
+fi
+
+# Fuzzing needs a nightly toolchain. Without one a seeded stand-in runs, and says so.
+if cargo +nightly --version >/dev/null 2>&1; then
+  command -v c++ >/dev/null || apt_install g++
+  if ! command -v cargo-fuzz >/dev/null; then
+    say "installing cargo-fuzz"
+    tool cargo-fuzz
+  fi
 fi
