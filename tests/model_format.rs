@@ -1,4 +1,5 @@
-//! `docs/model-format.md` against the code: the file is one postcard message, and the document's worked example is what is written.
+//! The documents in `docs/` that specify, against the code: a model file is one postcard message and the worked example of `model-format.md`
+//! is what is written; `operators.md` has every operator.
 
 use std::fmt::Write as _;
 use std::{env, fs};
@@ -7,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smidgen::model::{Entry, EntryKind, HEADER_BYTES, Header, Model};
 use smidgen::{
-    AllOperators, ElementType, Metadata, Operator, Preprocessing, Quantization, Schedule, Space, Step,
+    AllOperators, ElementType, InPlace, Metadata, Operator, Preprocessing, Quantization, Schedule, Space,
+    Step,
 };
 use smidgen_tests::faults::sample;
 
@@ -220,4 +222,58 @@ fn the_worked_example_is_what_is_written() {
             "SMIDGEN_UPDATE_DOCS=1 writes the dump into the document"
         );
     }
+}
+
+/// What the rows of the tables of a document begin with, if that is a number: it, the name after it, and the last cell.
+fn numbered_rows(document: &str) -> Vec<(u8, &str, &str)> {
+    let rows = document.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+        let (&[code, name, ..], &last) = (cells.as_slice(), cells.last()?) else { return None };
+        Some((code.parse().ok()?, name.split('`').nth(1)?, last))
+    });
+    rows.collect()
+}
+
+/// What `operators.md` says wrongly of the operators, in words.
+fn mistakes(document: &str) -> Vec<String> {
+    let rows = numbered_rows(document);
+    let mut mistakes = Vec::new();
+    for &(code, name, _) in &rows {
+        if Operator::from_code(code).is_none_or(|operator| operator.name() != name) {
+            mistakes.push(format!("there is no operator {code} `{name}`"));
+        }
+    }
+    for operator in Operator::ALL {
+        let (code, name) = (*operator as u8, operator.name());
+        let of_it: Vec<_> = rows.iter().filter(|&&(found, ..)| found == code).collect();
+        let &[&(_, _, in_place)] = of_it.as_slice() else {
+            mistakes.push(format!("{code} `{name}` stands there {} times", of_it.len()));
+            continue;
+        };
+        // Losses and updates have no column for it.
+        let expected = match operator.in_place() {
+            InPlace::Never => "never",
+            InPlace::First => "first",
+            InPlace::Any => "any",
+        };
+        if !(60..100).contains(&code) && !in_place.starts_with(expected) {
+            mistakes.push(format!("{code} `{name}` works in place {in_place:?}, it should be {expected:?}"));
+        }
+    }
+    mistakes
+}
+
+#[test]
+fn every_operator_stands_in_its_document() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operators.md");
+    let document = fs::read_to_string(path).unwrap();
+    assert_eq!(mistakes(&document), [""; 0], "{path}");
+    // It sees a name, a code and a place that are wrong, and a row that is missing.
+    for (from, to) in [("| `add_i8` |", "| `add` |"), ("| 105 |", "| 104 |"), ("| any |", "| first |")] {
+        assert!(document.contains(from), "{from}");
+        assert_ne!(mistakes(&document.replacen(from, to, 1)), [""; 0], "{from} to {to}");
+    }
+    let without: String =
+        document.lines().filter(|line| !line.starts_with("| 8 |")).collect::<Vec<_>>().join("\n");
+    assert_eq!(mistakes(&without), ["8 `reshape` stands there 0 times"]);
 }

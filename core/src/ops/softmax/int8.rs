@@ -1,7 +1,7 @@
 //! int8 softmax with TensorFlow Lite's fixed-point arithmetic.
 //!
 //! Numbers of `n` integer bits are `Qn`: an i32 that stands for `raw / 2^(31 - n)`. Their product is
-//! [`saturating_rounding_doubling_high_mul`], which adds the numbers of integer bits (gemmlowp, `fixedpoint/fixedpoint.h`).
+//! `saturating_rounding_doubling_high_mul`, which adds the numbers of integer bits (gemmlowp, `fixedpoint/fixedpoint.h`).
 
 use crate::memory::{Memory, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
