@@ -1,5 +1,7 @@
 //! Bytes at an address that every kernel accepts.
 
+use std::ops::{Deref, DerefMut};
+
 /// A buffer whose bytes begin at a multiple of 16, as the core's memory spaces do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlignedBytes {
@@ -29,6 +31,20 @@ impl AlignedBytes {
     /// The bytes, to write.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut bytemuck::cast_slice_mut(&mut self.blocks)[..self.length]
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
     }
 }
 

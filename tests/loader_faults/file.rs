@@ -134,7 +134,7 @@ fn trailing_bytes_that_the_header_admits() {
 #[test]
 fn misaligned_block() {
     let file = sample::sum().write();
-    let mut block = AlignedBytes::zeros(file.len() + ALIGNMENT);
+    let mut block = AlignedBytes::zeroed(file.len() + ALIGNMENT);
     for shift in 1..ALIGNMENT {
         block[shift..][..file.len()].copy_from_slice(&file);
         let found = load(&block[shift..][..file.len()]);

@@ -25,7 +25,7 @@ fn arena_too_small() {
     let file = sample::sum().write();
     let model = Model::<AllOperators>::from_bytes(&file).unwrap();
     let expected = model.arena_bytes();
-    let mut memory = AlignedBytes::zeros(expected);
+    let mut memory = AlignedBytes::zeroed(expected);
     for found in 0..expected {
         let error = Session::new(model, &mut memory[..found]).unwrap_err();
         assert_eq!(error, SessionError::ArenaTooSmall { expected, found });
@@ -37,7 +37,7 @@ fn arena_too_small() {
 fn arena_misaligned() {
     let file = sample::sum().write();
     let model = Model::<AllOperators>::from_bytes(&file).unwrap();
-    let mut memory = AlignedBytes::zeros(model.arena_bytes() + 16);
+    let mut memory = AlignedBytes::zeroed(model.arena_bytes() + 16);
     for shift in 1..16 {
         let error = Session::new(model, &mut memory[shift..]).unwrap_err();
         assert_eq!(error, SessionError::ArenaMisaligned);
@@ -72,7 +72,7 @@ fn initial_values_reach_the_session() {
     };
     let file = parts.write();
     let model = Model::<AllOperators>::from_bytes(&file).unwrap();
-    let mut memory = AlignedBytes::zeros(model.arena_bytes());
+    let mut memory = AlignedBytes::zeroed(model.arena_bytes());
     memory.fill(0xff);
     assert_eq!(Session::new(model, &mut memory).unwrap().parameters(), &parts.weights[..16]);
 }

@@ -49,7 +49,7 @@ impl Scratch {
             state ^= state << 17;
             state.to_le_bytes()
         });
-        Self { noise: noise.collect(), memory: AlignedBytes::zeros(MEMORY_BYTES + CANARY.len()) }
+        Self { noise: noise.collect(), memory: AlignedBytes::zeroed(MEMORY_BYTES + CANARY.len()) }
     }
 }
 
