@@ -30,4 +30,5 @@ step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "licences and sources" cargo deny --log-level error check licenses bans sources
 step "tests" cargo test --workspace --quiet
+step "tests, core with inexact functions" cargo test -p smidgen --features micromath --lib --quiet
 step "fuzz targets, a short run" tools/fuzz-smoke.sh 20
