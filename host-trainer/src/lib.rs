@@ -46,6 +46,7 @@
 // From data and a description to a model file.
 pub mod compile;
 pub mod data;
+mod decimal;
 pub mod graph;
 pub mod pipeline;
 pub mod recipe;

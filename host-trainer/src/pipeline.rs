@@ -296,7 +296,12 @@ pub fn quantize_trained(
     };
     let provenance = serde_json::json!({
         "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
-        "recipe": recipe,
+        "recipe": {
+            "name": recipe.name,
+            "network": { "net": recipe.network.net },
+            "training": { "seed": recipe.training.seed },
+            "sha256": hex(&Sha256::digest(recipe.to_toml())),
+        },
         "weights_hash": trained.weights_hash,
     });
     let metadata = Metadata {

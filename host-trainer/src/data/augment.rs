@@ -8,13 +8,17 @@ use super::random::{Use, gaussian_pair, generator, symmetric};
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// Moves the image by up to so many pixels, along each axis on its own. Not negative.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub shift: f32,
     /// Turns the image by up to so many degrees, either way. From 0 to 180.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub rotate: f32,
     /// Magnifies the image by a factor between `1 - scale` and `1 + scale`. At least 0 and less than 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub scale: f32,
     /// Adds to each element a number of the normal distribution with this standard deviation, where 1 is the way from black to
     /// white. Not negative.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub noise: f32,
 }
 

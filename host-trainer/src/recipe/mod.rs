@@ -94,6 +94,7 @@ pub struct Training {
     /// Seed of the initial weights, the order of the samples and the augmentation.
     pub seed: u64,
     /// Label smoothing of the cross-entropy, in 0..1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub label_smoothing: f32,
     /// Stops when the validation accuracy has not risen for so many epochs; 0 never does.
     pub early_stopping: u32,
@@ -112,16 +113,21 @@ pub struct Optimizer {
     /// Which one.
     pub kind: OptimizerKind,
     /// Decay of the weights (not of biases and batch norm parameters) per step, times the learning rate.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub weight_decay: f32,
     /// Momentum, for `sgd`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub momentum: f32,
     /// Nesterov's momentum, for `sgd`.
     pub nesterov: bool,
     /// Decay rate of the first moment, for `adam` and `adam_w`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub beta_1: f32,
     /// Decay rate of the second moment, for `adam` and `adam_w`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub beta_2: f32,
     /// Added to the root of the second moment, for `adam` and `adam_w`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub epsilon: f32,
 }
 
@@ -414,7 +420,9 @@ mod tests {
         for name in Recipe::built_in_names() {
             let recipe = Recipe::load(name).unwrap();
             assert_eq!(recipe.name, name);
-            assert_eq!(Recipe::parse(&recipe.to_toml(), "resolved").unwrap(), recipe);
+            let resolved = recipe.to_toml();
+            assert!(resolved.contains("beta_1 = 0.9\n") && resolved.contains("scale = 0.1\n"), "{resolved}");
+            assert_eq!(Recipe::parse(&resolved, "resolved").unwrap(), recipe);
         }
     }
 

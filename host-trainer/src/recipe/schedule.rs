@@ -11,14 +11,19 @@ pub struct Schedule {
     /// What follows the warm-up.
     pub kind: ScheduleKind,
     /// The learning rate at the end of the warm-up.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub learning_rate: f32,
     /// The learning rate at the end of a cosine schedule, as a fraction of `learning_rate`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub final_fraction: f32,
     /// Length of the warm-up in epochs.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub warm_up_epochs: f32,
     /// For `step`: the learning rate is multiplied by `step_factor` after each so many epochs.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub step_epochs: f32,
     /// For `step`: see `step_epochs`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub step_factor: f32,
 }
 
