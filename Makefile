@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-SMIDGEN := cargo run --release --quiet -p smidgen-trainer --bin smidgen --
+SMIDGEN := cargo run --release -p smidgen-trainer --bin smidgen --
 
 .PHONY: help
 help: ## This list
