@@ -7,7 +7,7 @@ use smidgen::{ElementType, EntryKind, LoadError, Model, Operand, Preprocessing};
 
 use crate::buffer::AlignedBytes;
 use crate::data::Dataset;
-use crate::device::{Device, DeviceError, Report};
+use crate::device::{Device, DeviceError, Report, StepReport};
 
 /// Why a model cannot be measured on a data set.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +181,7 @@ fn largest<T: PartialOrd + Copy>(values: impl Iterator<Item = T>) -> usize {
 
 /// [`Device::run`] with the inputs dealt out to `threads` devices, in whole runs of `run_bytes`; the outputs are those of one device.
 ///
-/// The counts are those of the first device, its stack the largest of all.
+/// The counts are those of the first device, its stack the largest of all. Steps are those that `device` traces.
 ///
 /// # Errors
 /// See [`DeviceError`].
@@ -199,10 +199,10 @@ pub fn run_in_parts(
     }
     let mut parts = inputs.chunks(part);
     let first = parts.next().unwrap_or_default();
-    // The others need no trace of their own.
-    let untraced = device.clone().traced(&[]);
+    // Unless all is traced, the others need no trace of their own.
+    let other_device = if device.traces_all() { device.clone() } else { device.clone().traced(&[]) };
     let (first, others) = thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|part| scope.spawn(|| untraced.run(model, part))).collect();
+        let others: Vec<_> = parts.map(|part| scope.spawn(|| other_device.run(model, part))).collect();
         let first = device.run(model, first);
         let joined: Vec<_> = others
             .into_iter()
@@ -211,8 +211,14 @@ pub fn run_in_parts(
         (first, joined)
     });
     let mut report = first?;
-    for other in others {
+    for (index, other) in (1..).zip(others) {
         let other = other?;
+        let first_round = u32::try_from(index * part / run_bytes).unwrap_or(u32::MAX);
+        let steps = other
+            .steps
+            .iter()
+            .map(|step| StepReport { round: first_round.saturating_add(step.round), ..*step });
+        report.steps.extend(steps);
         report.outputs.extend_from_slice(&other.outputs);
         report.stack_peak_bytes = report.stack_peak_bytes.max(other.stack_peak_bytes);
     }

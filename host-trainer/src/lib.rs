@@ -36,7 +36,7 @@
 //! | load, vary and order samples | [`data`] |
 //! | train, and go from a recipe to a model file | [`train`], [`pipeline`] |
 //! | turn a graph into steps over fixed memory, or into int8 | [`compile`] |
-//! | run a model here or on an emulated device, and compare | [`device`] |
+//! | run a model here or on an emulated device, and compare | [`device`], [`trace`] |
 //! | measure and look into a model | [`evaluate`], [`inspect`], [`cost`], [`throughput`], [`report`] |
 //!
 //! The binary `smidgen` is a command line over these modules, and nothing here knows it.
@@ -59,6 +59,7 @@ pub mod evaluate;
 pub mod inspect;
 pub mod report;
 pub mod throughput;
+pub mod trace;
 
 // Bytes.
 pub mod buffer;

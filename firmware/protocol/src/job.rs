@@ -77,7 +77,7 @@ pub fn run<O: Operators, H: Host, P: Probe>(
 ) -> Result<(), JobError<H::Error>> {
     let mut stack_is_measured = false;
     for round in 0..run.rounds {
-        let traced = run.traced.contains(&round);
+        let traced = run.traces(round);
         for (entry, &kind) in (0..).zip(&run.entries) {
             read_inputs(kind, session, host)?;
             let (ticks, stack_bytes) = if traced {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use smidgen::EntryKind;
 
 /// Version of the protocol. Host and firmware come from one source tree, so that it is only checked, never negotiated.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The most entries that one round of a run has.
 pub const MAX_ENTRIES: usize = 4;
-/// The most rounds that can be traced.
+/// The most single rounds that can be traced.
 pub const MAX_TRACED: usize = 16;
 /// Instructions of the two loops that the device measures first, so that the host can prove its count.
 pub const CALIBRATION: [u32; 2] = [2_000, 102_000];
@@ -75,6 +75,15 @@ pub struct Run {
     pub rounds: u32,
     /// Rounds, counted from 0, of which every step is reported.
     pub traced: Vec<u32, MAX_TRACED>,
+    /// Whether every step of every round is reported.
+    pub trace_all: bool,
+}
+
+impl Run {
+    /// Whether every step of this round is reported.
+    pub fn traces(&self, round: u32) -> bool {
+        self.trace_all || self.traced.contains(&round)
+    }
 }
 
 /// What the device says, in the order in which it happens.

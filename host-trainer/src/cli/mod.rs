@@ -3,6 +3,7 @@
 mod bench;
 mod bench_train;
 mod demo;
+mod diff_trace;
 mod eval;
 mod inspect;
 mod progress;
@@ -44,6 +45,8 @@ enum Command {
     Eval(eval::Eval),
     /// Run a model on samples from a NumPy file, here or on an emulated core
     Run(run::Run),
+    /// Name the first step at which two traces of `run --trace` differ
+    DiffTrace(diff_trace::DiffTrace),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
     /// Count a model's instructions, memory and code on an emulated core
@@ -62,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Train(train) => train.run(),
         Command::Eval(eval) => eval.run(),
         Command::Run(run) => run.run(),
+        Command::DiffTrace(diff) => diff.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),

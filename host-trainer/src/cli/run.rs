@@ -1,16 +1,17 @@
 //! `smidgen run`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use smidgen::{ElementType, Operand};
 use smidgen_trainer::device::{self, Device, Target};
 use smidgen_trainer::evaluate::{Interface, run_in_parts};
 use smidgen_trainer::npy::{self, Array, ElementKind};
+use smidgen_trainer::trace::Trace;
 use smidgen_trainer::train::files::{read_file, write_atomically};
 
 use super::table::grouped;
-use super::{Outcome, parse_model, read_model, threads};
+use super::{Outcome, parse_model, print, read_model, threads};
 
 /// Run a model on samples from a NumPy file, here or on an emulated core.
 ///
@@ -33,6 +34,9 @@ pub(crate) struct Run {
     /// Threads, or emulators side by side, to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Write a hash of what each step of each sample wrote, for `diff-trace`; to stdout if no file is named
+    #[arg(long, value_name = "TRACE", num_args = 0..=1, default_missing_value = "-")]
+    trace: Option<PathBuf>,
 }
 
 impl Run {
@@ -56,8 +60,11 @@ impl Run {
             }
         };
         let run_bytes = interface.input.bytes().unwrap_or(0);
-        let device = Device::new(self.on);
-        let report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
+        let mut device = Device::new(self.on).traced(&[]);
+        if self.trace.is_some() {
+            device = device.trace_all();
+        }
+        let mut report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
         let kind = match interface.output.element_type {
             ElementType::F32 => ElementKind::F32,
             _ => ElementKind::I8,
@@ -65,11 +72,21 @@ impl Run {
         let shape: Vec<usize> = std::iter::once(count).chain(sample_dims(&interface.output)).collect();
         let message =
             format!("wrote {}: {shape:?} of type {}, run on {}", self.output.display(), kind.name(), self.on);
-        write_atomically(&self.output, &Array { kind, shape, bytes: report.outputs }.to_file())?;
+        write_atomically(
+            &self.output,
+            &Array { kind, shape, bytes: std::mem::take(&mut report.outputs) }.to_file(),
+        )?;
         eprintln!("{message}");
         if let Some(instructions) = report.instructions {
             eprintln!("{} instructions per inference", grouped(instructions));
         }
+        let Some(path) = &self.trace else { return Ok(std::process::ExitCode::SUCCESS) };
+        let trace = Trace::new(&model, &report, &inputs)?;
+        if path == Path::new("-") {
+            return print(&trace.to_string());
+        }
+        write_atomically(path, trace.to_string().as_bytes())?;
+        eprintln!("wrote {}: {} hashes", path.display(), trace.steps.len());
         Ok(std::process::ExitCode::SUCCESS)
     }
 

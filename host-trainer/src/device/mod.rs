@@ -44,6 +44,7 @@ use crate::buffer::AlignedBytes;
 pub struct Device {
     target: Target,
     traced: Vec<u32>,
+    trace_all: bool,
     time_limit: Duration,
 }
 
@@ -59,14 +60,28 @@ pub enum Failure {
 impl Device {
     /// A device of this kind. The first sample or step is traced, and a run may take half an hour.
     pub fn new(target: Target) -> Self {
-        Self { target, traced: vec![0], time_limit: Duration::from_secs(1800) }
+        Self { target, traced: vec![0], trace_all: false, time_limit: Duration::from_secs(1800) }
     }
 
     /// Chooses the samples or steps of which every step is reported; at most 16, counted from 0.
     #[must_use]
     pub fn traced(mut self, rounds: &[u32]) -> Self {
         self.traced = rounds.to_vec();
+        self.trace_all = false;
         self
+    }
+
+    /// Chooses all samples or steps: every step of each is reported, and of [`Report::instructions`] there are only those of the steps.
+    #[must_use]
+    pub fn trace_all(mut self) -> Self {
+        self.trace_all = true;
+        self.traced.clear();
+        self
+    }
+
+    /// Whether every step of all samples is reported.
+    pub fn traces_all(&self) -> bool {
+        self.trace_all
     }
 
     /// How long a run may take before the emulator is ended.
@@ -190,8 +205,8 @@ impl Device {
             return Err(DeviceError::TooManyTraced { limit: MAX_TRACED, found: traced.len() });
         }
         // What is traced is run once more at the end, so that tracing disturbs neither outputs nor counts. Training steps cannot be done
-        // twice: they are traced where they are.
-        let again = entries == [EntryKind::Infer];
+        // twice: they are traced where they are, and so is a run of which everything is traced.
+        let again = entries == [EntryKind::Infer] && !self.trace_all;
         let mut all_inputs = inputs.to_vec();
         let mut total = rounds;
         let mut in_run = traced.clone();
@@ -208,6 +223,7 @@ impl Device {
             entries: entries.iter().copied().collect(),
             rounds: total,
             traced: in_run.iter().copied().collect(),
+            trace_all: self.trace_all,
         };
         let done = match self.target.machine() {
             None => host::run(aligned.as_slice(), &all_inputs, &run)?,

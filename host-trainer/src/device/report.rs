@@ -145,7 +145,7 @@ impl Done {
                         .map(|(a, b)| a.max(b))
                         .or(report.stack_peak_bytes);
                     let instructions = count(ticks, empty).unwrap_or_default();
-                    if !run.traced.contains(&round) {
+                    if !run.traces(round) {
                         let (first, sum) = plain.get_or_insert((round, 0));
                         *sum += if *first == round { instructions } else { 0 };
                     }

@@ -212,4 +212,9 @@ impl Tensor {
         let Operand { space, element_type, offset, shape, quantization } = *operand;
         Self { space, element_type, offset, shape: shape.0, quantization }
     }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().map(|&dimension| dimension as usize).product::<usize>() * self.element_type.bytes()
+    }
 }

@@ -6,7 +6,7 @@ use smidgen_trainer::npy::{Array, ElementKind};
 use crate::support::{Folder, fail, object, read, succeed, trained};
 
 /// Whether the emulator is there. Without it a test cannot run: it says so, and fails where everything has to run (`CI=true`).
-fn emulator() -> bool {
+pub(crate) fn emulator() -> bool {
     match check(Target::CortexM4) {
         Ok(()) => true,
         Err(error @ DeviceError::QemuMissing) if std::env::var("CI").as_deref() != Ok("true") => {

@@ -7,4 +7,5 @@ mod devices;
 mod results;
 mod samples;
 mod support;
+mod traces;
 mod training;

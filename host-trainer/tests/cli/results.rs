@@ -107,7 +107,7 @@ fn whoever_stops_reading_is_no_error() {
 
 #[test]
 fn help_is_for_every_command() {
-    for command in ["demo", "train", "eval", "run", "inspect", "bench", "bench-train"] {
+    for command in ["demo", "train", "eval", "run", "diff-trace", "inspect", "bench", "bench-train"] {
         assert!(succeed(&[command, "--help"]).contains("Usage: smidgen"), "{command}");
     }
     assert!(succeed(&["--version"]).starts_with("smidgen "));

@@ -56,16 +56,22 @@ pub(crate) fn fail(arguments: &[&str], parts: &[&str]) {
     failed(&run(arguments), parts);
 }
 
-/// Whether a run has failed as [`fail`] says.
+/// Whether a run has failed with `code`, one sentence that has all of `parts`, and nothing on stdout.
 #[track_caller]
-pub(crate) fn failed(ended: &Ended, parts: &[&str]) {
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+pub(crate) fn failed_with(code: i32, ended: &Ended, parts: &[&str]) {
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{ended:?}");
     let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     let &[error] = errors.as_slice() else { panic!("not one error: {ended:?}") };
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     for part in parts {
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     }
+}
+
+/// Whether a run has failed as [`fail`] says.
+#[track_caller]
+pub(crate) fn failed(ended: &Ended, parts: &[&str]) {
+    failed_with(1, ended, parts);
 }
 
 /// The one JSON object that `stdout` is.
