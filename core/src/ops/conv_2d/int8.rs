@@ -1,5 +1,6 @@
 //! int8 convolution with TensorFlow Lite Micro's arithmetic.
 
+use super::groups;
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -22,7 +23,9 @@ pub struct Conv2dI8 {
     pub window: Window,
     /// Shape of the input, `[N, H, W, C_in]`.
     pub input: Shape,
-    /// Shape of the output, `[N, H_out, W_out, C_out]`.
+    /// Shape of the filter, `[C_out, K_h, K_w, C_in / groups]`.
+    pub filter: Shape,
+    /// Shape of the output, `[N, H_out, W_out, C_out]`, `C_out` a multiple of the groups.
     pub output: Shape,
     /// What a tap in the padding reads: the input's zero point, in -128..=127.
     pub input_zero_point: i32,
@@ -31,21 +34,26 @@ pub struct Conv2dI8 {
 }
 
 impl Conv2dI8 {
-    /// The filter's shape, `[C_out, K_h, K_w, C_in]`.
-    pub fn filter(&self) -> Shape {
-        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
-        let Window { y, x } = self.window;
-        Shape([out_c, y.kernel as u32, x.kernel as u32, in_c])
+    /// How many groups the channels are in: the first of as many equal parts of the output's channels sees only the first of the
+    /// input's, and so on. `None` if the input's channels are not a multiple of the filter's, or the output's not of the groups.
+    pub fn groups(&self) -> Option<usize> {
+        groups(self.input, self.filter.dims()[3], self.output)
     }
 
     fn check(&self) -> Result<(), Tensor> {
+        let Window { y, x } = self.window;
+        let ([filter_n, k_h, k_w, _], [.., out_c]) = (self.filter.dims(), self.output.dims());
+        if [filter_n, k_h, k_w] != [out_c, y.kernel, x.kernel] || self.groups().is_none() {
+            return Err(Tensor::Filter);
+        }
         check_window(&self.window, self.input, self.output)
     }
 }
 
-/// `output = clamp(zero_point + multiplier * (bias + sum over k_y, k_x, in_c of filter * input))`.
+/// `output = clamp(zero_point + multiplier * (bias + sum over k_y, k_x, in_c of filter * input))`, over the input channels of the
+/// output channel's group.
 ///
-/// `filter` is `[C_out, K_h, K_w, C_in]`; `channels` has a record (see [`Channel`]) per output channel, its bias with the input's zero
+/// `filter` is `[C_out, K_h, K_w, C_in / groups]`; `channels` has a record (see [`Channel`]) per output channel, its bias with the input's zero
 /// point folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each channel is at most `i32::MAX`; it is rounded
 /// only by [`requantize`](crate::quantization::requantize).
 ///
@@ -63,14 +71,16 @@ pub fn forward(
 ) -> Result<(), CallError> {
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), filter.len(), channels.len(), output.len()];
-    check_lengths([params.input, params.filter(), params.output], lengths)?;
+    check_lengths([params.input, params.filter, params.output], lengths)?;
+    let groups = params.groups().unwrap_or(1).max(1);
     let Conv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    if window == Window::ONE {
+    if window == Window::ONE && groups == 1 {
         fully_connected::int8::rows([in_c, out_c], range, input, filter, channels, output);
         return Ok(());
     }
-    let (kernel_row, in_row) = (window.x.kernel * in_c, in_w * in_c);
+    let (group_c, group_out_c, in_row) = (in_c / groups, out_c / groups, in_w * in_c);
+    let kernel_row = window.x.kernel * group_c;
     let per_channel = (window.y.kernel * kernel_row).max(1);
     let mut gathered = [0; GATHERED];
     let mut gathered = gathered.get_mut(..per_channel);
@@ -80,30 +90,24 @@ pub fn forward(
             let y = window.y.taps(out_y, in_h);
             for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {
                 let x = window.x.taps(out_x, in_w);
-                let patch = Patch::new(&window, [y, x], input_zero_point, [kernel_row, in_row, in_c]);
+                let patch =
+                    Patch::new(&window, [y, x], input_zero_point, [kernel_row, in_row, in_c, group_c]);
                 let start = y.position * in_row + x.position * in_c;
-                let input = input.get(start..).unwrap_or_default();
-                if let Some(gathered) = &mut gathered {
-                    patch.gather(input, gathered);
-                    let shape = [per_channel, out_c];
-                    fully_connected::int8::rows(shape, range, gathered, filter, channels, output);
-                    continue;
-                }
-                // Four output channels at once, then what is left of them.
-                let (outputs, outputs_left) = output.as_chunks_mut::<4>();
-                let (channels, channels_left) =
-                    channels.split_at_checked(outputs.len() * 4).unwrap_or_default();
-                let filters = filter.chunks_exact((per_channel * 4).max(1));
-                for ((output, channels), filter) in
-                    outputs.iter_mut().zip(channels.as_chunks().0).zip(filters)
+                let parts = filter
+                    .chunks_exact((per_channel * group_out_c).max(1))
+                    .zip(channels.chunks_exact(group_out_c.max(1)));
+                for (group, (output, (filter, channels))) in
+                    output.chunks_exact_mut(group_out_c.max(1)).zip(parts).enumerate()
                 {
-                    patch.finish(input, filter, per_channel, channels, output, range);
-                }
-                let filters = filter.get(outputs.len() * 4 * per_channel..).unwrap_or_default();
-                let left = outputs_left.iter_mut().zip(channels_left).zip(filters.chunks_exact(per_channel));
-                for ((output, channel), filter) in left {
-                    let (outputs, channels) = (core::array::from_mut(output), core::array::from_ref(channel));
-                    patch.finish(input, filter, per_channel, channels, outputs, range);
+                    let input = input.get(start + group * group_c..).unwrap_or_default();
+                    match &mut gathered {
+                        Some(gathered) => {
+                            patch.gather(input, gathered);
+                            let shape = [per_channel, group_out_c];
+                            fully_connected::int8::rows(shape, range, gathered, filter, channels, output);
+                        }
+                        None => patch.finish_all(input, filter, per_channel, channels, output, range),
+                    }
                 }
             }
         }
@@ -121,7 +125,7 @@ struct Patch {
     /// The weights of a row that lie in the input: `first..end`.
     first: usize,
     end: usize,
-    /// Elements in a run: a row of the window, or one pixel if the window is dilated.
+    /// Elements in a run: a row of the window, or one pixel's channels of the group if these are not neighbours.
     run: usize,
     /// From a run to the next one in a row of the window.
     run_stride: usize,
@@ -138,14 +142,15 @@ impl Patch {
         window: &Window,
         [y, x]: [Taps; 2],
         zero_point: i32,
-        [kernel_row, in_row, in_c]: [usize; 3],
+        [kernel_row, in_row, in_c, group_c]: [usize; 4],
     ) -> Self {
-        let run = if window.x.dilation == 1 { x.count() * in_c } else { in_c };
+        let whole_rows = window.x.dilation == 1 && group_c == in_c;
+        let run = if whole_rows { x.count() * in_c } else { group_c };
         Self {
             y,
             kernel_row,
-            first: x.start * in_c,
-            end: x.end * in_c,
+            first: x.start * group_c,
+            end: x.end * group_c,
             run,
             run_stride: window.x.dilation * in_c,
             row_stride: window.y.dilation * in_row,
@@ -170,6 +175,31 @@ impl Patch {
                 }
                 at += self.run_stride;
             }
+        }
+    }
+
+    /// Computes one output pixel's channels, those of a group: four at once, then what is left of them.
+    #[inline(always)]
+    fn finish_all(
+        &self,
+        input: &[i8],
+        filter: &[i8],
+        per_channel: usize,
+        channels: &[[i32; CHANNEL_WORDS]],
+        output: &mut [i8],
+        range: OutputRange,
+    ) {
+        let (outputs, outputs_left) = output.as_chunks_mut::<4>();
+        let (channels, channels_left) = channels.split_at_checked(outputs.len() * 4).unwrap_or_default();
+        let filters = filter.chunks_exact((per_channel * 4).max(1));
+        for ((output, channels), filter) in outputs.iter_mut().zip(channels.as_chunks().0).zip(filters) {
+            self.finish(input, filter, per_channel, channels, output, range);
+        }
+        let filters = filter.get(outputs.len() * 4 * per_channel..).unwrap_or_default();
+        let left = outputs_left.iter_mut().zip(channels_left).zip(filters.chunks_exact(per_channel));
+        for ((output, channel), filter) in left {
+            let (outputs, channels) = (core::array::from_mut(output), core::array::from_ref(channel));
+            self.finish(input, filter, per_channel, channels, outputs, range);
         }
     }
 
@@ -236,7 +266,15 @@ fn params(step: &Step) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
     let (window, range) = Window::read(&step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
     let input_zero_point = quantization(input, 0)?.zero_point;
-    let params = Conv2dI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
+    let (input_shape, filter_shape, output_shape) = (input.shape, filter.shape, output.shape);
+    let params = Conv2dI8 {
+        window,
+        input: input_shape,
+        filter: filter_shape,
+        output: output_shape,
+        input_zero_point,
+        range,
+    };
     Ok((params, [input, filter, channels, output]))
 }
 
@@ -247,9 +285,8 @@ pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepErro
     is(channels, 2, ElementType::I32)?;
     is(output, 3, ElementType::I8)?;
     let [.., out_c] = output.shape.0;
-    has_shape(filter, 1, params.filter())?;
-    has_shape(channels, 2, channels_shape(out_c))?;
     params.check().map_err(wrong_shape)?;
+    has_shape(channels, 2, channels_shape(out_c))?;
     let weights = filter.shape.elements().and_then(|all| all.checked_div(out_c as usize));
     let weights = weights.ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: weights, weight_stride: 1 };
@@ -280,6 +317,7 @@ mod tests {
         window: Window,
         input: [usize; 4],
         output: [usize; 4],
+        groups: usize,
         zero_points: [i32; 2],
         clamp: [i32; 2],
         filter: Vec<i8>,
@@ -290,21 +328,24 @@ mod tests {
         fn random(random: &mut Random) -> Self {
             let (window, [in_h, in_w]) = random.window();
             let (n, in_c, out_c) = (random.size(1, 2), random.size(1, 9), random.size(1, 9));
+            let groups = [1, 1, 2, 3, 4][random.size(0, 4)];
             // Now and then more weights than are gathered.
             let in_c = if random.size(0, 3) == 0 { in_c * 80 } else { in_c };
+            let (in_c, out_c) = if groups == 1 { (in_c, out_c) } else { (in_c * groups, out_c * groups) };
             let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
-            let weights = window.y.kernel * window.x.kernel * in_c;
+            let weights = window.y.kernel * window.x.kernel * in_c / groups;
             let filter = random.bytes(out_c * weights);
             let zero_points = [random.zero_point(), random.zero_point()];
             let channels =
                 filter.chunks(weights).map(|w| random.channel(w.iter().copied(), zero_points[0])).collect();
             let clamp = random.clamp();
             let (input, output) = ([n, in_h, in_w, in_c], [n, out_h, out_w, out_c]);
-            Self { window, input, output, zero_points, clamp, filter, channels }
+            Self { window, input, output, groups, zero_points, clamp, filter, channels }
         }
 
         fn case(&self) -> Case {
-            let filter = [self.output[3], self.window.y.kernel, self.window.x.kernel, self.input[3]];
+            let group_c = self.input[3] / self.groups;
+            let filter = [self.output[3], self.window.y.kernel, self.window.x.kernel, group_c];
             let attributes = [self.window.attributes().as_slice(), &self.clamp].concat();
             Case::new(Operator::Conv2dI8, &attributes)
                 .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
@@ -317,8 +358,9 @@ mod tests {
         fn expected(&self, input: &[i8], finish: impl Fn(i64, Multiplier, i32, [i32; 2]) -> i8) -> Vec<i8> {
             let ([n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (self.input, self.output);
             let Window { y, x } = self.window;
+            let group_c = in_c / self.groups;
             let weight = |c: usize, k_y: usize, k_x: usize, i: usize| {
-                i64::from(self.filter[((c * y.kernel + k_y) * x.kernel + k_x) * in_c + i])
+                i64::from(self.filter[((c * y.kernel + k_y) * x.kernel + k_x) * group_c + i])
             };
             let zero_point = i64::from(self.zero_points[0]);
             let mut output = Vec::new();
@@ -328,12 +370,13 @@ mod tests {
             }) {
                 let mut sum = i64::from(self.channels[c].bias);
                 for (k_y, k_x, i) in (0..y.kernel)
-                    .flat_map(|h| (0..x.kernel).flat_map(move |w| (0..in_c).map(move |i| (h, w, i))))
+                    .flat_map(|h| (0..x.kernel).flat_map(move |w| (0..group_c).map(move |i| (h, w, i))))
                 {
                     // The bias has the zero point folded in; this takes it out again.
                     sum += zero_point * weight(c, k_y, k_x, i);
                     if let (Some(at_y), Some(at_x)) = (y.input(out_y, k_y, in_h), x.input(out_x, k_x, in_w)) {
-                        let tap = i64::from(input[((b * in_h + at_y) * in_w + at_x) * in_c + i]);
+                        let in_c_of_group = c / (out_c / self.groups) * group_c + i;
+                        let tap = i64::from(input[((b * in_h + at_y) * in_w + at_x) * in_c + in_c_of_group]);
                         sum += (tap - zero_point) * weight(c, k_y, k_x, i);
                     }
                 }
@@ -372,6 +415,7 @@ mod tests {
             window,
             input: [1; 4],
             output: [1; 4],
+            groups: 1,
             zero_points: [0; 2],
             clamp: [-128, 127],
             filter: [1].into(),
@@ -391,7 +435,22 @@ mod tests {
             case.expect(StepError::Shape { operand }, |step| step.writes[0].shape.0[dim] += 1);
         }
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] += 1);
-        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[0].shape.0[3] += 1);
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[0].shape.0[3] = 0);
+        // Two groups of two channels to two channels each, and what is no such thing.
+        let mut grouped = single(Channel { bias: 0, multiplier: Multiplier { multiplier: 0, shift: 0 } });
+        grouped.input[3] = 4;
+        grouped.output[3] = 4;
+        grouped.groups = 2;
+        grouped.filter = std::vec![1; 8];
+        grouped.channels = std::vec![grouped.channels[0]; 4];
+        let case = grouped.case();
+        assert_eq!(case.check(), Ok(()));
+        for channels in [3, 6, 0] {
+            case.expect(StepError::Shape { operand: 1 }, |step| step.reads[0].shape.0[3] = channels);
+        }
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] = 3);
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] = 0);
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[0] = 2);
     }
 
     #[test]

@@ -1,6 +1,16 @@
-//! Two-dimensional convolution.
+//! Two-dimensional convolution, also in groups of channels.
 
 mod float;
 pub mod int8;
 
+use crate::operand::Shape;
+
 pub use float::{Conv2d, forward, grad_input, grad_weights};
+
+/// How many groups a filter with this many input channels cuts the channels of input and output into, as TensorFlow Lite does; `None` if
+/// it does not cut them into equal parts.
+fn groups(input: Shape, filter_in_c: usize, output: Shape) -> Option<usize> {
+    let ([.., in_c], [.., out_c]) = (input.dims(), output.dims());
+    let groups = in_c.checked_div(filter_in_c).filter(|_| in_c > 0 && in_c.is_multiple_of(filter_in_c))?;
+    out_c.is_multiple_of(groups).then_some(groups)
+}
