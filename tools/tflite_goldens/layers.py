@@ -69,10 +69,9 @@ class Layers:
         if not self.int8:
             return self.net.constant((self.rng.standard_normal(shape) / np.sqrt(taps)).astype(np.float32))
         data = self.rng.integers(-127, 128, shape).astype(np.int8)
-        if channels:
-            scales = (0.002 + 0.02 * self.rng.random(shape[axis])).astype(np.float32)
-            return self.net.constant(data, per_channel(scales, axis))
-        return self.net.constant(data, per_tensor(np.float32(0.002 + 0.02 * self.rng.random())))
+        # Results are about as large as the inputs, so that whole networks stay in range.
+        scales = ((0.4 + 1.2 * self.rng.random(shape[axis] if channels else 1)) / (73 * np.sqrt(taps))).astype(np.float32)
+        return self.net.constant(data, per_channel(scales, axis) if channels else per_tensor(scales[0]))
 
     def bias(self, x, weights, count):
         if not self.int8:

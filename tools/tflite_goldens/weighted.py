@@ -51,6 +51,8 @@ def cases():
     made += both("conv_2d_window_larger_than_input", conv((1, 3, 2, 2), 3, (7, 6), stride=2))
     made += both("conv_2d_first_layer", conv((1, 21, 10, 1), 8, (10, 4), stride=2, activation="RELU_N1_TO_1", scale=0.02))
     made += both("conv_2d_wide", conv((1, 2, 2, 200), 3, (2, 1), padding="VALID", scale=0.9))
+    made += int8("conv_2d_multiplier_above_one", conv((1, 4, 5, 1), 3, 1, source={"scale": 0.1, "zero_point": 3}, scale=0.0007))
+    made += int8("conv_2d_tiny_multiplier", conv((1, 3, 3, 64), 3, 3, scale=1.5))
     made += both("conv_2d_one_dimension", conv((1, 1, 17, 5), 6, (1, 4), stride=(1, 3)))
 
     made += both("depthwise_conv_2d_same_even_stride", depthwise((1, 6, 8, 5), 1, 3, stride=2, activation="RELU6", source=LOW))
