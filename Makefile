@@ -29,6 +29,10 @@ format: ## Format all Rust code
 	cargo fmt --all
 	cd firmware && cargo fmt --all
 
+.PHONY: tflite-schema
+tflite-schema: ## Generate the reader and writer of .tflite files anew from schema.fbs
+	@tools/generate-tflite-schema.sh
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## A short run of each fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@tools/fuzz-smoke.sh

@@ -50,6 +50,7 @@ mod decimal;
 pub mod graph;
 pub mod pipeline;
 pub mod recipe;
+pub mod tflite;
 pub mod train;
 
 // What a model does, needs and costs.

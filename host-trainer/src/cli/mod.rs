@@ -5,6 +5,7 @@ mod bench_train;
 mod demo;
 mod diff_trace;
 mod eval;
+mod import;
 mod inspect;
 mod progress;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::Run),
     /// Name the first step at which two traces of `run --trace` differ
     DiffTrace(diff_trace::DiffTrace),
+    /// Make a model of a TensorFlow Lite file
+    Import(import::Import),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
     /// Count a model's instructions, memory and code on an emulated core
@@ -66,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(eval) => eval.run(),
         Command::Run(run) => run.run(),
         Command::DiffTrace(diff) => diff.run(),
+        Command::Import(import) => import.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),

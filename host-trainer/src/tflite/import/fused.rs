@@ -1,0 +1,60 @@
+//! Activations that are fused into operators, and windows.
+
+use smidgen::Quantization;
+use smidgen::geometry::Axis;
+use smidgen::ops::activation::Activation;
+use smidgen_tflite_schema::{ActivationFunctionType as Fused, Padding};
+
+use super::{Refusal, unsupported};
+use crate::graph::Range;
+
+/// The f32 activation.
+pub(super) fn activation(fused: Fused) -> Result<Activation, Refusal> {
+    match fused {
+        Fused::None => Ok(Activation::None),
+        Fused::Relu => Ok(Activation::Relu),
+        Fused::Relu6 => Ok(Activation::Relu6),
+        _ => Err(refused(fused)),
+    }
+}
+
+/// What an activation leaves of an int8 output (TensorFlow Lite's `CalculateActivationRangeQuantized`).
+pub(super) fn range(fused: Fused, output: Quantization) -> Result<Range, Refusal> {
+    // The conversion saturates.
+    let quantized = |real: f32| {
+        let steps = libm::roundf(real / output.scale) as i32;
+        steps.saturating_add(output.zero_point).clamp(i8::MIN.into(), i8::MAX.into()) as i8
+    };
+    let (min, max) = match fused {
+        Fused::None => (i8::MIN, i8::MAX),
+        Fused::Relu => (quantized(0.0), i8::MAX),
+        Fused::Relu6 => (quantized(0.0), quantized(6.0)),
+        Fused::ReluN1To1 => (quantized(-1.0), quantized(1.0)),
+        _ => return Err(refused(fused)),
+    };
+    Ok(Range { min, max })
+}
+
+fn refused(fused: Fused) -> Refusal {
+    unsupported(format!("the fused activation {fused:?} is not supported"))
+}
+
+/// One axis of a window over `input` elements.
+pub(super) fn axis(
+    padding: Padding,
+    [kernel, stride, dilation]: [i32; 3],
+    input: u32,
+) -> Result<Axis, Refusal> {
+    let found =
+        [kernel, stride, dilation].map(|value| usize::try_from(value).ok().filter(|&value| value > 0));
+    let [Some(kernel), Some(stride), Some(dilation)] = found else {
+        return Err(unsupported(format!(
+            "the window has kernel {kernel}, stride {stride} and dilation {dilation}, expected positive numbers"
+        )));
+    };
+    match padding {
+        Padding::Valid => Ok(Axis { kernel, stride, dilation, pad_before: 0, pad_after: 0 }),
+        Padding::Same => Axis::same(kernel, stride, dilation, input as usize)
+            .ok_or_else(|| unsupported("the window is too large")),
+    }
+}

@@ -1,0 +1,148 @@
+//! From tables to a graph, operator by operator.
+//!
+//! [`HANDLERS`] is the table of the operators: number and handler. A handler reads its operator through [`View`], asks the [`Importer`] for activations and
+//! constants, and adds nodes. It answers with a [`Refusal`] for what it cannot do; all of them are reported together.
+//!
+//! Shapes: a graph's tensors are `[1, H, W, C]`. A tensor of TensorFlow Lite's is aligned at its last dimension (`[T, C]` is `[1, 1, T, C]`), and what
+//! does not fit, a batch or a rank above four, is merged into `H`. Handlers see the file's dimensions, see [`View::dims`].
+
+mod constant;
+mod conv;
+mod elementwise;
+mod fused;
+mod importer;
+mod movement;
+mod pool;
+mod quantize;
+mod view;
+
+use smidgen_tflite_schema::BuiltinOperator as Op;
+
+use self::importer::Importer;
+use self::view::View;
+use super::error::{ImportError, UnsupportedOperator};
+use super::net::{Net, NetTensor, shortened};
+use crate::graph::Graph;
+
+/// Why an operator was not imported.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It cannot be done here. Gathered, to be reported together.
+    Unsupported(String),
+    /// The file is broken. Reported at once.
+    Broken(ImportError),
+}
+
+impl<E: Into<ImportError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// For `return Err(…)`.
+pub(super) fn unsupported(reason: impl Into<String>) -> Refusal {
+    Refusal::Unsupported(reason.into())
+}
+
+type Handler = fn(&mut Importer<'_, '_>, &View<'_, '_>) -> Result<(), Refusal>;
+
+/// What can be imported.
+const HANDLERS: &[(Op, Handler)] = &[
+    // conv.rs
+    (Op::Conv2d, conv::conv_2d),
+    (Op::DepthwiseConv2d, conv::depthwise_conv_2d),
+    (Op::FullyConnected, conv::fully_connected),
+    // pool.rs
+    (Op::AveragePool2d, pool::average_pool_2d),
+    (Op::MaxPool2d, pool::max_pool_2d),
+    (Op::Softmax, pool::softmax),
+    // elementwise.rs
+    (Op::Add, elementwise::add),
+    (Op::Relu, elementwise::relu),
+    (Op::Relu6, elementwise::relu6),
+    // quantize.rs
+    (Op::Quantize, quantize::quantize),
+    (Op::Dequantize, quantize::dequantize),
+    // movement.rs
+    (Op::Reshape, movement::reshape),
+    (Op::Squeeze, movement::reshape),
+    (Op::ExpandDims, movement::reshape),
+];
+
+/// A network that was imported.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The network.
+    pub graph: Graph,
+    /// Names of the inputs, as the file has them.
+    pub input_names: Vec<String>,
+    /// Names of the outputs.
+    pub output_names: Vec<String>,
+}
+
+/// The graph of a network, named `name`.
+///
+/// # Errors
+/// [`ImportError::Unsupported`] lists every operator that cannot be imported; other errors are the first of their kind.
+pub fn import(net: &Net<'_>, name: &str) -> Result<Imported, ImportError> {
+    let mut importer = Importer::new(net, name)?;
+    let subgraph = importer.subgraph;
+    let mut refused = Vec::new();
+    for (index, operator) in subgraph.operators.iter().enumerate() {
+        let view = View::new(subgraph, index, operator);
+        let handler = HANDLERS.iter().find(|(op, _)| *op as i32 == operator.code);
+        let outcome = match handler {
+            Some((_, handler)) => handler(&mut importer, &view),
+            None => Err(unsupported("there is no such operator here")),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Refusal::Broken(error)) => return Err(error),
+            Err(Refusal::Unsupported(reason)) => {
+                importer.pretend(&view);
+                refused.push(describe(&view, reason));
+            }
+        }
+    }
+    if !refused.is_empty() {
+        let operators = net.subgraphs.iter().map(|subgraph| subgraph.operators.len()).sum();
+        return Err(ImportError::Unsupported { unsupported: refused, operators });
+    }
+    let names = |tensors: &[usize]| {
+        tensors.iter().map(|&index| subgraph.tensors[index].name.clone()).collect::<Vec<_>>()
+    };
+    let (input_names, output_names) = (names(&subgraph.inputs), names(&subgraph.outputs));
+    Ok(Imported { graph: importer.finish()?, input_names, output_names })
+}
+
+/// An entry of the list of what is unsupported. Its length does not depend on the file's.
+fn describe(view: &View<'_, '_>, reason: String) -> UnsupportedOperator {
+    const MOST: usize = 8;
+    let list = |mut tensors: Vec<String>, count: usize| {
+        if count > MOST {
+            tensors.push(format!("and {} more", count - MOST));
+        }
+        tensors
+    };
+    let inputs = view.operator.inputs.iter().take(MOST).map(|input| match input {
+        Some(index) => describe_tensor(&view.subgraph.tensors[*index]),
+        None => "nothing".to_owned(),
+    });
+    let outputs = view.operator.outputs.iter().take(MOST);
+    let outputs = outputs.map(|&index| describe_tensor(&view.subgraph.tensors[index]));
+    UnsupportedOperator {
+        subgraph: 0,
+        index: view.index,
+        name: view.operator.name(),
+        version: view.operator.version,
+        inputs: list(inputs.collect(), view.operator.inputs.len()),
+        outputs: list(outputs.collect(), view.operator.outputs.len()),
+        reason,
+    }
+}
+
+/// Name, type and dimensions of a tensor, for a message.
+pub(super) fn describe_tensor(tensor: &NetTensor<'_>) -> String {
+    let element_type = format!("{:?}", tensor.element_type).to_uppercase();
+    format!("{:?} {element_type}{:?}", shortened(&tensor.name), tensor.dims)
+}
