@@ -6,10 +6,9 @@ use std::{env, fs};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smidgen::model::{Entry, EntryKind, HEADER_BYTES, Header, Model};
+use smidgen::model::{EntryKind, HEADER_BYTES, Header, Model};
 use smidgen::{
-    AllOperators, ElementType, InPlace, Metadata, Operator, Preprocessing, Quantization, Schedule, Space,
-    Step,
+    AllOperators, ElementType, InPlace, Metadata, NewStep, Operator, Preprocessing, Schedule, Space,
 };
 use smidgen_tests::faults::sample;
 
@@ -31,14 +30,18 @@ struct File<'a> {
     weights_offset: Fixed32,
     initial_parameters: Fixed32,
     initial_state: Fixed32,
-    reserved_2: [Fixed32; 3],
+    steps_end: Fixed32,
+    reserved_2: [Fixed32; 2],
     operators: [Fixed64; 4],
     #[serde(borrow)]
     metadata: Metadata<'a>,
-    entries: Vec<Entry>,
-    steps: Vec<Step>,
     #[serde(with = "bytes")]
-    padding: &'a [u8],
+    padding_1: &'a [u8],
+    /// Entries and steps.
+    #[serde(with = "bytes")]
+    program: &'a [u8],
+    #[serde(with = "bytes")]
+    padding_2: &'a [u8],
     #[serde(with = "bytes")]
     weights: &'a [u8],
 }
@@ -74,14 +77,38 @@ fn a_file_is_one_postcard_message() {
         assert_eq!((file.version, file.file_bytes.0), (header.version, header.file_bytes));
         assert_eq!(file.operators.map(|word| word.0), header.operators.0);
         assert_eq!(file.metadata.name, parts.name);
-        assert_eq!(file.entries.len(), parts.entries.len());
-        assert_eq!(file.steps, parts.steps);
+        assert_eq!(file.program.len(), (header.steps_end - header.entries_offset) as usize);
+        let steps = &file.program[(header.steps_offset - header.entries_offset) as usize..];
+        assert_eq!(steps, program_of(&parts.steps));
         assert_eq!(file.weights, parts.weights);
-        assert_eq!(file.padding, vec![0; file.padding.len()]);
+        assert_eq!(
+            [file.padding_1, file.padding_2].concat(),
+            vec![0; file.padding_1.len() + file.padding_2.len()]
+        );
 
         let mut buffer = vec![0; bytes.len()];
         assert_eq!(postcard::to_slice(&file, &mut buffer).unwrap(), &*bytes, "{}", parts.name);
     }
+}
+
+/// The steps as `model-format.md` says that they stand in a file.
+fn program_of(steps: &[NewStep]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for step in steps {
+        bytes.extend([step.operator, step.schedule as u8]);
+        let counts = [step.attributes.len(), step.reads.len(), step.writes.len()];
+        bytes.extend(counts.into_iter().flat_map(|count| (count as u16).to_le_bytes()));
+        bytes.extend(step.attributes.iter().flat_map(|attribute| attribute.to_le_bytes()));
+        for operand in step.reads.iter().chain(&step.writes) {
+            bytes.extend((operand.space as u16).to_le_bytes());
+            bytes.extend((operand.element_type as u16).to_le_bytes());
+            let numbers = [&[operand.offset], operand.shape.0.as_slice()].concat();
+            bytes.extend(numbers.into_iter().flat_map(u32::to_le_bytes));
+            bytes.extend(operand.quantization.scale.to_le_bytes());
+            bytes.extend(operand.quantization.zero_point.to_le_bytes());
+        }
+    }
+    bytes
 }
 
 /// A dump of a file, a line for each field.
@@ -125,14 +152,26 @@ impl<'a> Dump<'a> {
         self.bytes(1 + length, meaning);
     }
 
-    fn operands(&mut self, what: &str) {
-        let count = self.field::<u32>(|count| format!("  {what}: {count}"));
+    /// A number of `length` bytes.
+    fn fixed(&mut self, length: usize, meaning: impl FnOnce(u32) -> String) -> u32 {
+        let bytes = &self.file[self.at..][..length];
+        let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
+        self.bytes(length, &meaning(value));
+        value
+    }
+
+    fn operands(&mut self, what: &str, count: u32) {
         for _ in 0..count {
-            self.field::<(Space, ElementType, u32)>(|(space, element_type, offset)| {
-                format!("    {space:?}, {element_type:?}, offset {offset}")
+            self.fixed(2, |space| format!("  {what}: {:?}", Space::ALL[space as usize]));
+            self.fixed(2, |code| {
+                let types = [ElementType::I8, ElementType::I32, ElementType::F32];
+                format!("    {:?}", types.into_iter().find(|&known| known as u32 == code).unwrap())
             });
-            self.field::<[u32; 4]>(|shape| format!("    shape {shape:?}"));
-            self.field::<Option<Quantization>>(|quantization| format!("    quantization: {quantization:?}"));
+            self.fixed(4, |offset| format!("    offset {offset}"));
+            let shape = self.file[self.at..][..16].chunks(4);
+            let shape: Vec<u32> = shape.map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+            self.bytes(16, &format!("    shape {shape:?}"));
+            self.bytes(8, "    no quantization");
         }
     }
 }
@@ -165,7 +204,8 @@ fn dump() -> String {
     ] {
         d.number(meaning);
     }
-    d.bytes(12, "reserved");
+    d.number("steps end at");
+    d.bytes(8, "reserved");
     d.bytes(32, "operators: bit 30");
     assert_eq!(d.at, HEADER_BYTES);
 
@@ -175,28 +215,36 @@ fn dump() -> String {
     }
     d.field::<Preprocessing>(|preprocessing| format!("preprocessing: {preprocessing:?}"));
 
+    let padding = d.field::<u8>(|length| format!("padding: {length}"));
+    d.bytes(padding.into(), "");
+    d.field::<u32>(|length| format!("entries and steps: {length}"));
+
     assert_eq!(d.at, header.entries_offset as usize);
-    d.field::<u32>(|count| format!("entries: {count}"));
-    d.field::<EntryKind>(|kind| format!("entry 0: {kind:?}"));
-    d.field::<u32>(|step| format!("  first step: {step}"));
-    d.field::<u32>(|count| format!("  steps: {count}"));
-    d.field::<u32>(|offset| format!("  bytes before its first step: {offset}"));
-    d.operands("inputs");
-    d.operands("outputs");
+    d.fixed(2, |_| format!("entry 0: {:?}", EntryKind::Infer));
+    let inputs = d.fixed(1, |count| format!("  inputs: {count}"));
+    let outputs = d.fixed(1, |count| format!("  outputs: {count}"));
+    d.fixed(4, |step| format!("  first step: {step}"));
+    d.fixed(4, |count| format!("  steps: {count}"));
+    d.fixed(4, |offset| format!("  bytes before its first step: {offset}"));
+    d.operands("input", inputs);
+    d.operands("output", outputs);
 
     assert_eq!(d.at, header.steps_offset as usize);
-    let count = d.field::<u32>(|count| format!("steps: {count}"));
-    for step in 0..count {
-        d.field::<u8>(|&code| format!("step {step}: {}", Operator::from_code(code).unwrap().name()));
-        d.field::<Schedule>(|schedule| format!("  schedule: {schedule:?}"));
-        let count = d.field::<u32>(|count| format!("  attributes: {count}"));
-        for _ in 0..count {
-            d.field::<i32>(|attribute| format!("    {attribute}"));
+    for step in 0.. {
+        if d.at == header.steps_end as usize {
+            break;
         }
-        d.operands("reads");
-        d.operands("writes");
+        d.fixed(1, |code| format!("step {step}: {}", Operator::from_code(code as u8).unwrap().name()));
+        d.fixed(1, |_| format!("  schedule: {:?}", Schedule::PerChunk));
+        let counts = ["attributes", "reads", "writes"].map(|what| d.fixed(2, |n| format!("  {what}: {n}")));
+        for _ in 0..counts[0] {
+            d.fixed(4, |attribute| format!("  attribute: {}", attribute.cast_signed()));
+        }
+        d.operands("read", counts[1]);
+        d.operands("write", counts[2]);
     }
-    d.field::<u8>(|length| format!("padding: {length}"));
+    let padding = d.field::<u8>(|length| format!("padding: {length}"));
+    d.bytes(padding.into(), "");
     d.field::<u32>(|length| format!("weights: {length}"));
     assert_eq!(d.at, header.weights_offset as usize);
     d.bytes(16, "the constant -1.0, -0.75, -0.5, -0.25");

@@ -23,12 +23,12 @@
 //!     Ok((0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0))
 //! }
 //!
-//! # use smidgen::{ElementType, Metadata, Operand, Operator, Preprocessing, Schedule, Shape, Space, Step};
+//! # use smidgen::{ElementType, Metadata, NewStep, Operand, Operator, Preprocessing, Quantization, Schedule, Shape, Space};
 //! # use smidgen::model::{MemoryLengths, ModelParts, NewEntry, write};
 //! # let logits = Operand {
-//! #     space: Space::Arena, element_type: ElementType::F32, offset: 0, shape: Shape::vector(3), quantization: None,
+//! #     space: Space::Arena, element_type: ElementType::F32, offset: 0, shape: Shape::vector(3), quantization: Quantization::NONE,
 //! # };
-//! # let softmax = Step {
+//! # let softmax = NewStep {
 //! #     operator: Operator::Softmax as u8, schedule: Schedule::PerChunk, attributes: Default::default(),
 //! #     reads: [logits].into_iter().collect(), writes: [logits].into_iter().collect(),
 //! # };
@@ -85,7 +85,7 @@ pub use session::{Element, Observer, Session, SessionError};
 // What a model is made of.
 pub use operand::{ElementType, Operand, Quantization, Shape, Space};
 pub use ops::{AllOperators, CallError, InPlace, Operator, OperatorSet, Operators, Tensor};
-pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Schedule, Step, StepError};
+pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, NewStep, Schedule, Step, StepError};
 
 // The memory that steps run over, for executors other than `Session`.
 pub use memory::{Aligned, Bytes, ChunkList, Chunks, Memory, Partials, Views, elements, elements_mut};

@@ -353,7 +353,7 @@ mod tests {
             element_type: ElementType::I8,
             offset,
             shape: Shape::vector(length),
-            quantization: None,
+            quantization: crate::operand::Quantization::NONE,
         }
     }
 

@@ -1,13 +1,14 @@
 //! What a step reads and writes: a typed tensor at a fixed place in one of the memory spaces.
 
-use serde::{Deserialize, Serialize};
+use bytemuck::{AnyBitPattern, CheckedBitPattern, NoUninit};
+use serde::Serialize;
 
 /// The memory a tensor lives in.
 ///
 /// The spaces differ in who owns them and in how long their contents last; `docs/memory.md` has the whole story.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, CheckedBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Space {
     /// Read-only bytes of the model file, in place (flash on a device).
     Constant = 0,
@@ -31,9 +32,9 @@ impl Space {
 }
 
 /// The type of a tensor's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, CheckedBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[repr(u8)]
+#[repr(u16)]
 pub enum ElementType {
     /// Signed 8-bit integer, asymmetric (activations) or symmetric (weights) quantization.
     I8 = 0,
@@ -54,8 +55,9 @@ impl ElementType {
 }
 
 /// A tensor's shape, `[N, H, W, C]`. Lower ranks have leading ones: a bias of `C` elements is `[1, 1, 1, C]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AnyBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(transparent)]
 pub struct Shape(pub [u32; 4]);
 
 impl Shape {
@@ -84,8 +86,9 @@ impl Shape {
 
 /// How integers stand for real numbers: `real = scale * (integer - zero_point)` (TensorFlow Lite's 8-bit
 /// quantization specification).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, AnyBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(C)]
 pub struct Quantization {
     /// Real value of one integer step. Positive and finite.
     pub scale: f32,
@@ -94,6 +97,24 @@ pub struct Quantization {
 }
 
 impl Quantization {
+    /// No quantization: what an [`Operand`] has whose elements stand for themselves. It is not [valid](Self::is_valid).
+    pub const NONE: Self = Self { scale: 0.0, zero_point: 0 };
+
+    /// `quantization`, or [`NONE`](Self::NONE).
+    pub fn or_none(quantization: Option<Self>) -> Self {
+        quantization.unwrap_or(Self::NONE)
+    }
+
+    /// Whether there is none.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// Itself, if there is one.
+    pub fn some(self) -> Option<Self> {
+        if self.is_none() { None } else { Some(self) }
+    }
+
     /// Whether the scale is positive and finite and the zero point an int8.
     pub fn is_valid(self) -> bool {
         self.scale > 0.0 && self.scale.is_finite() && (-128..=127).contains(&self.zero_point)
@@ -101,8 +122,11 @@ impl Quantization {
 }
 
 /// A tensor at a fixed place: space, byte offset, shape, element type and, for quantized activations, the quantization.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// This is also how it stands in the model file, where it is read in place: 32 bytes, nothing between the fields.
+#[derive(Clone, Copy, Debug, PartialEq, CheckedBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(C)]
 pub struct Operand {
     /// The memory space.
     pub space: Space,
@@ -112,8 +136,8 @@ pub struct Operand {
     pub offset: u32,
     /// Shape, `[N, H, W, C]`.
     pub shape: Shape,
-    /// Per-tensor quantization, if the tensor has one.
-    pub quantization: Option<Quantization>,
+    /// Per-tensor quantization, or [`Quantization::NONE`].
+    pub quantization: Quantization,
 }
 
 impl Operand {
@@ -152,7 +176,7 @@ mod tests {
             element_type: ElementType::F32,
             offset,
             shape: Shape::vector(channels),
-            quantization: None,
+            quantization: Quantization::NONE,
         }
     }
 

@@ -82,12 +82,12 @@ impl core::error::Error for SessionError {}
 /// Watches a run, step by step: for profiles, traces and hashes. `()` watches nothing and costs nothing.
 pub trait Observer {
     /// Called before step `index` of the entry.
-    fn before(&mut self, index: u32, step: &Step) {
+    fn before(&mut self, index: u32, step: Step<'_>) {
         let _ = (index, step);
     }
 
     /// Called after step `index` of the entry. What it wrote can be read from `memory`.
-    fn after(&mut self, index: u32, step: &Step, memory: &mut Memory<'_>) {
+    fn after(&mut self, index: u32, step: Step<'_>, memory: &mut Memory<'_>) {
         let _ = (index, step, memory);
     }
 }
@@ -167,7 +167,7 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
     pub fn input_mut<T: Element>(&mut self, kind: EntryKind, index: usize) -> Result<&mut [T], SessionError> {
         let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
-        let operand = typed::<T>(&entry.inputs, index)?;
+        let operand = typed::<T>(entry.inputs, index)?;
         let error = |_| SessionError::NoOperand { index };
         let bytes = self.memory().into_write(&operand).map_err(error)?;
         elements_mut(bytes).map_err(error)
@@ -179,7 +179,7 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
     pub fn output<T: Element>(&mut self, kind: EntryKind, index: usize) -> Result<&[T], SessionError> {
         let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
-        let operand = typed::<T>(&entry.outputs, index)?;
+        let operand = typed::<T>(entry.outputs, index)?;
         let error = |_| SessionError::NoOperand { index };
         let bytes = self.memory().into_read(&operand).map_err(error)?;
         elements(bytes).map_err(error)
@@ -207,9 +207,9 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
         let mut memory = self.memory();
         for (index, step) in (0..).zip(steps) {
             let step = step.map_err(|_| SessionError::Malformed { step: index })?;
-            observer.before(index, &step);
-            ops::run::<O>(&step, &mut memory).map_err(|error| SessionError::Step { step: index, error })?;
-            observer.after(index, &step, &mut memory);
+            observer.before(index, step);
+            ops::run::<O>(step, &mut memory).map_err(|error| SessionError::Step { step: index, error })?;
+            observer.after(index, step, &mut memory);
         }
         Ok(())
     }
@@ -243,19 +243,25 @@ mod tests {
     use super::*;
     use crate::memory::Aligned;
     use crate::model::{Metadata, ModelParts, NewEntry, Preprocessing, write};
-    use crate::operand::{Shape, Space};
+    use crate::operand::{Quantization, Shape, Space};
     use crate::ops::{AllOperators, Operator};
-    use crate::step::Schedule;
+    use crate::step::{NewStep, Schedule};
     use std::vec::Vec;
 
     fn operand(space: Space, offset: u32) -> Operand {
-        Operand { space, element_type: ElementType::F32, offset, shape: Shape::vector(4), quantization: None }
+        Operand {
+            space,
+            element_type: ElementType::F32,
+            offset,
+            shape: Shape::vector(4),
+            quantization: Quantization::NONE,
+        }
     }
 
     /// A model that adds a constant to its input, twice, and applies ReLU.
     fn file(buffer: &mut [u8]) -> &[u8] {
         let (input, constant) = (operand(Space::Arena, 0), operand(Space::Constant, 0));
-        let step = |activation: i32, write| Step {
+        let step = |activation: i32, write| NewStep {
             operator: Operator::AddF32 as u8,
             schedule: Schedule::PerChunk,
             attributes: heapless::Vec::from_slice(&[activation, 0]).unwrap(),
@@ -293,7 +299,7 @@ mod tests {
     struct Trace(Vec<(u32, f32)>);
 
     impl Observer for Trace {
-        fn after(&mut self, index: u32, step: &Step, memory: &mut Memory<'_>) {
+        fn after(&mut self, index: u32, step: Step<'_>, memory: &mut Memory<'_>) {
             let written = memory.read(&step.writes[0]).unwrap();
             self.0.push((index, elements::<f32>(written).unwrap()[0]));
         }

@@ -1,7 +1,7 @@
 //! A step: one operator with its attributes, and the operands it reads and writes.
 
+use bytemuck::{CheckedBitPattern, NoUninit};
 use heapless::Vec;
-use serde::{Deserialize, Serialize};
 
 use crate::operand::Operand;
 
@@ -16,7 +16,7 @@ pub const MAX_WRITES: usize = 4;
 ///
 /// Neighbouring steps of one schedule form a *phase*. Chunks of a phase may run side by side; all of them end before the
 /// next phase begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, CheckedBitPattern, NoUninit)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Schedule {
@@ -28,46 +28,83 @@ pub enum Schedule {
 
 /// One step of a program, the same uniform record for every operator.
 ///
-/// The operator reads its attributes through its own typed view (`docs/operators.md` lists them), so that decoding costs
-/// the same few instructions and the same flash however many operators there are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// It is a view of the model file: nothing is decoded or copied to run it. The operator reads its attributes through its own
+/// typed view (`docs/operators.md` lists them), so that reading costs the same few instructions and the same flash however many
+/// operators there are. [`NewStep`] is one that owns what it holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Step {
+pub struct Step<'a> {
     /// Code of the operator, see [`Operator`](crate::Operator).
     pub operator: u8,
     /// When it runs.
     pub schedule: Schedule,
     /// The operator's parameters.
-    pub attributes: Vec<i32, MAX_ATTRIBUTES>,
+    pub attributes: &'a [i32],
     /// What it reads.
-    pub reads: Vec<Operand, MAX_READS>,
+    pub reads: &'a [Operand],
     /// What it writes. An operand that is updated in place stands here only.
-    pub writes: Vec<Operand, MAX_WRITES>,
+    pub writes: &'a [Operand],
 }
 
-impl Step {
+impl<'a> Step<'a> {
     /// The operands read, if there are exactly `R`.
-    pub fn reads<const R: usize>(&self) -> Result<&[Operand; R], StepError> {
-        self.reads
-            .as_slice()
-            .try_into()
-            .map_err(|_| StepError::ReadCount { expected: R as u8, found: self.reads.len() as u8 })
+    pub fn reads<const R: usize>(&self) -> Result<&'a [Operand; R], StepError> {
+        let found = self.reads.len();
+        self.reads.try_into().map_err(|_| StepError::ReadCount { expected: R as u8, found: found as u8 })
     }
 
     /// The operands written, if there are exactly `W`.
-    pub fn writes<const W: usize>(&self) -> Result<&[Operand; W], StepError> {
-        self.writes
-            .as_slice()
-            .try_into()
-            .map_err(|_| StepError::WriteCount { expected: W as u8, found: self.writes.len() as u8 })
+    pub fn writes<const W: usize>(&self) -> Result<&'a [Operand; W], StepError> {
+        let found = self.writes.len();
+        self.writes.try_into().map_err(|_| StepError::WriteCount { expected: W as u8, found: found as u8 })
     }
 
     /// The attributes, if there are exactly `A`.
-    pub fn attributes<const A: usize>(&self) -> Result<&[i32; A], StepError> {
-        self.attributes
-            .as_slice()
-            .try_into()
-            .map_err(|_| StepError::AttributeCount { expected: A as u8, found: self.attributes.len() as u8 })
+    pub fn attributes<const A: usize>(&self) -> Result<&'a [i32; A], StepError> {
+        let found = self.attributes.len();
+        let error = |_| StepError::AttributeCount { expected: A as u8, found: found as u8 };
+        self.attributes.try_into().map_err(error)
+    }
+
+    /// Everything that it reads, then everything that it writes: operands are counted so in errors.
+    pub fn operands(&self) -> impl Iterator<Item = &'a Operand> + use<'a> {
+        self.reads.iter().chain(self.writes)
+    }
+}
+
+/// A step that owns what it holds: to be written to a model file, or checked and run without one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewStep {
+    /// As [`Step::operator`].
+    pub operator: u8,
+    /// As [`Step::schedule`].
+    pub schedule: Schedule,
+    /// As [`Step::attributes`].
+    pub attributes: Vec<i32, MAX_ATTRIBUTES>,
+    /// As [`Step::reads`].
+    pub reads: Vec<Operand, MAX_READS>,
+    /// As [`Step::writes`].
+    pub writes: Vec<Operand, MAX_WRITES>,
+}
+
+impl NewStep {
+    /// The step.
+    pub fn step(&self) -> Step<'_> {
+        let Self { operator, schedule, attributes, reads, writes } = self;
+        Step { operator: *operator, schedule: *schedule, attributes, reads, writes }
+    }
+}
+
+impl From<Step<'_>> for NewStep {
+    /// A copy. Of more than a step can have, what is too much is left out.
+    fn from(step: Step<'_>) -> Self {
+        Self {
+            operator: step.operator,
+            schedule: step.schedule,
+            attributes: step.attributes.iter().copied().take(MAX_ATTRIBUTES).collect(),
+            reads: step.reads.iter().copied().take(MAX_READS).collect(),
+            writes: step.writes.iter().copied().take(MAX_WRITES).collect(),
+        }
     }
 }
 

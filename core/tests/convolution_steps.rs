@@ -6,19 +6,19 @@ mod common;
 use common::{Kind, Layer, Random, elements, operand};
 use smidgen::ops::{Operator, activation::Activation, check, run};
 use smidgen::{
-    Aligned, AllOperators, Bytes, Chunks, ElementType, Memory, Operand, Schedule, Shape, Step, StepError,
+    Aligned, AllOperators, Bytes, Chunks, ElementType, Memory, NewStep, Operand, Schedule, Shape, StepError,
     elements as typed,
 };
 
 /// A step with its operands one after the other in the arena.
-fn step(operator: Operator, attributes: &[i32], reads: &[Shape], writes: &[Shape]) -> Step {
+fn step(operator: Operator, attributes: &[i32], reads: &[Shape], writes: &[Shape]) -> NewStep {
     let mut offset = 0;
     let mut place = |shape: &Shape| {
         let placed = operand(offset, *shape);
         offset += 4 * u32::try_from(elements(*shape)).unwrap();
         placed
     };
-    Step {
+    NewStep {
         operator: operator as u8,
         schedule: Schedule::PerChunk,
         attributes: attributes.iter().copied().collect(),
@@ -28,7 +28,7 @@ fn step(operator: Operator, attributes: &[i32], reads: &[Shape], writes: &[Shape
 }
 
 /// The forward step of a layer (with a bias) and the steps of its gradients.
-fn steps(layer: &Layer, activation: Activation) -> [Step; 4] {
+fn steps(layer: &Layer, activation: Activation) -> [NewStep; 4] {
     use Operator::*;
     let Layer { input, filter, output, window, .. } = *layer;
     let [_, _, _, channels] = output.0;
@@ -53,12 +53,12 @@ fn steps(layer: &Layer, activation: Activation) -> [Step; 4] {
     ]
 }
 
-fn checked(step: &Step) -> Result<(), StepError> {
-    check::<AllOperators>(step, &[])
+fn checked(step: &NewStep) -> Result<(), StepError> {
+    check::<AllOperators>(step.step(), &[])
 }
 
 /// Runs a step on random reads; gives the reads and the write.
-fn run_on_random(step: &Step, random: &mut Random) -> (Vec<Vec<f32>>, Vec<f32>) {
+fn run_on_random(step: &NewStep, random: &mut Random) -> (Vec<Vec<f32>>, Vec<f32>) {
     let mut arena = Box::new(Aligned([0u8; 1 << 20]));
     let values: Vec<Vec<f32>> = step.reads.iter().map(|read| random.values(elements(read.shape))).collect();
     let range = |operand: &Operand| {
@@ -77,7 +77,7 @@ fn run_on_random(step: &Step, random: &mut Random) -> (Vec<Vec<f32>>, Vec<f32>) 
         chunks: Chunks::One(Bytes::Shared(&[])),
         arena: &mut arena.0,
     };
-    run::<AllOperators>(step, memory).unwrap();
+    run::<AllOperators>(step.step(), memory).unwrap();
     let written = typed::<f32>(&arena.0[range(&step.writes[0])]).unwrap().to_vec();
     (values, written)
 }
@@ -111,7 +111,7 @@ fn steps_run_what_the_functions_compute() {
 }
 
 /// The error of a step after `spoil` has changed it.
-fn error_of(step: &Step, spoil: impl FnOnce(&mut Step)) -> StepError {
+fn error_of(step: &NewStep, spoil: impl FnOnce(&mut NewStep)) -> StepError {
     let mut step = step.clone();
     spoil(&mut step);
     checked(&step).unwrap_err()
@@ -141,7 +141,7 @@ fn wrong_operands_are_rejected() {
                 assert!(matches!(found, StepError::AttributeCount { .. }), "{found:?}");
             }
             for operand in 0..reads + writes {
-                let at = |step: &mut Step, change: &dyn Fn(&mut Operand)| match usize::from(operand) {
+                let at = |step: &mut NewStep, change: &dyn Fn(&mut Operand)| match usize::from(operand) {
                     index if operand < reads => change(&mut step.reads[index]),
                     index => change(&mut step.writes[index - usize::from(reads)]),
                 };

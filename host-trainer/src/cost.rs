@@ -7,10 +7,10 @@ use smidgen::{Operator, Shape, Step};
 ///
 /// A convolution of `[N, H_out, W_out, C_out]` outputs has `N * H_out * W_out * C_out * K_h * K_w * C_in`, a depthwise one
 /// `N * H_out * W_out * C_out * K_h * K_w`, a fully connected layer `N * C_in * C_out`; each of their two gradients has as many.
-pub fn macs(step: &Step) -> u64 {
+pub fn macs(step: Step<'_>) -> u64 {
     let read = |index: usize| step.reads.get(index).map(|operand| operand.shape);
     let write = || step.writes.first().map(|operand| operand.shape);
-    let taps = || match *step.attributes.as_slice() {
+    let taps = || match *step.attributes {
         [height, width, ..] => extent(height).saturating_mul(extent(width)),
         _ => 0,
     };
@@ -53,7 +53,7 @@ mod tests {
         let total = |name: &str| {
             let graph = fuse_activation(fold_batch_norm(nets::by_name(name).unwrap().build().unwrap()));
             let program = compile_inference(&graph, &LowerOptions::default()).unwrap();
-            program.steps_of(EntryKind::Infer).iter().map(macs).sum::<u64>()
+            program.steps_of(EntryKind::Infer).iter().map(|step| macs(step.step())).sum::<u64>()
         };
         // By hand: 14·14·8·9 + Σ over the separable layers of H·W·(9·C_in + C_in·C_out) + 32·10.
         let separable = 14 * 14 * (9 * 8 + 8 * 16) + 7 * 7 * (9 * 16 + 16 * 32) + 7 * 7 * (9 * 32 + 32 * 32);

@@ -66,11 +66,11 @@ impl Interface {
     /// [`EvaluateError::NoInference`].
     pub fn of(model: &Model<'_>) -> Result<Self, EvaluateError> {
         let entry = model.entry(EntryKind::Infer).ok_or(EvaluateError::NoInference)?;
-        let (&[input], &[output]) = (entry.inputs.as_slice(), entry.outputs.as_slice()) else {
+        let (&[input], &[output]) = (entry.inputs, entry.outputs) else {
             return Err(EvaluateError::NoInference);
         };
         let known = |operand: &Operand| match operand.element_type {
-            ElementType::I8 => operand.quantization.is_some(),
+            ElementType::I8 => !operand.quantization.is_none(),
             ElementType::F32 => true,
             ElementType::I32 => false,
         };
@@ -106,7 +106,7 @@ impl Interface {
     /// Raw bytes as inputs, by the model's own preprocessing.
     pub fn inputs_from_bytes(&self, samples: &[u8]) -> Vec<u8> {
         let value = |byte: u8| self.preprocessing.apply(byte);
-        match self.input.quantization {
+        match self.input.quantization.some() {
             Some(quantization) => {
                 let table: Vec<u8> =
                     (0..=255).map(|byte| quantization.quantize(value(byte)).cast_unsigned()).collect();
@@ -118,7 +118,7 @@ impl Interface {
 
     /// Real numbers as inputs: quantized, if the model is.
     pub fn inputs_from_f32(&self, samples: impl Iterator<Item = f32>) -> Vec<u8> {
-        match self.input.quantization {
+        match self.input.quantization.some() {
             Some(quantization) => samples.map(|value| quantization.quantize(value).cast_unsigned()).collect(),
             None => samples.flat_map(f32::to_le_bytes).collect(),
         }

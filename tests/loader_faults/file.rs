@@ -5,7 +5,7 @@ use smidgen::model::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, LoadError,
 use smidgen::{AllOperators, OperatorSet, Operators};
 use smidgen_tests::faults::{AlignedBytes, Parts, edit_header, repair, sample};
 
-use super::{in_step, load};
+use super::load;
 
 /// The sample with its header changed and its checksum repaired.
 fn with_header(edit: impl FnOnce(&mut Header)) -> AlignedBytes {
@@ -14,31 +14,49 @@ fn with_header(edit: impl FnOnce(&mut Header)) -> AlignedBytes {
     file
 }
 
-/// The sample's sections: metadata, entries, steps with their tail, weights. To be changed and joined again.
-struct Sections([Vec<u8>; 4]);
+/// The sample's sections: metadata with the padding after them, entries, steps, padding, weights. To be changed and joined again.
+struct Sections([Vec<u8>; 5]);
+
+const METADATA: usize = 0;
+const ENTRIES: usize = 1;
+const STEPS: usize = 2;
+const PADDING: usize = 3;
+const WEIGHTS: usize = 4;
 
 impl Sections {
-    fn of_sample() -> Self {
-        let file = sample::sum().write();
+    fn of(parts: &Parts) -> Self {
+        let file = parts.write();
         let h = Header::read(&file).unwrap();
-        let bounds = [h.metadata_offset, h.entries_offset, h.steps_offset, h.weights_offset, h.file_bytes];
-        let cut = |i: usize| file[bounds[i] as usize..bounds[i + 1] as usize].to_vec();
-        Self([cut(0), cut(1), cut(2), cut(3)])
+        let bounds = [
+            h.metadata_offset,
+            h.entries_offset,
+            h.steps_offset,
+            h.steps_end,
+            h.weights_offset,
+            h.file_bytes,
+        ];
+        Self(core::array::from_fn(|i| file[bounds[i] as usize..bounds[i + 1] as usize].to_vec()))
+    }
+
+    fn of_sample() -> Self {
+        Self::of(&sample::sum())
+    }
+
+    /// Where `section` begins.
+    fn start(&self, section: usize) -> usize {
+        HEADER_BYTES + self.0[..section].iter().map(Vec::len).sum::<usize>()
     }
 
     fn join(&self) -> AlignedBytes {
         let sample = sample::sum().write();
-        let mut bytes = sample[..HEADER_BYTES].to_vec();
-        let offsets = self.0.each_ref().map(|section| {
-            let offset = bytes.len() as u32;
-            bytes.extend(section);
-            offset
-        });
+        let bytes = [&sample[..HEADER_BYTES], &self.0.concat()].concat();
         let mut file = AlignedBytes::copy_of(&bytes);
         edit_header(&mut file, |header| {
             header.file_bytes = bytes.len() as u32;
-            [header.metadata_offset, header.entries_offset, header.steps_offset, header.weights_offset] =
-                offsets;
+            let start = |section| self.start(section) as u32;
+            (header.metadata_offset, header.entries_offset) = (start(METADATA), start(ENTRIES));
+            (header.steps_offset, header.steps_end) = (start(STEPS), start(PADDING));
+            header.weights_offset = start(WEIGHTS);
         });
         file
     }
@@ -71,7 +89,7 @@ fn wrong_version() {
 
 #[test]
 fn reserved_bytes() {
-    for (range, offset) in [(6..8, 6), (68..80, 68)] {
+    for (range, offset) in [(6..8, 6), (72..80, 72)] {
         for at in range {
             let mut file = sample::sum().write();
             file[at] = 1;
@@ -125,8 +143,8 @@ fn trailing_bytes() {
 #[test]
 fn trailing_bytes_that_the_header_admits() {
     let mut sections = Sections::of_sample();
-    let end = sections.join().len() - sections.0[3].len();
-    sections.0[3].push(0);
+    let end = sections.start(WEIGHTS);
+    sections.0[WEIGHTS].push(0);
     let Err(LoadError::Section { offset }) = load(&sections.join()) else { panic!("a longer weights block") };
     assert!(offset < end, "the length before the weights block is what is wrong");
 }
@@ -148,56 +166,87 @@ fn misaligned_block() {
 #[test]
 fn sections_that_do_not_join() {
     let file = sample::sum().write();
-    let Header { entries_offset, steps_offset, .. } = Header::read(&file).unwrap();
+    let Header { entries_offset, steps_offset, steps_end, .. } = Header::read(&file).unwrap();
     let section = |offset: u32| Err(LoadError::Section { offset: offset as usize });
     let malformed = |offset: u32| Err(LoadError::Malformed { offset: offset as usize });
     let after = |edit: fn(&mut Header)| load(&with_header(edit));
 
     assert_eq!(after(|h| h.metadata_offset += 1), section(HEADER_BYTES as u32));
-    assert_eq!(after(|h| h.entries_offset -= 1), malformed(HEADER_BYTES as u32));
-    assert_eq!(after(|h| h.entries_offset += 1), section(entries_offset));
-    assert!(matches!(after(|h| h.steps_offset += 1), Err(LoadError::Malformed { .. })));
-    let place = in_step(0, 1);
-    assert_eq!(after(|h| h.weights_offset += 16), Err(LoadError::OperandOutOfRange { place }));
+    assert_eq!(
+        after(|h| h.entries_offset -= 1),
+        Err(LoadError::MisalignedBlock { found: entries_offset as usize - 1 })
+    );
+    assert_eq!(after(|h| h.entries_offset -= 16), malformed(HEADER_BYTES as u32));
+    assert!(matches!(after(|h| h.entries_offset += 16), Err(LoadError::Section { .. })));
+    // The records before and after the boundary are cut.
+    for shift in [4, 0u32.wrapping_sub(4)] {
+        let found = load(&with_header(|h| h.steps_offset = h.steps_offset.wrapping_add(shift)));
+        assert!(found.is_err(), "{shift}");
+    }
+    // The second step loses its end; bytes after it are no step.
+    assert!(matches!(after(|h| h.steps_end -= 4), Err(LoadError::Section { .. })));
+    assert!(matches!(after(|h| h.steps_end += 4), Err(LoadError::Section { .. })));
+    assert!(matches!(after(|h| h.weights_offset += 16), Err(LoadError::Section { .. })));
     // Upside down, and far outside of the file.
     assert_eq!(after(|h| h.steps_offset = h.entries_offset - 1), section(entries_offset));
-    assert_eq!(after(|h| h.weights_offset = 0xffff_fff0), section(0xffff_fff0));
-    assert_eq!(after(|h| h.weights_offset = 0), section(steps_offset));
+    assert_eq!(after(|h| h.steps_end = h.steps_offset - 1), section(steps_offset));
+    assert_eq!(after(|h| h.weights_offset = 0xffff_fff0), section(steps_end));
+    assert_eq!(after(|h| h.weights_offset = 0), section(steps_end));
 }
 
 #[test]
 fn bytes_between_sections() {
-    for (section, spare) in [(0, 0), (1, 0)] {
+    for section in [METADATA, PADDING] {
         let mut sections = Sections::of_sample();
-        let end: usize = sections.0[..=section].iter().map(Vec::len).sum();
-        // Sixteen, so that the weights block stays aligned.
-        sections.0[section].extend([spare; 16]);
-        assert_eq!(load(&sections.join()), Err(LoadError::Section { offset: HEADER_BYTES + end }));
+        // Sixteen, so that the blocks stay aligned.
+        sections.0[section].extend([0; 16]);
+        assert!(matches!(load(&sections.join()), Err(LoadError::Section { .. })), "section {section}");
+    }
+    for section in [ENTRIES, STEPS] {
+        let mut sections = Sections::of_sample();
+        sections.0[section].extend([0; 16]);
+        // The length of the block of both stands before them.
+        assert!(matches!(load(&sections.join()), Err(LoadError::Section { .. })), "section {section}");
+    }
+}
+
+#[test]
+fn a_block_that_is_longer_than_its_records() {
+    let parts = sample::sum();
+    let header = Header::read(&parts.write()).unwrap();
+    let program = (header.steps_end - header.entries_offset) as usize;
+    assert!(program + 16 > 127, "the length takes two bytes");
+    for section in [ENTRIES, STEPS] {
+        let mut sections = Sections::of(&parts);
+        let end = sections.start(section + 1);
+        sections.0[section].extend([0xff; 16]);
+        let length = ((program + 16) % 128 | 128) as u8;
+        let at = sections.0[METADATA].len() - 2;
+        sections.0[METADATA][at..].copy_from_slice(&[length, ((program + 16) / 128) as u8]);
+        let found = load(&sections.join());
+        assert_eq!(found, Err(LoadError::Malformed { offset: end }), "section {section}");
     }
 }
 
 #[test]
 fn padding_is_short_and_zero() {
-    // Three bytes more of name make thirteen bytes of padding.
-    let file = Parts { name: "summer".to_owned(), ..sample::sum() }.write();
-    let weights = Header::read(&file).unwrap().weights_offset as usize;
-    let mut tail = [0; 15];
-    (tail[0], tail[14]) = (13, 16);
-    assert_eq!(file[weights - 15..weights], tail, "the padding, and the length of the block");
-    for at in weights - 14..weights - 1 {
-        let mut changed = file.clone();
-        changed[at] = 1;
-        repair(&mut changed);
-        assert_eq!(load(&changed), Err(LoadError::Section { offset: weights - 15 }));
+    let file = sample::sum().write();
+    let header = Header::read(&file).unwrap();
+    for (block, length_bytes) in [(header.entries_offset as usize, 2), (header.weights_offset as usize, 1)] {
+        let count = (0..16).find(|&count| file[block - length_bytes - count - 1] as usize == count).unwrap();
+        let start = block - length_bytes - count - 1;
+        for at in start + 1..block - length_bytes {
+            let mut changed = file.clone();
+            changed[at] = 1;
+            repair(&mut changed);
+            assert_eq!(load(&changed), Err(LoadError::Section { offset: start }));
+        }
     }
 
     let mut sections = Sections::of_sample();
-    let tail = sections.0[2].split_off(sections.0[2].len() - 2);
-    assert_eq!(tail, [0, 16], "no padding, and the length of the block");
-    let offset = HEADER_BYTES + sections.0.iter().take(3).map(Vec::len).sum::<usize>();
-    sections.0[2].push(16);
-    sections.0[2].extend([0; 16]);
-    sections.0[2].push(16);
+    let offset = sections.start(PADDING);
+    let count = sections.0[PADDING][0];
+    sections.0[PADDING].splice(..1, [[count + 16].as_slice(), &[0; 16]].concat());
     assert_eq!(load(&sections.join()), Err(LoadError::Section { offset }));
 }
 
@@ -212,19 +261,16 @@ fn metadata_that_is_not_text() {
 
 #[test]
 fn counts_beyond_the_file() {
-    // 2^32 - 1 of them, which nothing may loop over.
-    let most = [0xff, 0xff, 0xff, 0xff, 0x0f];
-    for section in [1, 2] {
+    // Attributes, reads and writes of a step; inputs and outputs of an entry.
+    for (section, count) in [(STEPS, 2..4), (STEPS, 4..6), (STEPS, 6..8), (ENTRIES, 2..3), (ENTRIES, 3..4)] {
         let mut sections = Sections::of_sample();
-        sections.0[section].splice(..1, most);
-        // Four bytes longer; twelve more of name keep the weights block aligned.
-        sections.0[0].splice(..1, *b"\x0fmore than a ");
-        let end: usize = sections.0[..=section].iter().map(Vec::len).sum();
-        let Err(LoadError::Malformed { offset }) = load(&sections.join()) else {
-            panic!("section {section}")
-        };
-        assert!(offset <= HEADER_BYTES + end, "section {section}: {offset}");
+        let offset = sections.start(section);
+        sections.0[section][count.clone()].fill(0xff);
+        assert_eq!(load(&sections.join()), Err(LoadError::Malformed { offset }), "{section} {count:?}");
     }
+    let mut sections = Sections::of_sample();
+    sections.0[ENTRIES][8..12].fill(0xff);
+    assert_eq!(load(&sections.join()), Err(LoadError::Entry { entry: 0 }), "2^32 - 1 steps");
 }
 
 #[test]

@@ -96,10 +96,13 @@ fn entry_range() {
 fn entry_that_begins_inside_a_step() {
     let mut file = sample::sum().write();
     let entry = Header::read(&file).unwrap().entries_offset as usize;
-    assert_eq!(file[entry..][..5], [1, EntryKind::Infer as u8, 0, 2, 0], "count, kind, first, count, offset");
-    file[entry + 4] = 1;
-    repair(&mut file);
-    assert_eq!(load(&file), Err(LoadError::Entry { entry: 0 }));
+    let head = [EntryKind::Infer as u8, 0, 1, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(file[entry..][..16], head, "kind, inputs, outputs, first step, steps, offset");
+    for offset in [1, 4, 8] {
+        file[entry + 12] = offset;
+        repair(&mut file);
+        assert_eq!(load(&file), Err(LoadError::Entry { entry: 0 }));
+    }
 }
 
 #[test]
@@ -110,11 +113,14 @@ fn duplicate_entry() {
 
 #[test]
 fn unknown_entry_kind() {
-    let mut file = sample::sum().write();
+    let file = sample::sum().write();
     let entry = Header::read(&file).unwrap().entries_offset as usize;
-    file[entry + 1] = 4;
-    repair(&mut file);
-    assert_eq!(load(&file), Err(LoadError::Malformed { offset: entry + 1 }));
+    for (byte, value) in [(0, 4), (1, 1)] {
+        let mut file = file.clone();
+        file[entry + byte] = value;
+        repair(&mut file);
+        assert_eq!(load(&file), Err(LoadError::Malformed { offset: entry }));
+    }
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn entry_operands() {
     assert_eq!(
         found(|parts| {
             let quantization = Quantization { scale: f32::NAN, zero_point: 0 };
-            parts.entries[0].outputs[0].quantization = Some(quantization);
+            parts.entries[0].outputs[0].quantization = quantization;
         }),
         Err(LoadError::BadQuantization { place: output })
     );

@@ -1,7 +1,7 @@
 //! Small models: one made by hand, and a network as f32, as int8 and as a training program.
 
 use smidgen::model::{MemoryLengths, Metadata, ModelParts, NewEntry, Preprocessing, write};
-use smidgen::{ElementType, EntryKind, Operand, Operator, Schedule, Shape, Space, Step};
+use smidgen::{ElementType, EntryKind, NewStep, Operand, Operator, Quantization, Schedule, Shape, Space};
 use smidgen_trainer::compile::quantize::{Options, post_training};
 use smidgen_trainer::compile::{
     Loss, LowerOptions, Optimizer, TrainingOptions, compile_inference, compile_training, fold_batch_norm,
@@ -28,9 +28,9 @@ pub(crate) fn sum(relu: bool) -> Vec<u8> {
         element_type: ElementType::F32,
         offset,
         shape: Shape::vector(SUM_ELEMENTS as u32),
-        quantization: None,
+        quantization: Quantization::NONE,
     };
-    let step = |operator: Operator, attributes: &[i32], reads: &[Operand], write: Operand| Step {
+    let step = |operator: Operator, attributes: &[i32], reads: &[Operand], write: Operand| NewStep {
         operator: operator as u8,
         schedule: Schedule::PerChunk,
         attributes: attributes.iter().copied().collect(),

@@ -69,6 +69,8 @@ pub struct Header {
     pub entries_offset: u32,
     /// Where the steps begin.
     pub steps_offset: u32,
+    /// Where the steps end.
+    pub steps_end: u32,
     /// Where the weights block begins; a multiple of [`ALIGNMENT`]. It reaches to the end of the file.
     pub weights_offset: u32,
     /// Where in the weights block the first values of the parameters are, or [`ZEROS`].
@@ -125,12 +127,12 @@ impl Header {
             weights_offset,
             initial_parameters,
             initial_state,
-            0,
+            steps_end,
             0,
             0,
         ] = numbers
         else {
-            return Err(LoadError::Reserved { offset: 68 });
+            return Err(LoadError::Reserved { offset: 72 });
         };
         let mut sets = [0u64; 4];
         let mut slots: &mut [u64] = &mut sets;
@@ -150,6 +152,7 @@ impl Header {
             metadata_offset,
             entries_offset,
             steps_offset,
+            steps_end,
             weights_offset,
             initial_parameters,
             initial_state,
@@ -176,7 +179,7 @@ impl Header {
             self.weights_offset,
             self.initial_parameters,
             self.initial_state,
-            0,
+            self.steps_end,
             0,
             0,
         ];
@@ -217,6 +220,7 @@ mod tests {
             metadata_offset: 10,
             entries_offset: 11,
             steps_offset: 12,
+            steps_end: 13,
             weights_offset: 13,
             initial_parameters: 14,
             initial_state: ZEROS,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::operand::Quantization;
 
 /// What a model file says about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata<'a> {
     /// Name of the network.
     pub name: &'a str,

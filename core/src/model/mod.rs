@@ -27,7 +27,7 @@ use crate::ops::{AllOperators, Operators};
 /// [`include_model!`](crate::include_model) makes for a file that is built in.
 pub struct Model<'m, O = AllOperators> {
     header: Header,
-    metadata: Metadata<'m>,
+    metadata: &'m [u8],
     entries: &'m [u8],
     steps: &'m [u8],
     weights: &'m [u8],
@@ -44,10 +44,7 @@ impl<O> Copy for Model<'_, O> {}
 
 impl<O> core::fmt::Debug for Model<'_, O> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Model")
-            .field("name", &self.metadata.name)
-            .field("header", &self.header)
-            .finish_non_exhaustive()
+        f.debug_struct("Model").field("header", &self.header).finish_non_exhaustive()
     }
 }
 
@@ -69,8 +66,9 @@ impl<'m, O: Operators> Model<'m, O> {
     }
 
     /// What the file says about itself.
-    pub fn metadata(&self) -> &Metadata<'m> {
-        &self.metadata
+    pub fn metadata(&self) -> Metadata<'m> {
+        // A validated file's metadata do decode.
+        postcard::from_bytes(self.metadata).unwrap_or_default()
     }
 
     /// The entries.
@@ -79,12 +77,12 @@ impl<'m, O: Operators> Model<'m, O> {
     }
 
     /// The entry of this kind.
-    pub fn entry(&self, kind: EntryKind) -> Option<Entry> {
+    pub fn entry(&self, kind: EntryKind) -> Option<Entry<'m>> {
         self.entries().flatten().find(|entry| entry.kind == kind)
     }
 
-    /// The steps of an entry, decoded one at a time.
-    pub fn steps(&self, entry: &Entry) -> Steps<'m> {
+    /// The steps of an entry, read in place one at a time.
+    pub fn steps(&self, entry: &Entry<'_>) -> Steps<'m> {
         let start = usize::try_from(entry.steps_offset).unwrap_or(usize::MAX);
         Steps::new(self.steps.get(start..).unwrap_or_default(), entry.step_count)
     }

@@ -2,28 +2,22 @@
 
 use core::marker::PhantomData;
 
-use super::entry::{Entries, Entry, EntryKind, Steps};
+use super::entry::{Entry, EntryKind, MAX_ENTRY_OPERANDS, Steps};
 use super::header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, ZEROS};
 use super::{LoadError, Metadata, Model, Place, range};
 use crate::checksum::crc32c;
 use crate::operand::{Operand, Space};
 use crate::ops::{self, InPlace, Operator, OperatorSet, Operators};
-use crate::step::{Schedule, Step, StepError};
+use crate::step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Schedule, Step, StepError};
 
 pub(super) fn validate<O: Operators>(file: &[u8]) -> Result<Model<'_, O>, LoadError> {
     let header = Header::read(file)?;
     check_length_and_checksum(&header, file)?;
     let sections = Sections::cut(&header, file)?;
-    let metadata = sections.metadata()?;
+    sections.check_metadata()?;
+    sections.check_weights()?;
     check_memory(&header, sections.weights)?;
-    let model = Model {
-        header,
-        metadata,
-        entries: sections.entries,
-        steps: sections.steps_after_count()?,
-        weights: sections.weights,
-        operators: PhantomData,
-    };
+    let model = sections.model(header);
     check_steps(&model, &sections)?;
     check_entries(&model, &sections)?;
     Ok(model)
@@ -48,10 +42,12 @@ fn check_length_and_checksum(header: &Header, file: &[u8]) -> Result<(), LoadErr
 /// The file's sections; each ends where the next begins.
 struct Sections<'m> {
     file: &'m [u8],
+    /// Metadata, and the padding and the length of the block of entries and steps.
     metadata: &'m [u8],
     entries: &'m [u8],
-    /// Steps and what follows them: padding, and the length of the weights block.
     steps: &'m [u8],
+    /// The padding and the length of the weights block.
+    padding: &'m [u8],
     weights: &'m [u8],
 }
 
@@ -64,20 +60,28 @@ impl<'m> Sections<'m> {
         if header.metadata_offset as usize != HEADER_BYTES {
             return Err(LoadError::Section { offset: HEADER_BYTES });
         }
-        let weights = section(header.weights_offset, header.file_bytes)?;
-        let offset = header.weights_offset as usize;
-        let found =
-            if offset.is_multiple_of(ALIGNMENT) { weights.as_ptr() as usize % ALIGNMENT } else { offset };
-        if found != 0 {
-            return Err(LoadError::MisalignedBlock { found });
-        }
-        Ok(Self {
+        let sections = Self {
             file,
             metadata: section(header.metadata_offset, header.entries_offset)?,
             entries: section(header.entries_offset, header.steps_offset)?,
-            steps: section(header.steps_offset, header.weights_offset)?,
-            weights,
-        })
+            steps: section(header.steps_offset, header.steps_end)?,
+            padding: section(header.steps_end, header.weights_offset)?,
+            weights: section(header.weights_offset, header.file_bytes)?,
+        };
+        for offset in [header.entries_offset, header.weights_offset] {
+            if !(offset as usize).is_multiple_of(ALIGNMENT) {
+                return Err(LoadError::MisalignedBlock { found: offset as usize });
+            }
+        }
+        match sections.weights.as_ptr() as usize % ALIGNMENT {
+            0 => Ok(sections),
+            found => Err(LoadError::MisalignedBlock { found }),
+        }
+    }
+
+    fn model<O>(&self, header: Header) -> Model<'m, O> {
+        let &Self { metadata, entries, steps, weights, .. } = self;
+        Model { header, metadata, entries, steps, weights, operators: PhantomData }
     }
 
     /// The offset in the file at which `left` bytes of `section` are left.
@@ -86,30 +90,24 @@ impl<'m> Sections<'m> {
         start.wrapping_add(section.len()).wrapping_sub(left)
     }
 
-    fn metadata(&self) -> Result<Metadata<'m>, LoadError> {
-        match postcard::take_from_bytes(self.metadata) {
-            Ok((metadata, [])) => Ok(metadata),
-            Ok((_, rest)) => Err(LoadError::Section { offset: self.offset(self.metadata, rest.len()) }),
+    fn check_metadata(&self) -> Result<(), LoadError> {
+        match postcard::take_from_bytes::<Metadata<'_>>(self.metadata) {
+            Ok((_, rest)) => self.check_padding(rest, self.entries.len() + self.steps.len()),
             Err(_) => Err(LoadError::Malformed { offset: self.offset(self.metadata, self.metadata.len()) }),
         }
     }
 
-    fn step_count(&self) -> Result<(u32, &'m [u8]), LoadError> {
-        postcard::take_from_bytes(self.steps)
-            .map_err(|_| LoadError::Malformed { offset: self.offset(self.steps, self.steps.len()) })
+    fn check_weights(&self) -> Result<(), LoadError> {
+        self.check_padding(self.padding, self.weights.len())
     }
 
-    fn steps_after_count(&self) -> Result<&'m [u8], LoadError> {
-        Ok(self.step_count()?.1)
-    }
-
-    /// What stands after the last step: the padding, a string of zeros, and the length of the weights block.
-    fn check_tail(&self, tail: &[u8]) -> Result<(), LoadError> {
-        let error = || LoadError::Section { offset: self.offset(self.steps, tail.len()) };
-        let (padding, rest): (&[u8], _) = postcard::take_from_bytes(tail).map_err(|_| error())?;
-        let (length, rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| error())?;
+    /// What stands before a block of `length` bytes: the padding, a string of zeros, and the block's length.
+    fn check_padding(&self, bytes: &[u8], length: usize) -> Result<(), LoadError> {
+        let error = || LoadError::Section { offset: self.offset(bytes, bytes.len()) };
+        let (padding, rest): (&[u8], _) = postcard::take_from_bytes(bytes).map_err(|_| error())?;
+        let (found, rest): (u32, _) = postcard::take_from_bytes(rest).map_err(|_| error())?;
         let fits = padding.len() < ALIGNMENT && padding.iter().all(|&byte| byte == 0) && rest.is_empty();
-        if fits && length as usize == self.weights.len() { Ok(()) } else { Err(error()) }
+        if fits && found as usize == length { Ok(()) } else { Err(error()) }
     }
 }
 
@@ -131,38 +129,43 @@ fn check_memory(header: &Header, weights: &[u8]) -> Result<(), LoadError> {
 }
 
 fn check_steps<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) -> Result<(), LoadError> {
-    let (count, bytes) = sections.step_count()?;
-    let mut steps = Steps::new(bytes, count);
     let mut used = OperatorSet::EMPTY;
-    for (index, step) in (0..).zip(steps.by_ref()) {
-        let step =
-            step.map_err(|left| LoadError::Malformed { offset: sections.offset(sections.steps, left) })?;
-        check_step(model, index, &step)?;
+    let (mut index, mut left) = (0u32, sections.steps);
+    while !left.is_empty() {
+        let mut steps = Steps::new(left, 1);
+        let step = steps.next().and_then(Result::ok).filter(|step| {
+            let counts = [step.attributes.len(), step.reads.len(), step.writes.len()];
+            counts.into_iter().zip([MAX_ATTRIBUTES, MAX_READS, MAX_WRITES]).all(|(count, most)| count <= most)
+        });
+        let malformed = || LoadError::Malformed { offset: sections.offset(sections.steps, left.len()) };
+        let step = step.ok_or_else(malformed)?;
+        check_step(model, index, step)?;
         used = used.with(step.operator);
+        index = index.saturating_add(1);
+        left = steps.rest();
     }
-    sections.check_tail(steps.rest())?;
     if used == model.header.operators { Ok(()) } else { Err(LoadError::OperatorSet) }
 }
 
 fn check_entries<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) -> Result<(), LoadError> {
-    let (step_count, bytes) = sections.step_count()?;
-    let mut entries = Entries::new(sections.entries);
     let mut seen = [false; 4];
     let mut index = 0u8;
     let mut infer = (0, 0);
-    for entry in entries.by_ref() {
-        let entry =
-            entry.map_err(|left| LoadError::Malformed { offset: sections.offset(sections.entries, left) })?;
+    for entry in model.entries() {
+        let malformed = |left| LoadError::Malformed { offset: sections.offset(sections.entries, left) };
+        let entry = entry.map_err(malformed)?;
         let error = LoadError::Entry { entry: index };
         let Some(seen) = seen.get_mut(entry.kind as usize) else { return Err(error) };
         if core::mem::replace(seen, true) {
             return Err(error);
         }
-        let end = entry.first_step.checked_add(entry.step_count).ok_or(error)?;
-        if end > step_count || !starts_at(bytes, &entry) {
+        let counts = [entry.inputs.len(), entry.outputs.len()];
+        if counts.into_iter().any(|count| count > MAX_ENTRY_OPERANDS)
+            || !has_its_steps(sections.steps, &entry)
+        {
             return Err(error);
         }
-        for (operand, found) in entry.inputs.iter().chain(&entry.outputs).enumerate() {
+        for (operand, found) in entry.inputs.iter().chain(entry.outputs).enumerate() {
             check_operand(model, found, Place::Entry { entry: index, operand: operand as u8 })?;
         }
         for (operand, found) in entry.inputs.iter().enumerate() {
@@ -173,29 +176,27 @@ fn check_entries<O: Operators>(model: &Model<'_, O>, sections: &Sections<'_>) ->
         }
         if entry.kind == EntryKind::Infer {
             let bytes = |operands: &[Operand]| operands.first().and_then(Operand::bytes).unwrap_or(0);
-            infer = (bytes(&entry.inputs), bytes(&entry.outputs));
+            infer = (bytes(entry.inputs), bytes(entry.outputs));
         }
         index = index.checked_add(1).ok_or(error)?;
-    }
-    if !entries.rest().is_empty() {
-        return Err(LoadError::Section { offset: sections.offset(sections.entries, entries.rest().len()) });
     }
     let header = (model.header.input_bytes as usize, model.header.output_bytes as usize);
     if infer == header { Ok(()) } else { Err(LoadError::InferLengths) }
 }
 
-/// Whether the entry's first step begins where the entry says. All steps have been decoded once before.
-fn starts_at(steps: &[u8], entry: &Entry) -> bool {
+/// Whether the entry's first step begins where the entry says, and all its steps are there. Every step has been read once before.
+fn has_its_steps(steps: &[u8], entry: &Entry<'_>) -> bool {
     let mut skipped = Steps::new(steps, entry.first_step);
-    while skipped.next().is_some() {}
-    steps.len().checked_sub(skipped.rest().len()) == usize::try_from(entry.steps_offset).ok()
+    let begins = skipped.by_ref().all(|step| step.is_ok())
+        && steps.len().checked_sub(skipped.rest().len()) == usize::try_from(entry.steps_offset).ok();
+    begins && Steps::new(skipped.rest(), entry.step_count).all(|step| step.is_ok())
 }
 
-fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: &Step) -> Result<(), LoadError> {
+fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: Step<'_>) -> Result<(), LoadError> {
     let at = |operand: usize| Place::Step { step: index, operand: operand as u8 };
     let unknown = LoadError::UnknownOperator { step: index, code: step.operator };
     let operator = Operator::from_code(step.operator).ok_or(unknown)?;
-    for (i, operand) in step.reads.iter().chain(&step.writes).enumerate() {
+    for (i, operand) in step.operands().enumerate() {
         check_operand(model, operand, at(i))?;
     }
     for (i, operand) in step.reads.iter().enumerate() {
@@ -226,7 +227,7 @@ fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: &Step) -> Re
 }
 
 /// The first write that overlaps another operand more than `in_place` allows.
-fn overlapping_write(step: &Step, in_place: InPlace) -> Option<usize> {
+fn overlapping_write(step: Step<'_>, in_place: InPlace) -> Option<usize> {
     step.writes.iter().enumerate().position(|(i, write)| {
         let other_write = step.writes.iter().take(i).any(|other| other.overlaps(write));
         let read = step.reads.iter().enumerate().any(|(j, read)| {
@@ -254,7 +255,7 @@ fn check_operand<O: Operators>(
     if operand.bytes().is_none() {
         return Err(LoadError::ShapeOverflow { place });
     }
-    if operand.quantization.is_some_and(|quantization| !quantization.is_valid()) {
+    if operand.quantization.some().is_some_and(|quantization| !quantization.is_valid()) {
         return Err(LoadError::BadQuantization { place });
     }
     if !(operand.offset as usize).is_multiple_of(operand.element_type.bytes()) {

@@ -1,15 +1,16 @@
 //! Writing a model file, into a buffer that the caller owns.
 
+use bytemuck::{NoUninit, bytes_of, cast_slice};
 use postcard::ser_flavors::{Flavor, Slice};
 use serde::Serialize;
 
-use super::entry::{Entry, EntryKind};
+use super::entry::{EntryHead, EntryKind, MAX_ENTRY_OPERANDS, StepHead};
 use super::header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, MemoryLengths, VERSION, ZEROS};
 use super::metadata::Metadata;
 use crate::checksum::crc32c;
 use crate::operand::Operand;
 use crate::ops::OperatorSet;
-use crate::step::Step;
+use crate::step::NewStep;
 
 /// Everything that a model file holds.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,7 @@ pub struct ModelParts<'a> {
     /// The entries.
     pub entries: &'a [NewEntry<'a>],
     /// The steps of all entries.
-    pub steps: &'a [Step],
+    pub steps: &'a [NewStep],
     /// Lengths of the memory spaces, each a multiple of [`ALIGNMENT`].
     pub memory: MemoryLengths,
     /// The weights block. The initial values, if there are any, are part of it.
@@ -90,6 +91,31 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn put_bytes(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let end = self.length.checked_add(bytes.len()).ok_or(WriteError::TooLong)?;
+        self.buffer.get_mut(self.length..end).ok_or(WriteError::BufferFull)?.copy_from_slice(bytes);
+        self.length = end;
+        Ok(())
+    }
+
+    /// As they lie in memory, which is how they are read.
+    fn put_records<T: NoUninit>(&mut self, records: &[T]) -> Result<(), WriteError> {
+        self.put_bytes(cast_slice(records))
+    }
+
+    /// Zeros such that a block of `length` bytes, whose length stands before it, begins at a multiple of [`ALIGNMENT`].
+    fn put_padding(&mut self, length: usize) -> Result<(), WriteError> {
+        let length = u32::try_from(length).map_err(|_| WriteError::TooLong)?;
+        let length_bytes =
+            postcard::serialize_with_flavor(&length, Count(0)).map_err(|_| WriteError::TooLong)?;
+        // One byte for the padding's own length.
+        let unaligned = self.length + 1 + length_bytes as usize;
+        let padding = unaligned.next_multiple_of(ALIGNMENT) - unaligned;
+        let zeros = [0u8; ALIGNMENT];
+        self.put(zeros.get(..padding).unwrap_or_default())?;
+        self.put(&length)
+    }
+
     fn offset(&self) -> Result<u32, WriteError> {
         i32::try_from(self.length).map(i32::cast_unsigned).map_err(|_| WriteError::TooLong)
     }
@@ -106,16 +132,19 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
     let mut writer = Writer { buffer, length: HEADER_BYTES };
     let metadata_offset = writer.offset()?;
     writer.put(&parts.metadata)?;
+    let program = parts.entries.iter().map(entry_bytes).sum::<usize>()
+        + parts.steps.iter().map(step_bytes).sum::<usize>();
+    writer.put_padding(program)?;
     let entries_offset = writer.offset()?;
     write_entries(parts, &mut writer)?;
     let steps_offset = writer.offset()?;
-    writer.put(parts.steps)?;
-    write_padding(&mut writer, parts.weights.len())?;
+    for step in parts.steps {
+        write_step(step, &mut writer)?;
+    }
+    let steps_end = writer.offset()?;
+    writer.put_padding(parts.weights.len())?;
     let weights_offset = writer.offset()?;
-    let end = writer.length.checked_add(parts.weights.len()).ok_or(WriteError::TooLong)?;
-    let space = writer.buffer.get_mut(writer.length..end).ok_or(WriteError::BufferFull)?;
-    space.copy_from_slice(parts.weights);
-    writer.length = end;
+    writer.put_bytes(parts.weights)?;
 
     let bytes = |operands: &[Operand]| operands.first().and_then(Operand::bytes).unwrap_or(0) as u32;
     let infer = parts.entries.iter().find(|entry| entry.kind == EntryKind::Infer);
@@ -129,12 +158,13 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
         metadata_offset,
         entries_offset,
         steps_offset,
+        steps_end,
         weights_offset,
         initial_parameters: parts.initial_parameters.unwrap_or(ZEROS),
         initial_state: parts.initial_state.unwrap_or(ZEROS),
         operators: parts.steps.iter().fold(OperatorSet::EMPTY, |set, step| set.with(step.operator)),
     };
-    let file = writer.buffer.get_mut(..end).ok_or(WriteError::BufferFull)?;
+    let file = writer.buffer.get_mut(..writer.length).ok_or(WriteError::BufferFull)?;
     for checksum in [false, true] {
         if checksum {
             header.checksum = crc32c(file.get(CHECKSUM_START..).unwrap_or_default());
@@ -142,40 +172,52 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
         let start = file.first_chunk_mut::<HEADER_BYTES>().ok_or(WriteError::BufferFull)?;
         *start = header.write();
     }
-    Ok(end)
+    Ok(writer.length)
+}
+
+fn entry_bytes(entry: &NewEntry<'_>) -> usize {
+    size_of::<EntryHead>() + (entry.inputs.len() + entry.outputs.len()) * size_of::<Operand>()
+}
+
+fn step_bytes(step: &NewStep) -> usize {
+    size_of::<StepHead>()
+        + step.attributes.len() * size_of::<i32>()
+        + (step.reads.len() + step.writes.len()) * size_of::<Operand>()
 }
 
 fn write_entries(parts: &ModelParts<'_>, writer: &mut Writer<'_>) -> Result<(), WriteError> {
-    writer.put(&(parts.entries.len() as u32))?;
-    for (index, entry) in parts.entries.iter().enumerate() {
-        let error = WriteError::Entry { entry: index as u32 };
+    for (index, entry) in (0..).zip(parts.entries) {
+        let error = WriteError::Entry { entry: index };
         let before = parts.steps.get(..entry.first_step as usize).ok_or(error)?;
-        let mut steps_offset = 0;
-        for step in before {
-            steps_offset += postcard::serialize_with_flavor(step, Count(0)).map_err(|_| error)?;
+        if entry.inputs.len() > MAX_ENTRY_OPERANDS || entry.outputs.len() > MAX_ENTRY_OPERANDS {
+            return Err(error);
         }
-        writer.put(&Entry {
+        writer.put_bytes(bytes_of(&EntryHead {
             kind: entry.kind,
+            inputs: entry.inputs.len() as u8,
+            outputs: entry.outputs.len() as u8,
             first_step: entry.first_step,
             step_count: entry.step_count,
-            steps_offset,
-            inputs: heapless::Vec::from_slice(entry.inputs).map_err(|_| error)?,
-            outputs: heapless::Vec::from_slice(entry.outputs).map_err(|_| error)?,
-        })?;
+            steps_offset: before.iter().map(step_bytes).sum::<usize>() as u32,
+        }))?;
+        writer.put_records(entry.inputs)?;
+        writer.put_records(entry.outputs)?;
     }
     Ok(())
 }
 
-/// Zeros such that the weights block, whose length stands before it, begins at a multiple of [`ALIGNMENT`].
-fn write_padding(writer: &mut Writer<'_>, weights: usize) -> Result<(), WriteError> {
-    let length = u32::try_from(weights).map_err(|_| WriteError::TooLong)?;
-    let length_bytes = postcard::serialize_with_flavor(&length, Count(0)).map_err(|_| WriteError::TooLong)?;
-    // One byte for the padding's own length.
-    let unaligned = writer.length + 1 + length_bytes as usize;
-    let padding = unaligned.next_multiple_of(ALIGNMENT) - unaligned;
-    let zeros = [0u8; ALIGNMENT];
-    writer.put(zeros.get(..padding).unwrap_or_default())?;
-    writer.put(&length)
+fn write_step(step: &NewStep, writer: &mut Writer<'_>) -> Result<(), WriteError> {
+    let NewStep { operator, schedule, attributes, reads, writes } = step;
+    writer.put_bytes(bytes_of(&StepHead {
+        operator: *operator,
+        schedule: *schedule,
+        attributes: attributes.len() as u16,
+        reads: reads.len() as u16,
+        writes: writes.len() as u16,
+    }))?;
+    writer.put_records(attributes)?;
+    writer.put_records(reads)?;
+    writer.put_records(writes)
 }
 
 /// Counts bytes instead of writing them.

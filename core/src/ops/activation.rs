@@ -177,29 +177,29 @@ fn backward_known(activation: Activation, output: &[f32], grad_output: &[f32], g
     dispatch(Zip { inputs: (Some(output), Some(grad_output)), output: grad_input, apply });
 }
 
-fn only_activation(step: &Step) -> Result<Activation, StepError> {
+fn only_activation(step: Step<'_>) -> Result<Activation, StepError> {
     step.attributes::<ACTIVATION_ATTRIBUTES>()?;
-    Ok(Activation::read(&step.attributes, 0)?.0)
+    Ok(Activation::read(step.attributes, 0)?.0)
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     only_activation(step)?;
     all_are(step, ElementType::F32)?;
     has_shape(output, 1, input.shape)
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let activation = only_activation(step)?;
     with_known_activation!(activation, run_known(step, memory))
 }
 
 #[inline(always)]
-fn run_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+fn run_known(activation: Activation, step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     map_f32(step, memory, |x| activation.apply(x))
 }
 
-pub(super) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     only_activation(step)?;
     all_are(step, ElementType::F32)?;
@@ -207,13 +207,13 @@ pub(super) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError>
     has_shape(grad_input, 2, output.shape)
 }
 
-pub(super) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let activation = only_activation(step)?;
     with_known_activation!(activation, run_grad_known(step, memory))
 }
 
 #[inline(always)]
-fn run_grad_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+fn run_grad_known(activation: Activation, step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     zip_f32(step, memory, |output, grad_output| activation.gradient(output, grad_output))
 }
 

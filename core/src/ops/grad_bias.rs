@@ -29,7 +29,7 @@ pub fn backward(shape: Shape, grad_output: &[f32], grad_bias: &mut [f32]) -> Res
     Ok(())
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([grad_output], [grad_bias]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     all_are(step, ElementType::F32)?;
@@ -40,7 +40,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     has_shape(grad_bias, 1, Shape::vector(channels))
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([grad_output], [grad_bias]) = (step.reads()?, step.writes()?);
     let shape = grad_output.shape;
     let Views { reads: [grad_output], writes: [grad_bias] } = memory.views([grad_output], [grad_bias])?;

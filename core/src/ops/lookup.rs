@@ -58,12 +58,12 @@ fn value(table: &[i8; TABLE_ELEMENTS], x: i8) -> i8 {
     table.get(usize::from(x as u8 ^ 0x80)).copied().unwrap_or_default()
 }
 
-fn operands(step: &Step) -> Result<[&Operand; 3], StepError> {
+fn operands(step: Step<'_>) -> Result<[&Operand; 3], StepError> {
     let ([input, table], [output]) = (step.reads()?, step.writes()?);
     Ok([input, table, output])
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let [input, table, output] = operands(step)?;
     step.attributes::<0>()?;
     all_are(step, ElementType::I8)?;
@@ -73,7 +73,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     has_shape(output, 2, input.shape)
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let [input, table, output] = operands(step)?;
     let as_table = |table| <&[i8; TABLE_ELEMENTS]>::try_from(table).map_err(|_| StepError::Memory);
     if input.same_place(output) {

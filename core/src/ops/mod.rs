@@ -167,7 +167,7 @@ macro_rules! operators {
         ///
         /// # Errors
         /// What is wrong with the step.
-        pub fn check<O: Operators>(step: &Step, constant: &[u8]) -> Result<(), StepError> {
+        pub fn check<O: Operators>(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
             match step.operator {
                 $($code if const { O::SET.contains($code) } => $check(step, constant),)*
                 code => Err(StepError::UnknownOperator { code }),
@@ -179,7 +179,7 @@ macro_rules! operators {
         /// # Errors
         /// [`StepError::Memory`] or [`StepError::Overlap`] if the operands do not lie in `memory` as they should; for a step that
         /// was not checked, any other. Never panics.
-        pub fn run<O: Operators>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+        pub fn run<O: Operators>(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
             match step.operator {
                 $($code if const { O::SET.contains($code) } => $run(step, memory),)*
                 code => Err(StepError::UnknownOperator { code }),

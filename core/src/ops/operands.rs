@@ -8,8 +8,8 @@ use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::step::{Schedule, Step, StepError};
 
 /// Checks that every operand of `step` has the type `expected`.
-pub(super) fn all_are(step: &Step, expected: ElementType) -> Result<(), StepError> {
-    for (index, operand) in step.reads.iter().chain(&step.writes).enumerate() {
+pub(super) fn all_are(step: Step<'_>, expected: ElementType) -> Result<(), StepError> {
+    for (index, operand) in step.operands().enumerate() {
         is(operand, index, expected)?;
     }
     Ok(())
@@ -30,12 +30,12 @@ pub(super) fn has_shape(operand: &Operand, index: usize, expected: Shape) -> Res
 }
 
 /// Checks that the step runs once for the batch.
-pub(super) fn runs_once(step: &Step) -> Result<(), StepError> {
+pub(super) fn runs_once(step: Step<'_>) -> Result<(), StepError> {
     if step.schedule == Schedule::Once { Ok(()) } else { Err(StepError::Schedule) }
 }
 
 /// Checks that the step runs once for the batch and reads its first operand from every chunk.
-pub(super) fn reduces_chunks(step: &Step) -> Result<(), StepError> {
+pub(super) fn reduces_chunks(step: Step<'_>) -> Result<(), StepError> {
     runs_once(step)?;
     match step.reads.first() {
         Some(partial) if partial.space == Space::Chunk => Ok(()),
@@ -44,7 +44,7 @@ pub(super) fn reduces_chunks(step: &Step) -> Result<(), StepError> {
 }
 
 /// Checks that the first write lies in the place of no read from `first` on.
-pub(super) fn not_in_place_of(step: &Step, first: usize) -> Result<(), StepError> {
+pub(super) fn not_in_place_of(step: Step<'_>, first: usize) -> Result<(), StepError> {
     let in_place = |read| step.writes.first().is_some_and(|write| write.overlaps(read));
     if step.reads.iter().skip(first).any(in_place) { Err(StepError::Overlap { write: 0 }) } else { Ok(()) }
 }
@@ -86,8 +86,8 @@ pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> 
 
 /// The quantization of an int8 operand; `index` counts reads first, then writes.
 pub(super) fn quantization(operand: &Operand, index: usize) -> Result<Quantization, StepError> {
-    let found = operand.quantization.filter(|quantization| quantization.is_valid());
-    found.ok_or(StepError::Quantization { operand: index as u8 })
+    let found = operand.quantization;
+    if found.is_valid() { Ok(found) } else { Err(StepError::Quantization { operand: index as u8 }) }
 }
 
 /// An f32 attribute, stored as its bits. Must be finite.
@@ -101,7 +101,7 @@ pub(super) fn float(attributes: &[i32], index: usize) -> Result<f32, StepError> 
 
 /// Calls `apply(input, output)` for each element of the first read and the first write, in place or not.
 pub(super) fn map_f32(
-    step: &Step,
+    step: Step<'_>,
     memory: &mut Memory<'_>,
     apply: impl Fn(f32) -> f32,
 ) -> Result<(), StepError> {
@@ -117,7 +117,7 @@ pub(super) fn map_f32(
 
 /// `output = apply(left, right)` for each element of two reads and the first write, which may lie in the place of either.
 pub(super) fn zip<T: NoUninit + AnyBitPattern>(
-    step: &Step,
+    step: Step<'_>,
     memory: &mut Memory<'_>,
     apply: impl Fn(T, T) -> T,
 ) -> Result<(), StepError> {
@@ -145,7 +145,7 @@ pub(super) fn zip<T: NoUninit + AnyBitPattern>(
 
 /// [`zip`] of f32.
 pub(super) fn zip_f32(
-    step: &Step,
+    step: Step<'_>,
     memory: &mut Memory<'_>,
     apply: impl Fn(f32, f32) -> f32,
 ) -> Result<(), StepError> {
@@ -201,8 +201,8 @@ impl<T: Copy, F: Fn(T, T) -> T> Kernel for Zip<'_, T, F> {
 }
 
 /// The operands read by a layer with weights: input, weights and, if there is one, bias.
-pub(super) fn reads_with_bias(step: &Step) -> Result<(&Operand, &Operand, Option<&Operand>), StepError> {
-    match step.reads.as_slice() {
+pub(super) fn reads_with_bias(step: Step<'_>) -> Result<(&Operand, &Operand, Option<&Operand>), StepError> {
+    match step.reads {
         [input, weights] => Ok((input, weights, None)),
         [input, weights, bias] => Ok((input, weights, Some(bias))),
         other => Err(StepError::ReadCount { expected: 3, found: other.len() as u8 }),

@@ -75,13 +75,13 @@ impl PoolParams {
 
     /// The parameters of a step whose window slides over `input` and gives `output`; `operand` is the index that an error names.
     pub(super) fn read(
-        step: &Step,
+        step: Step<'_>,
         input: &Operand,
         output: &Operand,
         operand: u8,
     ) -> Result<Self, StepError> {
         step.attributes::<WINDOW_ATTRIBUTES>()?;
-        let (window, _) = Window::read(&step.attributes)?;
+        let (window, _) = Window::read(step.attributes)?;
         all_are(step, ElementType::F32)?;
         let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
         if in_n != out_n || in_c != out_c || !window.fits(input.shape, output.shape) {

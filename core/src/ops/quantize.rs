@@ -34,7 +34,7 @@ pub fn dequantize_one(quantization: Quantization, value: i8) -> f32 {
     quantization.scale * (i32::from(value).wrapping_sub(quantization.zero_point)) as f32
 }
 
-pub(super) fn check_quantize(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_quantize(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     is(input, 0, ElementType::F32)?;
@@ -43,7 +43,7 @@ pub(super) fn check_quantize(step: &Step, _constant: &[u8]) -> Result<(), StepEr
     has_shape(output, 1, input.shape)
 }
 
-pub(super) fn run_quantize(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run_quantize(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let quantization = quantization(output, 1)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -51,7 +51,7 @@ pub(super) fn run_quantize(step: &Step, memory: &mut Memory<'_>) -> Result<(), S
     Ok(())
 }
 
-pub(super) fn check_dequantize(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_dequantize(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     is(input, 0, ElementType::I8)?;
@@ -60,7 +60,7 @@ pub(super) fn check_dequantize(step: &Step, _constant: &[u8]) -> Result<(), Step
     has_shape(output, 1, input.shape)
 }
 
-pub(super) fn run_dequantize(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run_dequantize(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let quantization = quantization(input, 0)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;

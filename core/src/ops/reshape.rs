@@ -9,7 +9,7 @@ pub fn forward(input: &[u8], output: &mut [u8]) {
     output.iter_mut().zip(input).for_each(|(output, &input)| *output = input);
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     is(output, 1, input.element_type)?;
@@ -22,7 +22,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     }
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     if input.same_place(output) {
         return memory.write(output).map(|_| ());
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(changed(&reshape, |step| step.writes[0].shape.0[3] = 5), Err(error));
         let error = StepError::ElementType { operand: 1 };
         assert_eq!(changed(&reshape, |step| step.writes[0].element_type = ElementType::I32), Err(error));
-        let quantization = Some(Quantization { scale: 1.0, zero_point: 0 });
+        let quantization = Quantization { scale: 1.0, zero_point: 0 };
         let error = StepError::Quantization { operand: 1 };
         assert_eq!(changed(&reshape, |step| step.writes[0].quantization = quantization), Err(error));
     }

@@ -28,7 +28,7 @@ each_isa! {
     }
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([partial], [sum]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     reduces_chunks(step)?;
@@ -36,7 +36,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     has_shape(sum, 1, partial.shape)
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([partial], [sum]) = (step.reads()?, step.writes()?);
     let (partials, [sum]) = memory.reduce(partial, [sum])?;
     for partial in partials.iter::<f32>() {

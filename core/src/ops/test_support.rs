@@ -6,9 +6,9 @@ use std::vec::Vec;
 
 use crate::geometry::{Axis, Window};
 use crate::memory::{Bytes, Chunks, Memory};
-use crate::operand::{ElementType, Operand, Shape, Space};
+use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::ops::{AllOperators, check, run};
-use crate::step::{Schedule, Step, StepError};
+use crate::step::{NewStep, Schedule, StepError};
 
 /// Marsaglia's xorshift64.
 pub(crate) struct Random(pub(crate) u64);
@@ -104,12 +104,12 @@ pub(crate) fn in_arena(element: usize, shape: [usize; 4]) -> Operand {
         element_type: ElementType::F32,
         offset: 4 * element as u32,
         shape: Shape(shape.map(|dimension| dimension as u32)),
-        quantization: None,
+        quantization: Quantization::NONE,
     }
 }
 
-pub(crate) fn step(operator: u8, attributes: &[i32], reads: &[Operand], writes: &[Operand]) -> Step {
-    Step {
+pub(crate) fn step(operator: u8, attributes: &[i32], reads: &[Operand], writes: &[Operand]) -> NewStep {
+    NewStep {
         operator,
         schedule: Schedule::PerChunk,
         attributes: heapless::Vec::from_slice(attributes).unwrap(),
@@ -119,9 +119,9 @@ pub(crate) fn step(operator: u8, attributes: &[i32], reads: &[Operand], writes: 
 }
 
 /// Checks and runs a step whose operands all lie in the arena.
-pub(crate) fn run_in_arena(step: &Step, arena: &mut [f32]) {
-    assert_eq!(check::<AllOperators>(step, &[]), Ok(()), "{step:?}");
-    run::<AllOperators>(step, &mut arena_only(arena)).unwrap();
+pub(crate) fn run_in_arena(step: &NewStep, arena: &mut [f32]) {
+    assert_eq!(check::<AllOperators>(step.step(), &[]), Ok(()), "{step:?}");
+    run::<AllOperators>(step.step(), &mut arena_only(arena)).unwrap();
 }
 
 pub(crate) fn arena_only(arena: &mut [f32]) -> Memory<'_> {
@@ -136,10 +136,10 @@ pub(crate) fn arena_only(arena: &mut [f32]) -> Memory<'_> {
 }
 
 /// What `check` says of `step` after `change`.
-pub(crate) fn changed(step: &Step, change: impl FnOnce(&mut Step)) -> Result<(), StepError> {
+pub(crate) fn changed(step: &NewStep, change: impl FnOnce(&mut NewStep)) -> Result<(), StepError> {
     let mut step = step.clone();
     change(&mut step);
-    check::<AllOperators>(&step, &[])
+    check::<AllOperators>(step.step(), &[])
 }
 
 /// Runs a step of element-wise reads (of one shape) in each of the places its output may lie in, and compares the output with the one

@@ -80,25 +80,25 @@ pub(super) fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepE
     }
 }
 
-fn forward_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+fn forward_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ((input, filter, _), [output]) = (reads_with_bias(step)?, step.writes()?);
-    L::read(Shapes { input: input.shape, filter: filter.shape, output: output.shape }, &step.attributes)
+    L::read(Shapes { input: input.shape, filter: filter.shape, output: output.shape }, step.attributes)
 }
 
-fn grad_input_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+fn grad_input_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
     let shapes = Shapes { input: grad_input.shape, filter: filter.shape, output: grad_output.shape };
-    L::read_gradient(shapes, &step.attributes)
+    L::read_gradient(shapes, step.attributes)
 }
 
-fn grad_weights_layer<L: Weighted>(step: &Step) -> Result<L, StepError> {
+fn grad_weights_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
     let shapes = Shapes { input: input.shape, filter: grad_weights.shape, output: grad_output.shape };
-    L::read_gradient(shapes, &step.attributes)
+    L::read_gradient(shapes, step.attributes)
 }
 
 /// Checks types and shapes; `operands` are the places of input, filter and output among the step's operands.
-fn check_layer<L: Weighted>(layer: &L, step: &Step, operands: [u8; 3]) -> Result<(), StepError> {
+fn check_layer<L: Weighted>(layer: &L, step: Step<'_>, operands: [u8; 3]) -> Result<(), StepError> {
     all_are(step, ElementType::F32)?;
     let [input, filter, output] = operands;
     layer.check().map_err(|tensor| StepError::Shape {
@@ -110,7 +110,7 @@ fn check_layer<L: Weighted>(layer: &L, step: &Step, operands: [u8; 3]) -> Result
     })
 }
 
-pub(super) fn check<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check<L: Weighted>(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let layer = forward_layer::<L>(step)?;
     check_layer(&layer, step, [0, 1, step.reads.len() as u8])?;
     let (_, _, bias) = reads_with_bias(step)?;
@@ -121,15 +121,15 @@ pub(super) fn check<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), St
     }
 }
 
-pub(super) fn check_grad_input<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_grad_input<L: Weighted>(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     check_layer(&grad_input_layer::<L>(step)?, step, [2, 1, 0])
 }
 
-pub(super) fn check_grad_weights<L: Weighted>(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_grad_weights<L: Weighted>(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     check_layer(&grad_weights_layer::<L>(step)?, step, [0, 2, 1])
 }
 
-pub(super) fn run<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run<L: Weighted>(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let layer = forward_layer::<L>(step)?;
     let ((input, filter, bias), [output]) = (reads_with_bias(step)?, step.writes()?);
     if let Some(bias) = bias {
@@ -143,7 +143,7 @@ pub(super) fn run<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(
     }
 }
 
-pub(super) fn run_grad_input<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run_grad_input<L: Weighted>(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
     let Views { reads: [grad_output, filter], writes: [grad_input] } =
         memory.views([grad_output, filter], [grad_input])?;
@@ -151,7 +151,10 @@ pub(super) fn run_grad_input<L: Weighted>(step: &Step, memory: &mut Memory<'_>) 
     layer.grad_input(elements(grad_output)?, elements(filter)?, elements_mut(grad_input)?).map_err(unchecked)
 }
 
-pub(super) fn run_grad_weights<L: Weighted>(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run_grad_weights<L: Weighted>(
+    step: Step<'_>,
+    memory: &mut Memory<'_>,
+) -> Result<(), StepError> {
     let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
     let Views { reads: [input, grad_output], writes: [grad_weights] } =
         memory.views([input, grad_output], [grad_weights])?;

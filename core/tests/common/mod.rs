@@ -181,7 +181,7 @@ pub(crate) fn operand(offset: u32, shape: Shape) -> Operand {
         element_type: smidgen::ElementType::F32,
         offset,
         shape,
-        quantization: None,
+        quantization: smidgen::Quantization::NONE,
     }
 }
 

@@ -127,7 +127,7 @@ pub fn read_inputs<O: Operators, H: Host>(
     session: &mut Session<'_, '_, O>,
     host: &mut H,
 ) -> Result<(), JobError<H::Error>> {
-    let inputs = element_types(kind, session, |entry| &entry.inputs)?;
+    let inputs = element_types(kind, session, |entry| entry.inputs)?;
     for (index, element_type) in inputs.into_iter().enumerate() {
         let bytes = match element_type {
             ElementType::I8 => input_bytes::<i8, O>(kind, index, session),
@@ -148,7 +148,7 @@ pub fn write_outputs<O: Operators, H: Host>(
     session: &mut Session<'_, '_, O>,
     host: &mut H,
 ) -> Result<(), JobError<H::Error>> {
-    let outputs = element_types(kind, session, |entry| &entry.outputs)?;
+    let outputs = element_types(kind, session, |entry| entry.outputs)?;
     for (index, element_type) in outputs.into_iter().enumerate() {
         let bytes = match element_type {
             ElementType::I8 => output_bytes::<i8, O>(kind, index, session),
@@ -176,17 +176,15 @@ fn output_bytes<'s, T: Element + NoUninit, O: Operators>(
     try_cast_slice(session.output::<T>(kind, index)?).map_err(|_| SessionError::NoOperand { index })
 }
 
-type Operands = Vec<Operand, MAX_ENTRY_OPERANDS>;
-
 /// Element types of an entry's inputs or outputs.
 fn element_types<O: Operators, E>(
     kind: EntryKind,
     session: &Session<'_, '_, O>,
-    operands: impl Fn(&Entry) -> &Operands,
+    operands: impl Fn(Entry<'_>) -> &[Operand],
 ) -> Result<Vec<ElementType, MAX_ENTRY_OPERANDS>, JobError<E>> {
     let entry = session.model().entry(kind).ok_or(JobError::Session(SessionError::NoEntry { kind }))?;
     let mut types = Vec::new();
-    for operand in operands(&entry) {
+    for operand in operands(entry) {
         // There is a place for every operand that an entry can have.
         let _ = types.push(operand.element_type);
     }
@@ -198,7 +196,7 @@ fn element_types<O: Operators, E>(
 ///
 /// # Errors
 /// [`StepError::Memory`] if a write does not lie in its memory.
-pub fn hash(step: &Step, memory: &mut Memory<'_>) -> Result<u32, StepError> {
+pub fn hash(step: Step<'_>, memory: &mut Memory<'_>) -> Result<u32, StepError> {
     step.writes.iter().try_fold(0u32, |hash, write| Ok(hash.rotate_left(1) ^ crc32c(memory.read(write)?)))
 }
 
@@ -214,11 +212,11 @@ struct Trace<'a, H: Host, P> {
 }
 
 impl<H: Host, P: Probe> Observer for Trace<'_, H, P> {
-    fn before(&mut self, _index: u32, _step: &Step) {
+    fn before(&mut self, _index: u32, _step: Step<'_>) {
         self.began = self.probe.ticks();
     }
 
-    fn after(&mut self, index: u32, step: &Step, memory: &mut Memory<'_>) {
+    fn after(&mut self, index: u32, step: Step<'_>, memory: &mut Memory<'_>) {
         let ticks = self.probe.ticks().wrapping_sub(self.began);
         self.total = self.total.wrapping_add(ticks);
         let (round, entry, operator) = (self.round, self.entry, step.operator);

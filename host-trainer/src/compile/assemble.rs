@@ -2,7 +2,8 @@
 
 use smidgen::model::{MemoryLengths, Metadata, ModelParts, NewEntry, WriteError};
 use smidgen::{
-    AllOperators, EntryKind, MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, Operand, Space, Step, StepError,
+    AllOperators, EntryKind, MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, NewStep, Operand, Quantization, Space,
+    StepError,
 };
 
 use super::error::CompileError;
@@ -40,7 +41,7 @@ pub struct NamedOperand {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assembled {
     /// The steps of all entries, one entry after the other.
-    pub steps: Vec<Step>,
+    pub steps: Vec<NewStep>,
     /// A name for each step.
     pub step_names: Vec<String>,
     /// The entries.
@@ -127,7 +128,7 @@ fn operand(program: &Program, plan: &MemoryPlan, id: BufferId, step: &str) -> Re
         element_type: buffer.element_type,
         offset: plan.offsets.get(id.0).copied().flatten().ok_or_else(missing)?,
         shape: buffer.shape,
-        quantization: buffer.quantization,
+        quantization: Quantization::or_none(buffer.quantization),
     })
 }
 
@@ -136,7 +137,7 @@ fn to_step(
     plan: &MemoryPlan,
     step: &VirtualStep,
     constants: &[u8],
-) -> Result<Step, CompileError> {
+) -> Result<NewStep, CompileError> {
     let operands = |ids: &[BufferId]| {
         ids.iter().map(|&id| operand(program, plan, id, &step.name)).collect::<Result<Vec<_>, _>>()
     };
@@ -151,7 +152,7 @@ fn to_step(
             return Err(CompileError::Invariant { step, buffer, problem });
         }
     }
-    let made = Step {
+    let made = NewStep {
         operator: step.operator as u8,
         schedule: step.schedule,
         attributes: attributes.iter().copied().collect(),
@@ -163,7 +164,7 @@ fn to_step(
         operator: step.operator.name(),
         error,
     };
-    smidgen::ops::check::<AllOperators>(&made, constants).map_err(refused)?;
+    smidgen::ops::check::<AllOperators>(made.step(), constants).map_err(refused)?;
     Ok(made)
 }
 
@@ -191,7 +192,7 @@ impl Assembled {
     }
 
     /// The steps of the entry of this kind; none if there is no such entry.
-    pub fn steps_of(&self, kind: EntryKind) -> &[Step] {
+    pub fn steps_of(&self, kind: EntryKind) -> &[NewStep] {
         self.entry(kind)
             .map_or(&[], |entry| &self.steps[entry.first_step as usize..][..entry.step_count as usize])
     }

@@ -24,8 +24,8 @@ pub(super) fn entries_bytes(
     entries.iter().try_fold(RoundBytes::default(), |sum, &kind| {
         let entry = model.entry(kind).ok_or(DeviceError::NoEntry { kind })?;
         Ok(RoundBytes {
-            inputs: sum.inputs + bytes(&entry.inputs),
-            outputs: sum.outputs + bytes(&entry.outputs),
+            inputs: sum.inputs + bytes(entry.inputs),
+            outputs: sum.outputs + bytes(entry.outputs),
         })
     })
 }

@@ -60,7 +60,7 @@ struct Value {
 
 impl MemoryMap {
     /// Of the steps of an entry.
-    pub(super) fn new(entry: &Entry, steps: &[Step]) -> Self {
+    pub(super) fn new(entry: &Entry<'_>, steps: &[Step<'_>]) -> Self {
         let mut values: Vec<Value> = Vec::new();
         let arena = |operand: &Operand| {
             let (start, end) = operand.range().filter(|_| operand.space == Space::Arena)?;
@@ -136,17 +136,17 @@ fn moment(values: &[Value], index: usize) -> Moment {
 
 #[cfg(test)]
 mod tests {
-    use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape};
+    use smidgen::{ElementType, EntryKind, NewStep, Operator, Quantization, Schedule, Shape};
 
     use super::*;
 
     fn at(offset: u32, bytes: u32) -> Operand {
         let (space, element_type) = (Space::Arena, ElementType::I8);
-        Operand { space, element_type, offset, shape: Shape::vector(bytes), quantization: None }
+        Operand { space, element_type, offset, shape: Shape::vector(bytes), quantization: Quantization::NONE }
     }
 
-    fn step(reads: &[Operand], write: Operand) -> Step {
-        Step {
+    fn step(reads: &[Operand], write: Operand) -> NewStep {
+        NewStep {
             operator: Operator::AddI8 as u8,
             schedule: Schedule::PerChunk,
             attributes: [].into_iter().collect(),
@@ -165,10 +165,10 @@ mod tests {
             first_step: 0,
             step_count: 3,
             steps_offset: 0,
-            inputs: [input].into_iter().collect(),
-            outputs: [output].into_iter().collect(),
+            inputs: &[input],
+            outputs: &[output],
         };
-        let map = MemoryMap::new(&entry, &steps);
+        let map = MemoryMap::new(&entry, &steps.each_ref().map(NewStep::step));
         let live: Vec<usize> = map.moments.iter().map(|moment| moment.live_bytes).collect();
         assert_eq!((live, map.used_bytes, map.lower_bound), (vec![12, 12, 14], 20, 14));
         let kept = Placed { bytes: 0..8, used: Use::Kept };
@@ -181,9 +181,9 @@ mod tests {
     fn what_is_written_over_is_not_read_later() {
         let (input, other) = (at(0, 8), at(16, 8));
         let steps = [step(&[input], other), step(&[other], input), step(&[input], other)];
-        let (inputs, outputs) = ([input].into_iter().collect(), [other].into_iter().collect());
+        let (inputs, outputs) = (&[input], &[other]);
         let entry =
             Entry { kind: EntryKind::Infer, first_step: 0, step_count: 3, steps_offset: 0, inputs, outputs };
-        assert_eq!(MemoryMap::new(&entry, &steps).moments[1].tensors.len(), 2);
+        assert_eq!(MemoryMap::new(&entry, &steps.each_ref().map(NewStep::step)).moments[1].tensors.len(), 2);
     }
 }

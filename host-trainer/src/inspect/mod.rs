@@ -143,12 +143,12 @@ pub fn inspect(model: &Model<'_>) -> Inspection {
     }
 }
 
-fn inspect_entry(model: &Model<'_>, entry: &Entry, names: &[&str]) -> EntryInspection {
-    let decoded: Vec<Step> = model.steps(entry).flatten().collect();
+fn inspect_entry(model: &Model<'_>, entry: &Entry<'_>, names: &[&str]) -> EntryInspection {
+    let decoded: Vec<Step<'_>> = model.steps(entry).flatten().collect();
     let names = names.get(entry.first_step as usize..).unwrap_or_default();
     let name = |index: usize| names.get(index).map_or_else(String::new, |&name| name.to_owned());
     let steps: Vec<_> =
-        decoded.iter().enumerate().map(|(index, step)| inspect_step(index, name(index), step)).collect();
+        decoded.iter().enumerate().map(|(index, &step)| inspect_step(index, name(index), step)).collect();
     EntryInspection {
         kind: entry.kind,
         inputs: entry.inputs.iter().map(Tensor::of).collect(),
@@ -159,7 +159,7 @@ fn inspect_entry(model: &Model<'_>, entry: &Entry, names: &[&str]) -> EntryInspe
     }
 }
 
-fn inspect_step(index: usize, name: String, step: &Step) -> StepInspection {
+fn inspect_step(index: usize, name: String, step: Step<'_>) -> StepInspection {
     let is_weight = |operand: &&Operand| matches!(operand.space, Space::Constant | Space::Parameter);
     let operator = Operator::from_code(step.operator);
     StepInspection {
@@ -196,8 +196,8 @@ fn has_window(operator: Operator) -> bool {
 }
 
 impl WindowInspection {
-    fn of(step: &Step) -> Option<Self> {
-        let (Window { y, x }, _) = Window::read(&step.attributes).ok()?;
+    fn of(step: Step<'_>) -> Option<Self> {
+        let (Window { y, x }, _) = Window::read(step.attributes).ok()?;
         Some(Self {
             kernel: [y.kernel, x.kernel],
             stride: [y.stride, x.stride],
@@ -210,7 +210,7 @@ impl WindowInspection {
 impl Tensor {
     fn of(operand: &Operand) -> Self {
         let Operand { space, element_type, offset, shape, quantization } = *operand;
-        Self { space, element_type, offset, shape: shape.0, quantization }
+        Self { space, element_type, offset, shape: shape.0, quantization: quantization.some() }
     }
 
     /// Its bytes.

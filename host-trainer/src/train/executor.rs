@@ -118,24 +118,24 @@ impl LossSum {
 
 /// The steps of one schedule that follow one another.
 #[derive(Debug)]
-struct Phase {
+struct Phase<'m> {
     schedule: Schedule,
     first_step: usize,
-    steps: Vec<Step>,
+    steps: Vec<Step<'m>>,
 }
 
 /// An entry, decoded.
 #[derive(Debug)]
-struct Procedure {
+struct Procedure<'m> {
     kind: EntryKind,
-    entry: Entry,
-    phases: Vec<Phase>,
+    entry: Entry<'m>,
+    phases: Vec<Phase<'m>>,
 }
 
-impl Procedure {
-    fn new(model: &Model<'_>, kind: EntryKind) -> Result<Self, ExecutorError> {
+impl<'m> Procedure<'m> {
+    fn new(model: &Model<'m>, kind: EntryKind) -> Result<Self, ExecutorError> {
         let entry = model.entry(kind).ok_or(ExecutorError::NoEntry { kind })?;
-        let mut phases: Vec<Phase> = Vec::new();
+        let mut phases: Vec<Phase<'m>> = Vec::new();
         for (index, step) in model.steps(&entry).flatten().enumerate() {
             match phases.last_mut() {
                 Some(phase) if phase.schedule == step.schedule => phase.steps.push(step),
@@ -147,7 +147,7 @@ impl Procedure {
 
     fn run_phase(&self, index: usize, memory: &mut Memory<'_>) -> Result<(), ExecutorError> {
         let phase = &self.phases[index];
-        for (i, step) in phase.steps.iter().enumerate() {
+        for (i, &step) in phase.steps.iter().enumerate() {
             ops::run::<AllOperators>(step, memory).map_err(|error| ExecutorError::Step {
                 kind: self.kind,
                 step: phase.first_step + i,
@@ -174,9 +174,9 @@ struct Interface {
 }
 
 impl Interface {
-    fn of(procedure: &Procedure) -> Result<Self, ExecutorError> {
+    fn of(procedure: &Procedure<'_>) -> Result<Self, ExecutorError> {
         procedure.operands(2, 1)?;
-        let Entry { inputs, outputs, .. } = &procedure.entry;
+        let Entry { inputs, outputs, .. } = procedure.entry;
         Ok(Self { input: inputs[0], targets: inputs[1], loss: outputs[0] })
     }
 }
@@ -185,9 +185,9 @@ impl Interface {
 #[derive(Debug)]
 pub struct Executor<'m> {
     constant: &'m [u8],
-    train: Procedure,
-    update: Procedure,
-    evaluate: Procedure,
+    train: Procedure<'m>,
+    update: Procedure<'m>,
+    evaluate: Procedure<'m>,
     train_interface: Interface,
     evaluate_interface: Interface,
     hyperparameters: Operand,
@@ -298,7 +298,7 @@ impl<'m> Executor<'m> {
         })
     }
 
-    fn procedure(&self, pass: Pass) -> (&Procedure, &Interface) {
+    fn procedure(&self, pass: Pass) -> (&Procedure<'m>, &Interface) {
         match pass {
             Pass::Train { .. } => (&self.train, &self.train_interface),
             Pass::Validate | Pass::Test => (&self.evaluate, &self.evaluate_interface),
@@ -356,7 +356,7 @@ impl<'m> Executor<'m> {
     /// Runs one phase that runs once for the batch.
     fn run_once(
         &self,
-        procedure: &Procedure,
+        procedure: &Procedure<'_>,
         phase: usize,
         arena: &mut [u8],
         chunks: &dyn ChunkList,
@@ -486,7 +486,7 @@ impl<'e, 'm> Driver<'e, 'm> {
         Ok(LossSum { loss: loss.into(), correct: correct.into(), samples: indices.len() as u64 })
     }
 
-    fn once(&mut self, procedure: &Procedure, phase: usize) -> Result<(), ExecutorError> {
+    fn once(&mut self, procedure: &Procedure<'_>, phase: usize) -> Result<(), ExecutorError> {
         let Self { executor, guards, arena, .. } = self;
         guards.0.extend(executor.chunks.iter().map(read));
         let result = executor.run_once(procedure, phase, arena.as_mut_slice(), guards);

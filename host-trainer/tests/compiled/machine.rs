@@ -101,12 +101,12 @@ impl Machine {
                 if !one_phase {
                     self.arena.as_mut_slice().fill(POISON);
                 }
-                phase.iter().for_each(|step| self.run_step(step, turn));
+                phase.iter().for_each(|step| self.run_step(step.step(), turn));
             }
         }
     }
 
-    fn run_step(&mut self, step: &Step, turn: usize) {
+    fn run_step(&mut self, step: Step<'_>, turn: usize) {
         let once = step.schedule == Schedule::Once;
         let mut chunks = std::mem::take(&mut self.chunks);
         let result = if once {

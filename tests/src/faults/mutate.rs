@@ -2,7 +2,7 @@
 
 use smidgen::model::ZEROS;
 use smidgen::ops::Operator;
-use smidgen::{ElementType, Operand, Quantization, Schedule, Space, Step};
+use smidgen::{ElementType, NewStep, Operand, Quantization, Schedule, Space};
 
 use super::Parts;
 
@@ -184,7 +184,7 @@ fn mutate_order(parts: &mut Parts, choices: &mut impl Choices) {
     }
 }
 
-fn mutate_step(step: &mut Step, others: &[Step], operands: &[Operand], choices: &mut impl Choices) {
+fn mutate_step(step: &mut NewStep, others: &[NewStep], operands: &[Operand], choices: &mut impl Choices) {
     match choices.below(12) {
         0 => step.operator = choices.one_of(Operator::ALL) as u8,
         1 => step.schedule = choices.one_of(&[Schedule::PerChunk, Schedule::Once]),
@@ -234,10 +234,10 @@ fn mutate_operand(operand: &mut Operand, others: &[Operand], choices: &mut impl 
         5 => operand.shape.0.swap(choices.below(4), choices.below(4)),
         6 => operand.shape = other.shape,
         7 => (operand.space, operand.offset) = (other.space, other.offset),
-        8 => operand.quantization = None,
+        8 => operand.quantization = Quantization::NONE,
         9 => operand.quantization = other.quantization,
         10 => {
-            let quantization = operand.quantization.get_or_insert(Quantization { scale: 1.0, zero_point: 0 });
+            let quantization = &mut operand.quantization;
             if choices.below(2) == 0 {
                 quantization.scale = f32::from_bits(number(quantization.scale.to_bits(), choices));
             } else {

@@ -2,9 +2,9 @@
 
 use smidgen::model::{
     CHECKSUM_START, EntryKind, HEADER_BYTES, Header, LoadError, MemoryLengths, Metadata, Model, ModelParts,
-    NewEntry, Preprocessing, write,
+    NewEntry, Preprocessing, Steps, write,
 };
-use smidgen::{AllOperators, Operand, Step};
+use smidgen::{AllOperators, NewStep, Operand};
 
 use super::AlignedBytes;
 
@@ -33,7 +33,7 @@ pub struct Parts {
     /// The entries.
     pub entries: Vec<OwnedEntry>,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<NewStep>,
     /// Lengths of the memory spaces.
     pub memory: MemoryLengths,
     /// The weights block.
@@ -74,17 +74,10 @@ impl Parts {
     }
 
     /// All steps of a file, up to the first that does not decode. Entries may share steps, and steps may belong to no entry.
-    pub fn steps_of(file: &[u8]) -> Vec<Step> {
-        let section = Header::read(file).ok().and_then(|h| file.get(h.steps_offset as usize..));
-        let Ok((count, mut rest)) = postcard::take_from_bytes::<u32>(section.unwrap_or_default()) else {
-            return Vec::new();
-        };
-        let steps = (0..count).map_while(|_| {
-            let (step, after) = postcard::take_from_bytes(rest).ok()?;
-            rest = after;
-            Some(step)
-        });
-        steps.collect()
+    pub fn steps_of(file: &[u8]) -> Vec<NewStep> {
+        let section =
+            Header::read(file).ok().and_then(|h| file.get(h.steps_offset as usize..h.steps_end as usize));
+        Steps::new(section.unwrap_or_default(), u32::MAX).map_while(Result::ok).map(NewStep::from).collect()
     }
 
     /// Writes the file, valid or not.

@@ -3,7 +3,9 @@
 use smidgen::model::MemoryLengths;
 use smidgen::ops::Operator;
 use smidgen::ops::softmax::{self, int8::SoftmaxI8};
-use smidgen::{ElementType, EntryKind, Operand, Preprocessing, Quantization, Schedule, Shape, Space, Step};
+use smidgen::{
+    ElementType, EntryKind, NewStep, Operand, Preprocessing, Quantization, Schedule, Shape, Space,
+};
 
 use super::{OwnedEntry, Parts};
 
@@ -44,8 +46,13 @@ impl Builder {
             Space::Chunk => &mut memory.chunk,
             Space::Arena => &mut memory.arena,
         };
-        let operand =
-            Operand { space, element_type, offset: *length, shape: Shape(shape), quantization: None };
+        let operand = Operand {
+            space,
+            element_type,
+            offset: *length,
+            shape: Shape(shape),
+            quantization: Quantization::NONE,
+        };
         *length += (operand.bytes().unwrap() as u32).next_multiple_of(16);
         operand
     }
@@ -57,7 +64,7 @@ impl Builder {
 
     /// A new int8 operand in the arena, with a quantization.
     pub fn i8(&mut self, shape: [u32; 4], scale: f32, zero_point: i32) -> Operand {
-        let quantization = Some(Quantization { scale, zero_point });
+        let quantization = Quantization { scale, zero_point };
         Operand { quantization, ..self.operand(Space::Arena, ElementType::I8, shape) }
     }
 
@@ -70,7 +77,7 @@ impl Builder {
             element_type,
             offset: offset as u32,
             shape: Shape(shape),
-            quantization: None,
+            quantization: Quantization::NONE,
         };
         assert_eq!(operand.bytes(), Some(bytes.len()));
         operand
@@ -115,7 +122,7 @@ impl Builder {
         reads: &[Operand],
         writes: &[Operand],
     ) {
-        self.parts.steps.push(Step {
+        self.parts.steps.push(NewStep {
             operator: operator as u8,
             schedule,
             attributes: heapless::Vec::from_slice(attributes).unwrap(),

@@ -98,7 +98,7 @@ pub fn forward(params: &AddI8, left: &[i8], right: &[i8], output: &mut [i8]) {
     }
 }
 
-fn params(step: &Step) -> Result<(AddI8, [&Operand; 3]), StepError> {
+fn params(step: Step<'_>) -> Result<(AddI8, [&Operand; 3]), StepError> {
     let ([left, right], [output]) = (step.reads()?, step.writes()?);
     let attributes = step.attributes::<ATTRIBUTES>()?;
     let &[left_shift, left_m, left_s, right_m, right_s, output_m, output_s, activation_min, activation_max] =
@@ -118,7 +118,7 @@ fn params(step: &Step) -> Result<(AddI8, [&Operand; 3]), StepError> {
     Ok((params, [left, right, output]))
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let (params, [left, right, output]) = params(step)?;
     all_are(step, ElementType::I8)?;
     has_shape(right, 1, left.shape)?;
@@ -139,7 +139,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     Ok(())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, _) = params(step)?;
     zip(step, memory, |left, right| params.apply(left, right))
 }

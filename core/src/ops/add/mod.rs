@@ -23,21 +23,21 @@ fn forward_known(activation: Activation, left: &[f32], right: &[f32], output: &m
     dispatch(Zip { inputs: (Some(left), Some(right)), output, apply });
 }
 
-pub(super) fn check_f32(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check_f32(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([left, right], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ACTIVATION_ATTRIBUTES>()?;
-    Activation::read(&step.attributes, 0)?;
+    Activation::read(step.attributes, 0)?;
     all_are(step, ElementType::F32)?;
     has_shape(right, 1, left.shape)?;
     has_shape(output, 2, left.shape)
 }
 
-pub(super) fn run_f32(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (activation, _) = Activation::read(&step.attributes, 0)?;
+pub(super) fn run_f32(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let (activation, _) = Activation::read(step.attributes, 0)?;
     with_known_activation!(activation, run_known(step, memory))
 }
 
 #[inline(always)]
-fn run_known(activation: Activation, step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+fn run_known(activation: Activation, step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     zip_f32(step, memory, |left, right| activation.apply(left + right))
 }

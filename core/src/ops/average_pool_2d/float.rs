@@ -54,12 +54,12 @@ each_isa! {
     }
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     PoolParams::read(step, input, output, 1).map(|_| ())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let params = PoolParams::read(step, input, output, 1)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -67,12 +67,12 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     Ok(())
 }
 
-pub(in crate::ops) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     PoolParams::read(step, grad_input, grad_output, 0).map(|_| ())
 }
 
-pub(in crate::ops) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     let params = PoolParams::read(step, grad_input, grad_output, 0)?;
     let Views { reads: [grad_output], writes: [grad_input] } = memory.views([grad_output], [grad_input])?;

@@ -52,7 +52,7 @@ fn rounded_mean(sum: i32, count: i32) -> i32 {
     (if sum > 0 { sum.wrapping_add(count / 2) } else { sum.wrapping_sub(count / 2) }) / count
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let (PoolParams { window, input, .. }, _) = pool(step)?;
     // Only taps in the input count.
     let [_, in_h, in_w, _] = input.dims();
@@ -62,7 +62,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     }
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let (params, range) = pool(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -153,7 +153,9 @@ mod tests {
         let case = case(&window, [1, 4, 4, 3], 5, [-128, 127]);
         expect_operand_errors(&case, &[0, 1]);
         expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
-        case.expect(StepError::Quantization { operand: 1 }, |step| step.writes[0].quantization = at(4));
+        case.expect(StepError::Quantization { operand: 1 }, |step| {
+            step.writes[0].quantization = at(4).unwrap()
+        });
         case.expect(StepError::ZeroWindow { index: 0 }, |step| step.attributes[0] = 0);
         for dim in 0..4 {
             case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[dim] += 1);

@@ -14,7 +14,7 @@ fn table_of(input: &Operand) -> Shape {
 }
 
 /// Checks that the operands from read `first` on are tables for the channels of `input`.
-fn are_tables(step: &Step, first: usize, input: &Operand) -> Result<(), StepError> {
+fn are_tables(step: Step<'_>, first: usize, input: &Operand) -> Result<(), StepError> {
     for (index, table) in step.reads.iter().enumerate().skip(first) {
         has_shape(table, index, table_of(input))?;
     }
@@ -22,7 +22,7 @@ fn are_tables(step: &Step, first: usize, input: &Operand) -> Result<(), StepErro
 }
 
 /// Attributes of [`inference`](super::inference): epsilon, activation.
-fn inference_attributes(step: &Step) -> Result<(f32, Activation), StepError> {
+fn inference_attributes(step: Step<'_>) -> Result<(f32, Activation), StepError> {
     let [epsilon, ..] = step.attributes::<{ 1 + ACTIVATION_ATTRIBUTES }>()?;
     let epsilon = positive_epsilon(&[*epsilon])?;
     Ok((epsilon, Activation::read(step.attributes.get(1..).unwrap_or_default(), 1)?.0))
@@ -33,31 +33,31 @@ fn positive_epsilon(attributes: &[i32]) -> Result<f32, StepError> {
     float_in(attributes, 0, f32::MIN_POSITIVE..)
 }
 
-fn only_activation(step: &Step) -> Result<Activation, StepError> {
+fn only_activation(step: Step<'_>) -> Result<Activation, StepError> {
     step.attributes::<ACTIVATION_ATTRIBUTES>()?;
-    Ok(Activation::read(&step.attributes, 0)?.0)
+    Ok(Activation::read(step.attributes, 0)?.0)
 }
 
 /// Attributes of [`reduce`](super::reduce): epsilon, momentum, elements per channel and chunk.
-fn reduce_attributes(step: &Step) -> Result<ReduceParams, StepError> {
+fn reduce_attributes(step: Step<'_>) -> Result<ReduceParams, StepError> {
     step.attributes::<3>()?;
     Ok(ReduceParams {
-        epsilon: positive_epsilon(&step.attributes)?,
-        momentum: float_in(&step.attributes, 1, 0.0..=1.0)?,
-        chunk_elements: positive(&step.attributes, 2)?,
+        epsilon: positive_epsilon(step.attributes)?,
+        momentum: float_in(step.attributes, 1, 0.0..=1.0)?,
+        chunk_elements: positive(step.attributes, 2)?,
     })
 }
 
 /// Attributes of [`grad_input`](super::grad_input): activation, elements per channel in the batch.
-fn grad_input_attributes(step: &Step) -> Result<GradInputParams, StepError> {
+fn grad_input_attributes(step: Step<'_>) -> Result<GradInputParams, StepError> {
     step.attributes::<{ ACTIVATION_ATTRIBUTES + 1 }>()?;
     Ok(GradInputParams {
-        activation: Activation::read(&step.attributes, 0)?.0,
-        batch_elements: positive(&step.attributes, ACTIVATION_ATTRIBUTES)?,
+        activation: Activation::read(step.attributes, 0)?.0,
+        batch_elements: positive(step.attributes, ACTIVATION_ATTRIBUTES)?,
     })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, _, _], [output]) = (step.reads()?, step.writes()?);
     inference_attributes(step)?;
     all_are(step, ElementType::F32)?;
@@ -65,7 +65,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     has_shape(output, 3, input.shape)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, parameters, running], [output]) = (step.reads()?, step.writes()?);
     let (epsilon, activation) = inference_attributes(step)?;
     if input.same_place(output) {
@@ -83,21 +83,21 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     Ok(())
 }
 
-pub(in crate::ops) fn check_statistics(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_statistics(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [partial]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     all_are(step, ElementType::F32)?;
     has_shape(partial, 1, table_of(input))
 }
 
-pub(in crate::ops) fn run_statistics(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_statistics(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [partial]) = (step.reads()?, step.writes()?);
     let Views { reads: [input], writes: [partial] } = memory.views([input], [partial])?;
     super::statistics(elements(input)?, elements_mut(partial)?);
     Ok(())
 }
 
-pub(in crate::ops) fn check_reduce(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_reduce(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([partial], [moments, running]) = (step.reads()?, step.writes()?);
     reduce_attributes(step)?;
     reduces_chunks(step)?;
@@ -107,7 +107,7 @@ pub(in crate::ops) fn check_reduce(step: &Step, _constant: &[u8]) -> Result<(), 
     has_shape(running, 2, partial.shape)
 }
 
-pub(in crate::ops) fn run_reduce(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_reduce(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([partial], [moments, running]) = (step.reads()?, step.writes()?);
     let params = reduce_attributes(step)?;
     let (partials, [moments, running]) = memory.reduce(partial, [moments, running])?;
@@ -118,7 +118,7 @@ pub(in crate::ops) fn run_reduce(step: &Step, memory: &mut Memory<'_>) -> Result
     Ok(())
 }
 
-pub(in crate::ops) fn check_normalize(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_normalize(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, _, _], [output]) = (step.reads()?, step.writes()?);
     only_activation(step)?;
     all_are(step, ElementType::F32)?;
@@ -126,7 +126,7 @@ pub(in crate::ops) fn check_normalize(step: &Step, _constant: &[u8]) -> Result<(
     has_shape(output, 3, input.shape)
 }
 
-pub(in crate::ops) fn run_normalize(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_normalize(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, moments, parameters], [output]) = (step.reads()?, step.writes()?);
     let activation = only_activation(step)?;
     if input.same_place(output) {
@@ -142,7 +142,7 @@ pub(in crate::ops) fn run_normalize(step: &Step, memory: &mut Memory<'_>) -> Res
     Ok(())
 }
 
-pub(in crate::ops) fn check_grad_statistics(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_grad_statistics(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, grad_output, _, _], [partial]) = (step.reads()?, step.writes()?);
     only_activation(step)?;
     all_are(step, ElementType::F32)?;
@@ -151,7 +151,7 @@ pub(in crate::ops) fn check_grad_statistics(step: &Step, _constant: &[u8]) -> Re
     has_shape(partial, 4, table_of(input))
 }
 
-pub(in crate::ops) fn run_grad_statistics(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_grad_statistics(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, grad_output, moments, parameters], [partial]) = (step.reads()?, step.writes()?);
     let activation = only_activation(step)?;
     let Views { reads: [input, grad_output, moments, parameters], writes: [partial] } =
@@ -167,7 +167,7 @@ pub(in crate::ops) fn run_grad_statistics(step: &Step, memory: &mut Memory<'_>) 
     Ok(())
 }
 
-pub(in crate::ops) fn check_grad_input(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_grad_input(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, grad_output, _, _, _], [grad_input]) = (step.reads()?, step.writes()?);
     grad_input_attributes(step)?;
     all_are(step, ElementType::F32)?;
@@ -177,7 +177,7 @@ pub(in crate::ops) fn check_grad_input(step: &Step, _constant: &[u8]) -> Result<
     not_in_place_of(step, 2)
 }
 
-pub(in crate::ops) fn run_grad_input(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_grad_input(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, grad_output, moments, parameters, sums], [grad_input]) = (step.reads()?, step.writes()?);
     let params = grad_input_attributes(step)?;
     // A read in the place of the write gets no view of its own: one of the tables stands in for it.

@@ -260,10 +260,10 @@ impl Patch {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-fn params(step: &Step) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
+fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
     let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(&step.attributes)?;
+    let (window, range) = Window::read(step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
     let input_zero_point = quantization(input, 0)?.zero_point;
     let (input_shape, filter_shape, output_shape) = (input.shape, filter.shape, output.shape);
@@ -278,7 +278,7 @@ fn params(step: &Step) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
     Ok((params, [input, filter, channels, output]))
 }
 
-pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
     let (params, [input, filter, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(filter, 1, ElementType::I8)?;
@@ -293,7 +293,7 @@ pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepErro
     check_channels(filter, channels, layout, constant)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, filter, channels, output]) = params(step)?;
     let Views { reads: [input, filter, channels], writes: [output] } =
         memory.views([input, filter, channels], [output])?;
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn shapes_and_lengths_are_checked() {
         let problem = Problem::random(&mut Random(3));
-        let (params, _) = params(&problem.case().step).unwrap();
+        let (params, _) = params(problem.case().step.step()).unwrap();
         let input = std::vec![0; problem.input.iter().product()];
         let mut output = std::vec![0; problem.output.iter().product()];
         let records: Vec<_> = problem.channels.iter().map(|channel| channel.words()).collect();

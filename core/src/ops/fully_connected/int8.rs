@@ -118,7 +118,7 @@ fn finish<const COUNT: usize>(
     }
 }
 
-fn params(step: &Step) -> Result<(FullyConnectedI8, [&Operand; 4]), StepError> {
+fn params(step: Step<'_>) -> Result<(FullyConnectedI8, [&Operand; 4]), StepError> {
     let ([input, weights, channels], [output]) = (step.reads()?, step.writes()?);
     let range = OutputRange::read(step.attributes::<2>()?, 0, quantization(output, 3)?.zero_point)?;
     Ok((
@@ -127,7 +127,7 @@ fn params(step: &Step) -> Result<(FullyConnectedI8, [&Operand; 4]), StepError> {
     ))
 }
 
-pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
     let (params, [input, weights, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(weights, 1, ElementType::I8)?;
@@ -142,7 +142,7 @@ pub(in crate::ops) fn check(step: &Step, constant: &[u8]) -> Result<(), StepErro
     check_channels(weights, channels, layout, constant)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, weights, channels, output]) = params(step)?;
     let Views { reads: [input, weights, channels], writes: [output] } =
         memory.views([input, weights, channels], [output])?;

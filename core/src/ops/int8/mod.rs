@@ -217,10 +217,10 @@ pub(super) fn channels_shape(count: u32) -> Shape {
 }
 
 /// The parameters of a step that is an int8 pool, and the clamp of its output; everything about it is checked.
-pub(super) fn pool(step: &Step) -> Result<(PoolParams, OutputRange), StepError> {
+pub(super) fn pool(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<{ WINDOW_ATTRIBUTES + 2 }>()?;
-    let (window, clamp) = Window::read(&step.attributes)?;
+    let (window, clamp) = Window::read(step.attributes)?;
     all_are(step, ElementType::I8)?;
     let (from, to) = (quantization(input, 0)?, quantization(output, 1)?);
     if from != to {

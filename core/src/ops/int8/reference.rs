@@ -8,7 +8,7 @@ use crate::memory::{Bytes, Chunks, Memory};
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::ops::{AllOperators, Operator, check, run};
 use crate::quantization::Multiplier;
-use crate::step::{Schedule, Step, StepError};
+use crate::step::{NewStep, Schedule, StepError};
 
 /// `SplitMix64`.
 pub(in crate::ops) struct Random(pub(in crate::ops) u64);
@@ -142,14 +142,14 @@ fn clamped(value: i128, zero_point: i32, [low, high]: [i32; 2]) -> i8 {
 
 /// A step and its constants: operands in the arena and in the constant space, one after the other.
 pub(in crate::ops) struct Case {
-    pub(in crate::ops) step: Step,
+    pub(in crate::ops) step: NewStep,
     pub(in crate::ops) constant: Vec<u64>,
     arena_bytes: usize,
 }
 
 impl Case {
     pub(in crate::ops) fn new(operator: Operator, attributes: &[i32]) -> Self {
-        let step = Step {
+        let step = NewStep {
             operator: operator as u8,
             schedule: Schedule::PerChunk,
             attributes: attributes.iter().copied().collect(),
@@ -166,7 +166,13 @@ impl Case {
         quantization: Option<Quantization>,
     ) -> Operand {
         let offset = self.arena_bytes as u32;
-        let operand = Operand { space: Space::Arena, element_type, offset, shape, quantization };
+        let operand = Operand {
+            space: Space::Arena,
+            element_type,
+            offset,
+            shape,
+            quantization: quantization.unwrap_or(Quantization::NONE),
+        };
         self.arena_bytes += operand.bytes().unwrap().next_multiple_of(8);
         operand
     }
@@ -209,7 +215,13 @@ impl Case {
             .copy_from_slice(bytes);
         self.step
             .reads
-            .push(Operand { space: Space::Constant, element_type, offset, shape, quantization: None })
+            .push(Operand {
+                space: Space::Constant,
+                element_type,
+                offset,
+                shape,
+                quantization: Quantization::NONE,
+            })
             .unwrap();
         self
     }
@@ -221,7 +233,7 @@ impl Case {
     }
 
     pub(in crate::ops) fn check(&self) -> Result<(), StepError> {
-        check::<AllOperators>(&self.step, bytemuck::cast_slice(&self.constant))
+        check::<AllOperators>(self.step.step(), bytemuck::cast_slice(&self.constant))
     }
 
     /// Checks and runs the step with `inputs` in the reads of the arena, in order, and gives the first write.
@@ -244,17 +256,17 @@ impl Case {
             chunks: Chunks::One(Bytes::Shared(&[])),
             arena,
         };
-        run::<AllOperators>(&self.step, &mut memory).unwrap();
+        run::<AllOperators>(self.step.step(), &mut memory).unwrap();
         let (start, end) = self.step.writes[0].range().unwrap();
         bytemuck::cast_slice(&arena[start..end]).to_vec()
     }
 
     /// What `check` says of the step after `change`.
     #[track_caller]
-    pub(in crate::ops) fn expect(&self, expected: StepError, change: impl FnOnce(&mut Step)) {
+    pub(in crate::ops) fn expect(&self, expected: StepError, change: impl FnOnce(&mut NewStep)) {
         let mut step = self.step.clone();
         change(&mut step);
-        assert_eq!(check::<AllOperators>(&step, bytemuck::cast_slice(&self.constant)), Err(expected));
+        assert_eq!(check::<AllOperators>(step.step(), bytemuck::cast_slice(&self.constant)), Err(expected));
     }
 }
 
@@ -265,7 +277,7 @@ pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
     let (reads, attributes) = (case.step.reads.len(), case.step.attributes.len());
     case.check().unwrap();
     for index in 0..=reads {
-        let wrong = |step: &mut Step| {
+        let wrong = |step: &mut NewStep| {
             let operand = operand_mut(step, index);
             operand.element_type = match operand.element_type {
                 ElementType::I32 => ElementType::I8,
@@ -275,13 +287,13 @@ pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
         case.expect(StepError::ElementType { operand: index as u8 }, wrong);
     }
     for &index in quantized {
-        let found = operand_mut(&mut case.step.clone(), index).quantization.unwrap();
+        let found = operand_mut(&mut case.step.clone(), index).quantization;
         let bad = [
-            None,
-            Some(Quantization { scale: 0.0, ..found }),
-            Some(Quantization { scale: f32::NAN, ..found }),
-            Some(Quantization { zero_point: 128, ..found }),
-            Some(Quantization { zero_point: -129, ..found }),
+            Quantization::NONE,
+            Quantization { scale: 0.0, ..found },
+            Quantization { scale: f32::NAN, ..found },
+            Quantization { zero_point: 128, ..found },
+            Quantization { zero_point: -129, ..found },
         ];
         for bad in bad {
             case.expect(StepError::Quantization { operand: index as u8 }, |step| {
@@ -301,7 +313,7 @@ pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
 }
 
 /// The operand `index`, reads first.
-pub(in crate::ops) fn operand_mut(step: &mut Step, index: usize) -> &mut Operand {
+pub(in crate::ops) fn operand_mut(step: &mut NewStep, index: usize) -> &mut Operand {
     let reads = step.reads.len();
     if index < reads { &mut step.reads[index] } else { &mut step.writes[index - reads] }
 }

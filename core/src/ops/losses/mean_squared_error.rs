@@ -53,15 +53,15 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let [prediction, _] = step.reads()?;
     step.attributes::<1>()?;
     let Shape([_, h, w, c]) = prediction.shape;
     let sample_elements = Shape([1, h, w, c]).elements().ok_or(StepError::Shape { operand: 0 })?;
-    Ok(Params { sample_elements, grad_scale: float(&step.attributes, 0)? })
+    Ok(Params { sample_elements, grad_scale: float(step.attributes, 0)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
     params(step)?;
     all_are(step, ElementType::F32)?;
@@ -70,7 +70,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     has_shape(grad_prediction, 3, prediction.shape)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     let Views { reads: [prediction, target], writes: [partial, grad_prediction] } =

@@ -77,15 +77,15 @@ fn maximum(values: &[f32]) -> (usize, f32) {
     best
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let ([logits, _], [_, _]) = (step.reads::<2>()?, step.writes::<2>()?);
     step.attributes::<2>()?;
     let [.., classes] = logits.shape.dims();
-    let label_smoothing = float_in(&step.attributes, 0, 0.0..=1.0)?;
-    Ok(Params { classes, label_smoothing, grad_scale: float(&step.attributes, 1)? })
+    let label_smoothing = float_in(step.attributes, 0, 0.0..=1.0)?;
+    Ok(Params { classes, label_smoothing, grad_scale: float(step.attributes, 1)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([logits, labels], [partial, grad_logits]) = (step.reads()?, step.writes()?);
     params(step)?;
     is(logits, 0, ElementType::F32)?;
@@ -99,7 +99,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     has_shape(grad_logits, 3, logits.shape)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([logits, labels], [partial, grad_logits]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     let Views { reads: [logits, labels], writes: [partial, grad_logits] } =

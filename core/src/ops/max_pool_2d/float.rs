@@ -94,12 +94,12 @@ fn backward_block<const W: usize>(
     });
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     PoolParams::read(step, input, output, 1).map(|_| ())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let params = PoolParams::read(step, input, output, 1)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -107,13 +107,13 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     Ok(())
 }
 
-pub(in crate::ops) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     PoolParams::read(step, input, grad_output, 1)?;
     has_shape(grad_input, 2, input.shape)
 }
 
-pub(in crate::ops) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     let params = PoolParams::read(step, input, grad_output, 1)?;
     let Views { reads: [input, grad_output], writes: [grad_input] } =

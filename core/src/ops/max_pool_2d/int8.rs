@@ -29,11 +29,11 @@ pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &m
     }
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     pool(step).map(|_| ())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let (params, range) = pool(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -95,7 +95,9 @@ mod tests {
         let case = case(&window, [1, 4, 4, 3], [-128, 127]);
         expect_operand_errors(&case, &[0, 1]);
         expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
-        case.expect(StepError::Quantization { operand: 1 }, |step| step.writes[0].quantization = at(4));
+        case.expect(StepError::Quantization { operand: 1 }, |step| {
+            step.writes[0].quantization = at(4).unwrap()
+        });
         case.expect(StepError::ZeroWindow { index: 0 }, |step| step.attributes[0] = 0);
         for dim in 0..4 {
             case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[dim] += 1);

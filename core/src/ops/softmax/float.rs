@@ -71,14 +71,14 @@ fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter().zip(right).fold(0.0, |sum, (&left, &right)| fma(left, right, sum))
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     all_are(step, ElementType::F32)?;
     has_shape(output, 1, input.shape)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let [.., channels] = input.shape.dims();
     if input.same_place(output) {
@@ -90,7 +90,7 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     Ok(())
 }
 
-pub(in crate::ops) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     step.attributes::<0>()?;
     all_are(step, ElementType::F32)?;
@@ -98,7 +98,7 @@ pub(in crate::ops) fn check_grad(step: &Step, _constant: &[u8]) -> Result<(), St
     has_shape(grad_input, 2, output.shape)
 }
 
-pub(in crate::ops) fn run_grad(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     let [.., channels] = output.shape.dims();
     match (output.same_place(grad_input), grad_output.same_place(grad_input)) {

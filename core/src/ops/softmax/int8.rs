@@ -168,13 +168,13 @@ fn one_over_one_plus_x(x: i32) -> i32 {
     y.saturating_mul(2)
 }
 
-fn params(step: &Step) -> Result<(SoftmaxI8, [&Operand; 2]), StepError> {
+fn params(step: Step<'_>) -> Result<(SoftmaxI8, [&Operand; 2]), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let &[input_multiplier, input_left_shift, difference_min] = step.attributes()?;
     Ok((SoftmaxI8 { input_multiplier, input_left_shift, difference_min }, [input, output]))
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let (SoftmaxI8 { input_multiplier, input_left_shift, difference_min }, [input, output]) = params(step)?;
     all_are(step, ElementType::I8)?;
     has_shape(output, 1, input.shape)?;
@@ -199,7 +199,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     Ok(())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, output]) = params(step)?;
     let [.., row] = input.shape.dims();
     if !input.same_place(output) {
@@ -352,7 +352,9 @@ mod tests {
         let params = SoftmaxI8::new(0.1).unwrap();
         let case = case(&params, 1, 5);
         expect_operand_errors(&case, &[0, 1]);
-        case.expect(StepError::Quantization { operand: 1 }, |step| step.writes[0].quantization = at(-128));
+        case.expect(StepError::Quantization { operand: 1 }, |step| {
+            step.writes[0].quantization = at(-128).unwrap()
+        });
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] = 4);
         for (index, found) in [(0, 1), (0, -1), (1, -1), (1, 32), (2, 1), (2, -257)] {
             case.expect(StepError::Attribute { index: index as u8, found }, |step| {

@@ -87,11 +87,11 @@ pub fn advance(beta_1: f32, beta_2: f32, hyperparameters: &mut [f32]) {
     }
 }
 
-fn betas(step: &Step) -> Result<(f32, f32), StepError> {
-    Ok((float_in(&step.attributes, 0, 0.0..1.0)?, float_in(&step.attributes, 1, 0.0..1.0)?))
+fn betas(step: Step<'_>) -> Result<(f32, f32), StepError> {
+    Ok((float_in(step.attributes, 0, 0.0..1.0)?, float_in(step.attributes, 1, 0.0..1.0)?))
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<5>()?;
     let (beta_1, beta_2) = betas(step)?;
     Ok(Params {
@@ -100,19 +100,19 @@ fn params(step: &Step) -> Result<Params, StepError> {
         beta_2,
         beta_1_power: 0.0,
         beta_2_power: 0.0,
-        epsilon: float_in(&step.attributes, 2, f32::MIN_POSITIVE..)?,
-        weight_decay: float_in(&step.attributes, 3, 0.0..)?,
-        decoupled: flag(&step.attributes, 4)?,
+        epsilon: float_in(step.attributes, 2, f32::MIN_POSITIVE..)?,
+        weight_decay: float_in(step.attributes, 3, 0.0..)?,
+        decoupled: flag(step.attributes, 4)?,
     })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     step.writes::<3>()?;
     check_common(step)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([gradient, hyper], [parameter, first, second]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     let Views { reads: [gradient, hyper], writes: [parameter, first, second] } =
@@ -128,7 +128,7 @@ pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), St
     Ok(())
 }
 
-pub(in crate::ops) fn check_advance(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_advance(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([], [hyper]) = (step.reads()?, step.writes()?);
     step.attributes::<2>()?;
     betas(step)?;
@@ -137,7 +137,7 @@ pub(in crate::ops) fn check_advance(step: &Step, _constant: &[u8]) -> Result<(),
     has_shape(hyper, 0, HYPERPARAMETERS)
 }
 
-pub(in crate::ops) fn run_advance(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_advance(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let [hyper] = step.writes()?;
     let (beta_1, beta_2) = betas(step)?;
     advance(beta_1, beta_2, elements_mut(memory.write(hyper)?)?);

@@ -15,7 +15,7 @@ use crate::step::{Step, StepError};
 pub const HYPERPARAMETERS: Shape = Shape::vector(4);
 
 /// What [`sgd`] and [`adam`] have in common: reads gradient and hyperparameters, writes tensors like the gradient.
-fn check_common(step: &Step) -> Result<(), StepError> {
+fn check_common(step: Step<'_>) -> Result<(), StepError> {
     let [gradient, hyperparameters] = step.reads()?;
     runs_once(step)?;
     all_are(step, ElementType::F32)?;

@@ -54,18 +54,18 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<3>()?;
-    let nesterov = flag(&step.attributes, 2)?;
-    let momentum = float_in(&step.attributes, 0, 0.0..=1.0)?;
+    let nesterov = flag(step.attributes, 2)?;
+    let momentum = float_in(step.attributes, 0, 0.0..=1.0)?;
     if nesterov && momentum == 0.0 {
         return Err(StepError::Attribute { index: 2, found: 1 });
     }
-    let weight_decay = float_in(&step.attributes, 1, 0.0..)?;
+    let weight_decay = float_in(step.attributes, 1, 0.0..)?;
     Ok(Params { learning_rate: 0.0, momentum, weight_decay, nesterov })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     if params(step)?.momentum == 0.0 {
         step.writes::<1>()?;
     } else {
@@ -74,7 +74,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     check_common(step)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let [gradient, hyper] = step.reads()?;
     let params = params(step)?;
     let learning_rate = |hyper| Ok(hyperparameters::<1>(elements(hyper)?)?[0]);
@@ -140,7 +140,7 @@ mod tests {
         sgd.schedule = Schedule::Once;
         assert_eq!(changed(&sgd, |_| ()), Ok(()));
         let error = StepError::WriteCount { expected: 1, found: 2 };
-        let plain = |step: &mut Step| (step.attributes[0], step.attributes[2]) = (0, 0);
+        let plain = |step: &mut crate::step::NewStep| (step.attributes[0], step.attributes[2]) = (0, 0);
         assert_eq!(changed(&sgd, plain), Err(error));
         let error = StepError::Attribute { index: 2, found: 1 };
         assert_eq!(changed(&sgd, |step| step.attributes[0] = 0), Err(error));

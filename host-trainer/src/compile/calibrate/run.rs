@@ -3,7 +3,7 @@
 //! No memory is shared between tensors, so that every activation can be looked at: it is for calibration and for comparisons.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use smidgen::{AllOperators, Bytes, Chunks, Memory, Operand, Schedule, Space, Step, ops};
+use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantization, Schedule, Space, ops};
 
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
@@ -13,7 +13,7 @@ use crate::graph::{Graph, Node, TensorId};
 /// A graph in memory, ready to run.
 #[derive(Debug)]
 pub struct GraphRun {
-    steps: Vec<Step>,
+    steps: Vec<NewStep>,
     /// Place of each tensor.
     operands: Vec<Operand>,
     constant: AlignedBytes,
@@ -41,7 +41,7 @@ impl GraphRun {
                 element_type: tensor.element_type,
                 offset,
                 shape: tensor.shape,
-                quantization: tensor.quantization,
+                quantization: Quantization::or_none(tensor.quantization),
             };
             let end = operand.range().ok_or_else(too_large)?.1.next_multiple_of(16);
             *length = Some(end).filter(|&end| end <= i32::MAX as usize).ok_or_else(too_large)?;
@@ -60,7 +60,7 @@ impl GraphRun {
         }
         for node in &graph.nodes {
             let step = step(node, &run.operands);
-            ops::check::<AllOperators>(&step, run.constant.as_slice()).map_err(|error| {
+            ops::check::<AllOperators>(step.step(), run.constant.as_slice()).map_err(|error| {
                 CompileError::Step { step: node.name.clone(), operator: node.op.name(), error }
             })?;
             run.steps.push(step);
@@ -103,16 +103,16 @@ impl GraphRun {
             arena: self.arena.as_mut_slice(),
         };
         for step in &self.steps {
-            let done = ops::run::<AllOperators>(step, &mut memory);
+            let done = ops::run::<AllOperators>(step.step(), &mut memory);
             debug_assert_eq!(done, Ok(()), "a checked step runs");
         }
     }
 }
 
-fn step(node: &Node, operands: &[Operand]) -> Step {
+fn step(node: &Node, operands: &[Operand]) -> NewStep {
     let (operator, attributes) = operator(node);
     let reads = node.inputs.iter().map(|input| operands[input.0]);
-    Step {
+    NewStep {
         operator: operator as u8,
         schedule: Schedule::PerChunk,
         attributes: attributes.into_iter().collect(),
