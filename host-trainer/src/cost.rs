@@ -5,20 +5,23 @@ use smidgen::{Operator, Shape, Step};
 /// The multiply-accumulates of `step`: those of its convolution or matrix product, forward or backward, taps in the padding included, which is
 /// how papers count them. 0 for every other operator.
 ///
-/// A convolution of `[N, H_out, W_out, C_out]` outputs has `N * H_out * W_out * C_out * K_h * K_w * C_in`, a depthwise one
+/// A convolution of `[N, H_out, W_out, C_out]` outputs has `N * H_out * W_out * C_out * K_h * K_w * C_in / groups`, a depthwise one
 /// `N * H_out * W_out * C_out * K_h * K_w`, a fully connected layer `N * C_in * C_out`; each of their two gradients has as many.
 pub fn macs(step: Step<'_>) -> u64 {
     let read = |index: usize| step.reads.get(index).map(|operand| operand.shape);
     let write = || step.writes.first().map(|operand| operand.shape);
+    // The input channels of a filter, which has `C_out` innermost in f32 and outermost in int8.
+    let depth = |filter: Option<Shape>, index: usize| filter.map(|Shape(filter)| u64::from(filter[index]));
     let taps = || match *step.attributes {
         [height, width, ..] => extent(height).saturating_mul(extent(width)),
         _ => 0,
     };
     // The outputs of the layer, the channels that a tap of each of them reads, and the taps.
     let (outputs, inputs_per_tap, taps) = match Operator::from_code(step.operator) {
-        Some(Operator::Conv2d | Operator::Conv2dI8) => (write(), read(0).map(channels), taps()),
-        Some(Operator::Conv2dGradInput) => (read(0), write().map(channels), taps()),
-        Some(Operator::Conv2dGradWeights) => (read(1), read(0).map(channels), taps()),
+        Some(Operator::Conv2d) => (write(), depth(read(1), 2), taps()),
+        Some(Operator::Conv2dI8) => (write(), depth(read(1), 3), taps()),
+        Some(Operator::Conv2dGradInput) => (read(0), depth(read(1), 2), taps()),
+        Some(Operator::Conv2dGradWeights) => (read(1), depth(write(), 2), taps()),
         Some(Operator::DepthwiseConv2d | Operator::DepthwiseConv2dI8) => (write(), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradInput) => (read(0), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradWeights) => (read(1), Some(1), taps()),

@@ -9,15 +9,17 @@ use crate::geometry::Window;
 use crate::operand::Shape;
 
 /// For each output pixel and channel: from the bias (or 0), `fma(input, filter, sum)` over the taps that are not in the padding and
-/// the input's channels, ascending.
+/// the input's channels of the output channel's group, ascending.
 pub(crate) struct Convolve<'a> {
     /// Shape of `input`, `[N, H, W, C_in]`.
     pub input_shape: Shape,
     /// Shape of `output`, `[N, H_out, W_out, C_out]`.
     pub output_shape: Shape,
     pub window: Window,
+    /// Groups of channels, which divide `C_in` and `C_out`.
+    pub groups: usize,
     pub input: &'a [f32],
-    /// `[K_h, K_w, C_in, C_out]`.
+    /// `[K_h, K_w, C_in / groups, C_out]`.
     pub filter: &'a [f32],
     /// `C_out` elements.
     pub bias: Option<&'a [f32]>,
@@ -30,34 +32,55 @@ impl Kernel for Convolve<'_> {
         let ([_, in_h, in_w, c_in], [_, out_h, out_w, c_out]) =
             super::image_dims(&self.window, self.input_shape, self.output_shape);
         let extents = Extents { source: [in_h, in_w, c_in], target: [out_h, out_w, c_out] };
+        let groups = self.groups.max(1);
+        let (group_c, group_out_c) = (c_in / groups, c_out / groups);
         let images = self.input.chunks_exact((in_h * in_w * c_in).max(1));
         for (input, output) in images.zip(self.output.chunks_exact_mut((out_h * out_w * c_out).max(1))) {
             for y in runs::forward(self.window.y, in_h, out_h) {
                 for x in runs::forward(self.window.x, in_w, out_w) {
                     let region = Region::new(&y, &x, &self.window, extents);
-                    let mut image =
-                        Image { input, filter: self.filter, bias: self.bias, output, c_in, c_out, region };
-                    for_channel_blocks!(WIDE, c_out, image.block::<_, TILE>());
+                    let (filter, bias) = (self.filter, self.bias);
+                    for group in 0..groups {
+                        let (first, source) = (group * group_out_c, group * group_c);
+                        let mut image = Image {
+                            input,
+                            filter,
+                            bias,
+                            output,
+                            c_in: group_c,
+                            c_out,
+                            first,
+                            source,
+                            region,
+                        };
+                        for_channel_blocks!(WIDE, group_out_c, image.block::<_, TILE>());
+                    }
                 }
             }
         }
     }
 }
 
-/// One region of one image.
+/// One region of one image, and one group of channels.
 struct Image<'a> {
     input: &'a [f32],
     filter: &'a [f32],
     bias: Option<&'a [f32]>,
     output: &'a mut [f32],
+    /// The group's.
     c_in: usize,
+    /// All.
     c_out: usize,
+    /// The group's first output channel and its first input channel.
+    first: usize,
+    source: usize,
     region: Region,
 }
 
 impl Image<'_> {
     #[inline(always)]
     fn block<const W: usize, const TILE: usize>(&mut self, channel: usize) {
+        let channel = self.first + channel;
         let bias = self.bias.and_then(|bias| columns::<W>(bias, channel)).copied().unwrap_or([0.0; W]);
         let Region { along, across, .. } = self.region;
         for line in 0..across.count {
@@ -75,7 +98,7 @@ impl Image<'_> {
         bias: &[f32; W],
     ) {
         let Region { along, across, y, x, .. } = self.region;
-        let source = self.region.source + line * across.source_step + first * along.source_step;
+        let source = self.source + self.region.source + line * across.source_step + first * along.source_step;
         // Taps whose inputs are neighbours are one longer row.
         let (segments, length) = if x.source_step == self.c_in.cast_signed() {
             (1, x.count * self.c_in)
@@ -105,15 +128,17 @@ impl Image<'_> {
 }
 
 /// For each input pixel and channel: from 0, `fma(grad_output, filter, sum)` over the taps that join it with an output pixel and
-/// the output's channels, ascending.
+/// the output's channels of the input channel's group, ascending.
 pub(crate) struct ConvolveTransposed<'a> {
     /// Shape of `grad_input`, `[N, H, W, C_in]`.
     pub input_shape: Shape,
     /// Shape of `grad_output`, `[N, H_out, W_out, C_out]`.
     pub output_shape: Shape,
     pub window: Window,
+    /// Groups of channels, which divide `C_in` and `C_out`.
+    pub groups: usize,
     pub grad_output: &'a [f32],
-    /// `[K_h, K_w, C_in, C_out]`.
+    /// `[K_h, K_w, C_in / groups, C_out]`.
     pub filter: &'a [f32],
     pub grad_input: &'a mut [f32],
 }
@@ -124,9 +149,12 @@ const PANEL: usize = 32;
 impl Kernel for ConvolveTransposed<'_> {
     #[inline(always)]
     fn run<const WIDE: usize, const TILE: usize>(mut self) {
-        let ([.., c_in], _) = (self.input_shape.dims(), ());
+        let [.., c_in] = self.input_shape.dims();
         self.grad_input.fill(0.0);
-        for_channel_blocks!(WIDE, c_in, self.block::<_, TILE>());
+        let groups = self.groups.max(1);
+        for group in 0..groups {
+            for_channel_blocks!(WIDE, c_in / groups, self.block::<_, TILE>(group));
+        }
     }
 }
 
@@ -147,18 +175,22 @@ impl ConvolveTransposed<'_> {
     /// Tap by tap, the sums resting in `grad_input` in between. Input channels are the lanes, so the weights, whose output channels
     /// are neighbours, are transposed: few at a time, and then used for all pixels.
     #[inline(always)]
-    fn block<const W: usize, const TILE: usize>(&mut self, channel: usize) {
+    fn block<const W: usize, const TILE: usize>(&mut self, channel_in_group: usize, group: usize) {
         let ([n, in_h, in_w, c_in], [_, out_h, out_w, c_out]) =
             super::image_dims(&self.window, self.input_shape, self.output_shape);
         let Window { y, x } = self.window;
+        let groups = self.groups.max(1);
+        let (group_c, group_out_c) = (c_in / groups, c_out / groups);
+        let (channel, end) = (group * group_c + channel_in_group, (group + 1) * group_out_c);
         let mut panel = [[0.0; W]; PANEL];
         for tap in 0..y.kernel * x.kernel {
             let (k_y, k_x) = (tap / x.kernel.max(1), tap % x.kernel.max(1));
             let outputs = runs::outputs_of_tap(x, k_x, in_w, out_w);
             let Some(in_x) = x.input(outputs.start, k_x, in_w) else { continue };
-            for first in (0..c_out).step_by(PANEL) {
-                let weights = self.filter.get((tap * c_in + channel) * c_out + first..).unwrap_or_default();
-                let count = PANEL.min(c_out - first);
+            for first in (group * group_out_c..end).step_by(PANEL) {
+                let row = tap * group_c + channel_in_group;
+                let weights = self.filter.get(row * c_out + first..).unwrap_or_default();
+                let count = PANEL.min(end - first);
                 transpose(weights, c_out, count, &mut panel);
                 for image in 0..n {
                     for out_y in runs::outputs_of_tap(y, k_y, in_h, out_h) {

@@ -7,11 +7,13 @@ use super::tile::{add_product, add_scaled, for_channel_blocks};
 use crate::geometry::Window;
 use crate::operand::Shape;
 
-/// For each tap (and input channel, if not depthwise) and output channel: from 0, `fma(input, grad_output, sum)` over the pixels at
+/// For each tap (and input channel of the group, if not depthwise) and output channel: from 0, `fma(input, grad_output, sum)` over the pixels at
 /// which the tap is not in the padding, ascending.
 pub(crate) struct Correlate<'a> {
     /// Whether an output channel sees one input channel only.
     pub depthwise: bool,
+    /// Groups of channels, which divide `C_in` and `C_out`; 1 if depthwise.
+    pub groups: usize,
     /// Shape of `input`, `[N, H, W, C_in]`.
     pub input_shape: Shape,
     /// Shape of `grad_output`, `[N, H_out, W_out, C_out]`.
@@ -19,7 +21,7 @@ pub(crate) struct Correlate<'a> {
     pub window: Window,
     pub input: &'a [f32],
     pub grad_output: &'a [f32],
-    /// `[K_h, K_w, C_in, C_out]`; depthwise `[1, K_h, K_w, C_out]`.
+    /// `[K_h, K_w, C_in / groups, C_out]`; depthwise `[1, K_h, K_w, C_out]`.
     pub grad_weights: &'a mut [f32],
 }
 
@@ -52,6 +54,7 @@ impl Kernel for Correlate<'_> {
                         let region = Region::new(&one, &x, &self.window, extents);
                         let mut row = Row {
                             depthwise: self.depthwise,
+                            groups: self.groups.max(1),
                             input,
                             grad_output,
                             grad_weights: self.grad_weights,
@@ -74,6 +77,7 @@ impl Kernel for Correlate<'_> {
 /// Neighbouring pixels of a row that see the same taps.
 struct Row<'a> {
     depthwise: bool,
+    groups: usize,
     input: &'a [f32],
     grad_output: &'a [f32],
     grad_weights: &'a mut [f32],
@@ -94,22 +98,27 @@ impl Row<'_> {
     #[inline(always)]
     fn all<const WIDE: usize, const TILE: usize>(&mut self) {
         if !self.depthwise || self.c_in == self.c_out && TILE == 1 {
-            for_channel_blocks!(WIDE, self.c_out, self.block::<_, TILE>());
+            for group in 0..self.groups {
+                for_channel_blocks!(WIDE, self.c_out / self.groups, self.block::<_, TILE>(group));
+            }
         } else if self.c_in == self.c_out {
             // Where every channel has an input of its own, the compiler does not unroll tiles above 4.
-            for_channel_blocks!(WIDE, self.c_out, self.block::<_, 4>());
+            for_channel_blocks!(WIDE, self.c_out, self.block::<_, 4>(0));
         } else {
             for channel in 0..self.c_out {
-                self.block::<1, 1>(channel);
+                self.block::<1, 1>(channel, 0);
             }
         }
     }
 
-    /// All rows of the filter, `TILE` at a time, then 4, then 1.
+    /// All rows of the filter, `TILE` at a time, then 4, then 1, for the output channels from `channel` of the group on.
     #[inline(always)]
-    fn block<const W: usize, const TILE: usize>(&mut self, channel: usize) {
+    fn block<const W: usize, const TILE: usize>(&mut self, channel: usize, group: usize) {
         let Region { y, x, .. } = self.region;
-        let depth = if self.depthwise { 1 } else { self.c_in };
+        let (group_c, group_out_c) = (self.c_in / self.groups, self.c_out / self.groups);
+        let depth = if self.depthwise { 1 } else { group_c };
+        let channel = group * group_out_c + channel;
+        let source = if self.depthwise { channel * self.c_in / self.c_out.max(1) } else { group * group_c };
         let mut left = y.count * x.count * depth;
         let mut filter_rows = (0..y.count).flat_map(move |k_y| {
             (0..x.count).flat_map(move |k_x| {
@@ -123,23 +132,24 @@ impl Row<'_> {
         });
         while left > 0 {
             left -= if left >= TILE {
-                self.tile::<W, TILE>(channel, &mut filter_rows);
+                self.tile::<W, TILE>(channel, source, &mut filter_rows);
                 TILE
             } else if TILE > 4 && left >= 4 {
-                self.tile::<W, 4>(channel, &mut filter_rows);
+                self.tile::<W, 4>(channel, source, &mut filter_rows);
                 4
             } else {
-                self.tile::<W, 1>(channel, &mut filter_rows);
+                self.tile::<W, 1>(channel, source, &mut filter_rows);
                 1
             };
         }
     }
 
-    /// The next `T` rows of the filter.
+    /// The next `T` rows of the filter, for the output channels from `channel` on, whose inputs begin at the channel `in_c`.
     #[inline(always)]
     fn tile<const W: usize, const T: usize>(
         &mut self,
         channel: usize,
+        in_c: usize,
         filter_rows: &mut impl Iterator<Item = FilterRow>,
     ) {
         let mut rows = [FilterRow::default(); T];
@@ -151,7 +161,7 @@ impl Row<'_> {
         }
         let Region { along, source, target, .. } = self.region;
         let line = Line {
-            source: source + self.pixels.start * along.source_step,
+            source: source + self.pixels.start * along.source_step + in_c,
             source_step: along.source_step,
             target: target + self.pixels.start * along.target_step + channel,
             target_step: along.target_step,
@@ -159,7 +169,6 @@ impl Row<'_> {
         };
         let offsets = rows.map(|row| row.input);
         let sums = if self.depthwise {
-            let line = Line { source: line.source + channel * self.c_in / self.c_out.max(1), ..line };
             add_channel_products(sums, self.input, self.grad_output, line, offsets)
         } else {
             add_scaled_gradients(sums, self.input, self.grad_output, line, offsets)

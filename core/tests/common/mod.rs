@@ -63,6 +63,8 @@ pub(crate) struct Layer {
     pub(crate) filter: Shape,
     pub(crate) output: Shape,
     pub(crate) window: Window,
+    /// Groups of channels, of a convolution; else 1.
+    pub(crate) groups: usize,
 }
 
 pub(crate) fn elements(shape: Shape) -> usize {
@@ -74,10 +76,12 @@ impl Layer {
     pub(crate) fn random(kind: Kind, channels: usize, random: &mut Random) -> Self {
         let size = |x: usize| u32::try_from(x).unwrap();
         loop {
-            let [n, c_in] = [random.integer(1, 3), random.integer(1, channels)];
+            let groups = if kind == Kind::Convolution { random.one_of(&[1, 1, 1, 2, 3]) } else { 1 };
+            let channels = channels.div_ceil(groups);
+            let [n, c_in] = [random.integer(1, 3), random.integer(1, channels) * groups];
             let c_out = match kind {
                 Kind::Depthwise => c_in * random.one_of(&[1, 1, 1, 2, 3]),
-                _ => random.integer(1, channels),
+                _ => random.integer(1, channels) * groups,
             };
             let pointwise = random.integer(0, 7) == 0;
             let mut axis = || {
@@ -96,7 +100,7 @@ impl Layer {
             let (Some(out_h), Some(out_w)) = (y.output(h), x.output(w)) else { continue };
             let filter = match kind {
                 Kind::Depthwise => [1, y.kernel, x.kernel, c_out],
-                _ => [y.kernel, x.kernel, c_in, c_out],
+                _ => [y.kernel, x.kernel, c_in / groups, c_out],
             };
             return Self {
                 kind,
@@ -104,6 +108,7 @@ impl Layer {
                 filter: Shape(filter.map(size)),
                 output: Shape([n, out_h, out_w, c_out].map(size)),
                 window: Window { y, x },
+                groups,
             };
         }
     }
@@ -124,8 +129,14 @@ impl Layer {
                 if self.kind == Kind::Depthwise {
                     (0..c_out).for_each(|c| visit(input + c / (c_out / c_in), tap * c_out + c, output + c));
                 } else {
-                    for (in_c, out_c, _) in grid([c_in, c_out, 1]) {
-                        visit(input + in_c, (tap * c_in + in_c) * c_out + out_c, output + out_c);
+                    let (group_c, group_out_c) = (c_in / self.groups, c_out / self.groups);
+                    for (in_c, out_c, _) in grid([group_c, c_out, 1]) {
+                        let of_group = out_c / group_out_c * group_c;
+                        visit(
+                            input + of_group + in_c,
+                            (tap * group_c + in_c) * c_out + out_c,
+                            output + out_c,
+                        );
                     }
                 }
             }

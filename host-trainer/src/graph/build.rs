@@ -98,7 +98,7 @@ impl Sliding {
 
 #[derive(Clone, Debug)]
 enum Layer {
-    Conv2d { filters: usize, sliding: Sliding, bias: Option<bool> },
+    Conv2d { filters: usize, groups: usize, sliding: Sliding, bias: Option<bool> },
     DepthwiseConv2d { multiplier: usize, sliding: Sliding, bias: Option<bool> },
     FullyConnected { units: usize, bias: Option<bool> },
     MaxPool2d(Sliding),
@@ -198,7 +198,7 @@ impl Network {
     /// A convolution with `filters` output channels.
     pub fn conv_2d(self, filters: usize, kernel: impl Into<Kernel>) -> Self {
         let sliding = Sliding::new(kernel.into(), 1.into(), Padding::Same);
-        self.layer(Layer::Conv2d { filters, sliding, bias: None })
+        self.layer(Layer::Conv2d { filters, groups: 1, sliding, bias: None })
     }
 
     /// A convolution of each channel by itself.
@@ -302,6 +302,18 @@ impl Network {
     pub fn dilation(self, dilation: impl Into<Kernel>) -> Self {
         let dilation = dilation.into();
         self.modify_window("dilation", |sliding| sliding.dilation = dilation)
+    }
+
+    /// Groups of channels of the convolution before: the first of as many parts of its output sees only the first of its input, and so
+    /// on. They divide both numbers of channels.
+    pub fn groups(self, groups: usize) -> Self {
+        self.modify("groups", "a conv_2d", |layer| match layer {
+            Layer::Conv2d { groups: place, .. } => {
+                *place = groups;
+                true
+            }
+            _ => false,
+        })
     }
 
     /// Output channels per input channel of the depthwise convolution before.

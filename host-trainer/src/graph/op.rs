@@ -27,7 +27,7 @@ impl Range {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum GraphOp {
-    /// Input, filter `[K_h, K_w, C_in, C_out]`, bias (optional).
+    /// Input, filter `[K_h, K_w, C_in / groups, C_out]`, bias (optional).
     Conv2d {
         /// Where the filter is applied.
         window: Window,
@@ -80,7 +80,7 @@ pub enum GraphOp {
         activation: Activation,
     },
 
-    /// Input, filter `[C_out, K_h, K_w, C_in]`, channels.
+    /// Input, filter `[C_out, K_h, K_w, C_in / groups]`, channels.
     Conv2dI8 {
         /// Where the filter is applied.
         window: Window,
@@ -229,9 +229,8 @@ impl GraphOp {
         };
         let shape = match (self, inputs) {
             (Self::Conv2d { window, .. }, [input, filter, bias @ ..]) => {
-                let [k_h, k_w, _, out_c] = filter.shape.0;
-                let [_, _, _, in_c] = input.shape.0;
-                is("the filter", filter.shape, Shape([k_h, k_w, in_c, out_c]))?;
+                let [k_h, k_w, filter_c, out_c] = filter.shape.0;
+                has_groups(input.shape, filter.shape, filter_c, out_c)?;
                 has_kernel(window, k_h, k_w)?;
                 is_bias(bias, out_c)?;
                 slide(window, input.shape, out_c)?
@@ -275,9 +274,8 @@ impl GraphOp {
                 left.shape
             }
             (Self::Conv2dI8 { window, .. }, [input, filter, channels]) => {
-                let [out_c, k_h, k_w, _] = filter.shape.0;
-                let [_, _, _, in_c] = input.shape.0;
-                is("the filter", filter.shape, Shape([out_c, k_h, k_w, in_c]))?;
+                let [out_c, k_h, k_w, filter_c] = filter.shape.0;
+                has_groups(input.shape, filter.shape, filter_c, out_c)?;
                 has_kernel(window, k_h, k_w)?;
                 is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
                 slide(window, input.shape, out_c)?
@@ -354,6 +352,21 @@ fn is_bias(bias: &[&Tensor], out_c: u32) -> Result<(), Problem> {
         [bias] => is("the bias", bias.shape, Shape::vector(out_c)),
         more => Err(Problem::InputCount { expected: "2 or 3", found: more.len() + 2 }),
     }
+}
+
+/// Whether a filter with `filter_c` input channels cuts the channels into equal groups.
+fn has_groups(input: Shape, filter: Shape, filter_c: u32, out_c: u32) -> Result<(), Problem> {
+    let [.., in_c] = input.0;
+    is("the filter", filter, filter)?;
+    if in_c == 0 || !in_c.is_multiple_of(filter_c) {
+        let (found, expected) = (filter_c as usize, "a divisor of the input's channels");
+        return Err(Problem::Number { what: "the number of the filter's input channels", found, expected });
+    }
+    if !out_c.is_multiple_of(in_c / filter_c) {
+        let (found, expected) = (out_c as usize, "a multiple of the groups of input channels");
+        return Err(Problem::Number { what: "the number of output channels", found, expected });
+    }
+    Ok(())
 }
 
 fn is_depthwise(input: Shape, filter: Shape) -> Result<(), Problem> {

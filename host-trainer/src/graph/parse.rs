@@ -29,7 +29,7 @@ pub struct ParseError {
 const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), fully_connected(units), max_pool_2d(kernel), \
     average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), softmax(), reshape([h, w, c]), \
     flatten(), tap(\"name\"), add(\"name\"), from(\"name\"), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
-    channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
+    groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +131,7 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
             }
             _ => Err((shown(), "padding([top, bottom, left, right])")),
         },
+        "groups" if arity(1) => need(count(0).map(|groups| network.groups(groups)), "groups(n)"),
         "channel_multiplier" if arity(1) => {
             need(count(0).map(|multiplier| network.channel_multiplier(multiplier)), "channel_multiplier(n)")
         }

@@ -1,5 +1,6 @@
 //! `conv_2d` in f32, and its gradients.
 
+use super::groups;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::kernels::convolve::{Convolve, ConvolveTransposed};
 use crate::kernels::correlate::Correlate;
@@ -20,9 +21,10 @@ use crate::step::StepError;
 pub struct Conv2d {
     /// `[N, H, W, C_in]`.
     pub input: Shape,
-    /// `[K_h, K_w, C_in, C_out]`.
+    /// `[K_h, K_w, C_in / groups, C_out]`.
     pub filter: Shape,
-    /// `[N, H_out, W_out, C_out]`, where height and width are those of [`Axis::output`](crate::geometry::Axis::output).
+    /// `[N, H_out, W_out, C_out]`, where height and width are those of [`Axis::output`](crate::geometry::Axis::output) and `C_out` is a
+    /// multiple of the groups.
     pub output: Shape,
     /// Kernel, stride, padding and dilation.
     pub window: Window,
@@ -33,7 +35,7 @@ pub struct Conv2d {
 
 /// Convolution: `output[n, out_y, out_x, out_c] = activation(bias[out_c] + sum over k_y, k_x, in_c of
 /// input[n, in_y, in_x, in_c] * filter[k_y, k_x, in_c, out_c])`, where `in_y = out_y * stride_y + k_y * dilation_y - padding_top`,
-/// `in_x` likewise.
+/// `in_x` likewise. With groups, `in_c` goes over the input channels of the output channel's group only.
 ///
 /// Chain: from `bias[out_c]` (0 without a bias), `fma(input, filter, sum)` over `k_y`, `k_x`, `in_c` ascending; then the activation.
 ///
@@ -52,6 +54,7 @@ pub fn forward(
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,
+        groups: params.groups(),
         input,
         filter,
         bias,
@@ -63,7 +66,7 @@ pub fn forward(
 
 /// Gradient with respect to the input: `grad_input[n, in_y, in_x, in_c] = sum over k_y, k_x, out_c of
 /// grad_output[n, out_y, out_x, out_c] * filter[k_y, k_x, in_c, out_c]`, over the output pixels that tap `k_y, k_x` joins with the
-/// input pixel. Overwrites `grad_input` (`[N, H, W, C_in]`).
+/// input pixel, and the output channels of the input channel's group. Overwrites `grad_input` (`[N, H, W, C_in]`).
 ///
 /// Chain: from 0, `fma(grad_output, filter, sum)` over `k_y`, `k_x`, `out_c` ascending.
 ///
@@ -80,6 +83,7 @@ pub fn grad_input(
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,
+        groups: params.groups(),
         grad_output,
         filter,
         grad_input,
@@ -89,7 +93,7 @@ pub fn grad_input(
 
 /// Gradient with respect to the filter: `grad_weights[k_y, k_x, in_c, out_c] = sum over n, out_y, out_x of
 /// input[n, in_y, in_x, in_c] * grad_output[n, out_y, out_x, out_c]`, over the output pixels at which the tap is not in the padding.
-/// Overwrites `grad_weights` (`[K_h, K_w, C_in, C_out]`).
+/// Overwrites `grad_weights` (`[K_h, K_w, C_in / groups, C_out]`).
 ///
 /// Chain: from 0, `fma(input, grad_output, sum)` over `n`, `out_y`, `out_x` ascending.
 ///
@@ -104,6 +108,7 @@ pub fn grad_weights(
     params.check_call(input.len(), grad_weights.len(), grad_output.len())?;
     dispatch(Correlate {
         depthwise: false,
+        groups: params.groups(),
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,
@@ -112,6 +117,15 @@ pub fn grad_weights(
         grad_weights,
     });
     Ok(())
+}
+
+impl Conv2d {
+    /// How many groups the channels are in: the first of as many equal parts of the output's channels sees only the first of the
+    /// input's, and so on. 1 for shapes that do not fit.
+    pub fn groups(&self) -> usize {
+        let [_, _, filter_c, _] = self.filter.dims();
+        groups(self.input, filter_c, self.output).unwrap_or(1)
+    }
 }
 
 impl Weighted for Conv2d {
@@ -136,14 +150,14 @@ impl Weighted for Conv2d {
 
     // `Err(Tensor::Output)` also stands for a window that does not fit the input once.
     fn check(&self) -> Result<(), Tensor> {
-        let ([n, ..], [.., c_in], [.., c_out]) = (self.input.0, self.input.0, self.filter.0);
+        let ([n, ..], [.., c_out]) = (self.input.0, self.filter.0);
         let kernel = [self.window.y.kernel, self.window.x.kernel];
         if self.input.has_zero() || self.input.elements().is_none() {
             return Err(Tensor::Input);
         }
         let filter_fits = {
-            let [k_h, k_w, filter_c_in, _] = self.filter.dims();
-            [k_h, k_w] == kernel && filter_c_in == c_in as usize
+            let [k_h, k_w, filter_c, _] = self.filter.dims();
+            [k_h, k_w] == kernel && groups(self.input, filter_c, self.filter).is_some()
         };
         if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
             return Err(Tensor::Filter);

@@ -127,6 +127,7 @@ pub fn grad_weights(
     }
     dispatch(Correlate {
         depthwise: true,
+        groups: 1,
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,

@@ -73,9 +73,13 @@ impl Building {
         let [_, height, width, in_c] = input.dims();
         let activation = Activation::None;
         match layer {
-            Layer::Conv2d { filters, sliding, bias } => {
+            Layer::Conv2d { filters, groups, sliding, bias } => {
+                if *groups == 0 || !in_c.is_multiple_of(*groups) {
+                    let (found, expected) = (*groups, "a divisor of the input's channels");
+                    return Err(Problem::Number { what: "the number of groups", found, expected });
+                }
                 let op = GraphOp::Conv2d { window: sliding.window(input)?, activation };
-                let weights = [sliding.kernel.y, sliding.kernel.x, in_c, *filters];
+                let weights = [sliding.kernel.y, sliding.kernel.x, in_c / groups, *filters];
                 self.weighted(name, op, weights, bias.unwrap_or(default_bias))
             }
             Layer::DepthwiseConv2d { multiplier, sliding, bias } => {
