@@ -146,6 +146,11 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
         fill(self.gradient, None);
     }
 
+    /// Puts the state back to its initial value: a network that keeps something from run to run begins anew. Parameters stay.
+    pub fn reset_state(&mut self) {
+        fill(self.state, self.model.initial_state());
+    }
+
     /// The model.
     pub fn model(&self) -> &Model<'m, O> {
         &self.model

@@ -7,7 +7,7 @@ use smidgen::{ElementType, EntryKind, LoadError, Model, Operand, Preprocessing};
 
 use crate::buffer::AlignedBytes;
 use crate::data::Dataset;
-use crate::device::{Device, DeviceError, Report, StepReport};
+use crate::device::{Device, DeviceError, Report, StepReport, keeps_state};
 
 /// Why a model cannot be measured on a data set.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +179,8 @@ fn largest<T: PartialOrd + Copy>(values: impl Iterator<Item = T>) -> usize {
     greatest.map_or(0, |(index, _)| index)
 }
 
-/// [`Device::run`] with the inputs dealt out to `threads` devices, in whole runs of `run_bytes`; the outputs are those of one device.
+/// [`Device::run`] with the inputs dealt out to `threads` devices, in whole runs of `run_bytes`; the outputs are those of one device. A network that keeps a state
+/// from sample to sample runs on one.
 ///
 /// The counts are those of the first device, its stack the largest of all. Steps are those that `device` traces.
 ///
@@ -194,7 +195,8 @@ pub fn run_in_parts(
 ) -> Result<Report, DeviceError> {
     let runs = inputs.len() / run_bytes.max(1);
     let part = runs.div_ceil(threads.max(1)).max(1) * run_bytes;
-    if part == 0 || inputs.len() <= part {
+    let in_order = !device.resets_state() && depends_on_order(model);
+    if part == 0 || inputs.len() <= part || in_order {
         return device.run(model, inputs);
     }
     let mut parts = inputs.chunks(part);
@@ -223,6 +225,12 @@ pub fn run_in_parts(
         report.stack_peak_bytes = report.stack_peak_bytes.max(other.stack_peak_bytes);
     }
     Ok(report)
+}
+
+/// Whether a sample's output depends on the samples before it.
+fn depends_on_order(model: &[u8]) -> bool {
+    let file = AlignedBytes::copy_of(model);
+    Model::from_bytes(file.as_slice()).is_ok_and(|model| keeps_state(&model))
 }
 
 /// How many samples are classified right.

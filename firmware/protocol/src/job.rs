@@ -78,6 +78,9 @@ pub fn run<O: Operators, H: Host, P: Probe>(
     let mut stack_is_measured = false;
     for round in 0..run.rounds {
         let traced = run.traces(round);
+        if run.reset_state {
+            session.reset_state();
+        }
         for (entry, &kind) in (0..).zip(&run.entries) {
             read_inputs(kind, session, host)?;
             let (ticks, stack_bytes) = if traced {

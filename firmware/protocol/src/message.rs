@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use smidgen::EntryKind;
 
 /// Version of the protocol. Host and firmware come from one source tree, so that it is only checked, never negotiated.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The most entries that one round of a run has.
 pub const MAX_ENTRIES: usize = 4;
 /// The most single rounds that can be traced.
@@ -77,6 +77,8 @@ pub struct Run {
     pub traced: Vec<u32, MAX_TRACED>,
     /// Whether every step of every round is reported.
     pub trace_all: bool,
+    /// Whether the state is put back to its initial value before each round.
+    pub reset_state: bool,
 }
 
 impl Run {

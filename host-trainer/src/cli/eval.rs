@@ -47,7 +47,8 @@ impl Eval {
             eprintln!("running {} test images on an emulated {}", test.len(), self.on);
         }
         let run_bytes = interface.input.bytes().unwrap_or(0);
-        let device = Device::new(self.on);
+        // Test images have no order.
+        let device = Device::new(self.on).reset_state();
         let report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
         let predictions = interface.predictions(&report.outputs);
         let confusion = Confusion::of(&predictions, test.labels(), test.class_names().len());

@@ -34,6 +34,9 @@ pub(crate) struct Run {
     /// Threads, or emulators side by side, to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Begin every sample anew. Otherwise a network that keeps a state, as recurrent and streaming ones do, sees the samples as a sequence
+    #[arg(long)]
+    reset_state: bool,
     /// Write a hash of what each step of each sample wrote, for `diff-trace`; to stdout if no file is named
     #[arg(long, value_name = "TRACE", num_args = 0..=1, default_missing_value = "-")]
     trace: Option<PathBuf>,
@@ -61,6 +64,9 @@ impl Run {
         };
         let run_bytes = interface.input.bytes().unwrap_or(0);
         let mut device = Device::new(self.on).traced(&[]);
+        if self.reset_state {
+            device = device.reset_state();
+        }
         if self.trace.is_some() {
             device = device.trace_all();
         }

@@ -31,6 +31,14 @@ pub enum CompileError {
         /// Number of outputs.
         outputs: usize,
     },
+    /// Several samples in one run of a network that keeps a state from run to run.
+    #[error("{network} keeps a state from run to run: a run has one sample, found {samples}")]
+    StateOfSamples {
+        /// Name of the network.
+        network: String,
+        /// Samples in a run.
+        samples: u32,
+    },
     /// Cross-entropy of something that is not a vector of logits.
     #[error(
         "{network}: the output has shape {:?}, cross-entropy needs a vector of logits [1, 1, 1, C]; use the mean squared error, or end with a fully connected layer",

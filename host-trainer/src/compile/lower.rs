@@ -24,9 +24,12 @@ impl Default for LowerOptions {
 /// Lowers `graph` to a program with the entry `infer`, whose inputs and outputs are in the arena.
 ///
 /// # Errors
-/// [`CompileError::Graph`] for a graph that is not one, [`CompileError::TooLarge`].
+/// [`CompileError::Graph`] for a graph that is not one, [`CompileError::StateOfSamples`], [`CompileError::TooLarge`].
 pub fn lower(graph: &Graph, options: &LowerOptions) -> Result<Program, CompileError> {
     graph.validate()?;
+    if graph.has_state() && options.samples != 1 {
+        return Err(CompileError::StateOfSamples { network: graph.name.clone(), samples: options.samples });
+    }
     let mut program = Program::default();
     let shared = Shared::new(&mut program, graph, options.weights, options.weights)?;
     let forward = infer(&mut program, graph, &shared, options.samples)?;
@@ -73,6 +76,7 @@ impl Shared {
                 Role::Weights | Role::Bias | Role::BatchNormParameters => weights,
                 Role::RunningStatistics => running,
                 Role::Constant => Space::Constant,
+                Role::State => Space::State,
             };
             *buffer = Some(program.add(Buffer {
                 name: tensor.name.clone(),
@@ -101,6 +105,8 @@ pub(super) struct Forward<'g> {
     samples: u32,
     entry: &'static str,
     buffers: Vec<Option<BufferId>>,
+    /// When the steps run: states are written by steps that run once, and activations do not outlive a phase.
+    schedule: Schedule,
     /// The steps so far.
     pub(super) steps: Vec<VirtualStep>,
 }
@@ -115,7 +121,9 @@ impl<'g> Forward<'g> {
         inputs: Space,
         entry: &'static str,
     ) -> Result<Self, CompileError> {
-        let mut forward = Self { graph, samples, entry, buffers: shared.0.clone(), steps: Vec::new() };
+        let schedule = if graph.has_state() { Schedule::Once } else { Schedule::PerChunk };
+        let buffers = shared.0.clone();
+        let mut forward = Self { graph, samples, entry, buffers, schedule, steps: Vec::new() };
         for &input in &graph.inputs {
             forward.activation(program, input, inputs)?;
         }
@@ -171,14 +179,18 @@ impl<'g> Forward<'g> {
         }
         let (operator, attributes) = operator(node);
         let reads = node.inputs.iter().map(|&id| self.buffer(id)).collect();
-        let output = self.activation(program, node.output, Space::Arena)?;
+        let output = match self.graph.tensor(node.output).role {
+            Role::State => self.buffer(node.output),
+            _ => self.activation(program, node.output, Space::Arena)?,
+        };
+        let updates = node.updates.iter().map(|&id| self.buffer(id));
         self.steps.push(VirtualStep {
             name: node.name.clone(),
             operator,
-            schedule: Schedule::PerChunk,
+            schedule: self.schedule,
             attributes,
             reads,
-            writes: vec![output],
+            writes: [output].into_iter().chain(updates).collect(),
             in_place: None,
         });
         Ok(())
@@ -204,7 +216,7 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
             (Operator::BatchNorm, [&[bits(*epsilon)][..], &activation.attributes()].concat())
         }
         GraphOp::Softmax => (Operator::Softmax, vec![]),
-        GraphOp::Reshape => (Operator::Reshape, vec![]),
+        GraphOp::Reshape | GraphOp::Store => (Operator::Reshape, vec![]),
         GraphOp::Activation { activation } => (Operator::ActivationF32, activation.attributes().to_vec()),
         GraphOp::Add { activation } => (Operator::AddF32, activation.attributes().to_vec()),
         GraphOp::Conv2dI8 { window, range } => {

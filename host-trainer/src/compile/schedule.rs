@@ -1,6 +1,6 @@
 //! The order and the steps in place that lower the peak.
 
-use smidgen::{EntryKind, InPlace, Schedule, Space};
+use smidgen::{EntryKind, InPlace, Space};
 
 use super::liveness::Blocks;
 use super::phases::{depends, phases};
@@ -98,7 +98,7 @@ fn choose(program: &Program, entry: usize, step: usize, time: usize) -> Option<u
         InPlace::Any => step.reads.len(),
         _ => 0,
     };
-    if step.schedule == Schedule::Once || candidates == 0 {
+    if candidates == 0 {
         return None;
     }
     let blocks = Blocks::new(program);

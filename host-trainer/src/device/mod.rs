@@ -27,7 +27,7 @@ mod target;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use smidgen::{AllOperators, EntryKind, Model};
+use smidgen::{AllOperators, EntryKind, Model, Space};
 use smidgen_protocol::machine::Machine;
 use smidgen_protocol::{Job, MAX_TRACED, Run};
 
@@ -45,6 +45,7 @@ pub struct Device {
     target: Target,
     traced: Vec<u32>,
     trace_all: bool,
+    reset_state: bool,
     time_limit: Duration,
 }
 
@@ -60,7 +61,8 @@ pub enum Failure {
 impl Device {
     /// A device of this kind. The first sample or step is traced, and a run may take half an hour.
     pub fn new(target: Target) -> Self {
-        Self { target, traced: vec![0], trace_all: false, time_limit: Duration::from_secs(1800) }
+        let time_limit = Duration::from_secs(1800);
+        Self { target, traced: vec![0], trace_all: false, reset_state: false, time_limit }
     }
 
     /// Chooses the samples or steps of which every step is reported; at most 16, counted from 0.
@@ -82,6 +84,18 @@ impl Device {
     /// Whether every step of all samples is reported.
     pub fn traces_all(&self) -> bool {
         self.trace_all
+    }
+
+    /// Puts what a network keeps from run to run back to its first value before each sample. Without it, a sample sees what those before it left.
+    #[must_use]
+    pub fn reset_state(mut self) -> Self {
+        self.reset_state = true;
+        self
+    }
+
+    /// Whether each sample begins anew.
+    pub fn resets_state(&self) -> bool {
+        self.reset_state
     }
 
     /// How long a run may take before the emulator is ended.
@@ -204,9 +218,10 @@ impl Device {
         if traced.len() > MAX_TRACED {
             return Err(DeviceError::TooManyTraced { limit: MAX_TRACED, found: traced.len() });
         }
-        // What is traced is run once more at the end, so that tracing disturbs neither outputs nor counts. Training steps cannot be done
-        // twice: they are traced where they are, and so is a run of which everything is traced.
-        let again = entries == [EntryKind::Infer] && !self.trace_all;
+        // What is traced is run once more at the end, so that tracing disturbs neither outputs nor counts. What depends on the runs before it cannot be done
+        // twice: training steps and samples of a network with a state are traced where they are, and so is a run of which everything is traced.
+        let repeats = self.reset_state || !valid.as_ref().is_ok_and(keeps_state);
+        let again = entries == [EntryKind::Infer] && !self.trace_all && repeats;
         let mut all_inputs = inputs.to_vec();
         let mut total = rounds;
         let mut in_run = traced.clone();
@@ -224,6 +239,7 @@ impl Device {
             rounds: total,
             traced: in_run.iter().copied().collect(),
             trace_all: self.trace_all,
+            reset_state: self.reset_state,
         };
         let done = match self.target.machine() {
             None => host::run(aligned.as_slice(), &all_inputs, &run)?,
@@ -247,6 +263,13 @@ impl Device {
         }
         Ok(report)
     }
+}
+
+/// Whether an inference depends on those before it: some step of it writes a state.
+pub fn keeps_state(model: &Model<'_, AllOperators>) -> bool {
+    let Some(entry) = model.entry(EntryKind::Infer) else { return false };
+    let mut steps = model.steps(&entry).filter_map(Result::ok);
+    steps.any(|step| step.writes.iter().any(|write| write.space == Space::State))
 }
 
 /// How many rounds `inputs` is.

@@ -44,7 +44,7 @@ impl Graph {
                     Role::Bias => values.fill(0.0),
                     Role::BatchNormParameters => halves(values, 1.0, 0.0),
                     Role::RunningStatistics => halves(values, 0.0, 1.0),
-                    Role::Activation | Role::Constant => {}
+                    Role::Activation | Role::Constant | Role::State => {}
                 }
             }
         }

@@ -69,6 +69,8 @@ pub enum GraphOp {
     Softmax,
     /// Input, of any type. The output has as many elements.
     Reshape,
+    /// Input, of any type. The same elements in a place of their own: in a state, or what a state was before it changes.
+    Store,
     /// Input.
     Activation {
         /// The function.
@@ -153,6 +155,7 @@ impl GraphOp {
             Self::BatchNorm { .. } => "batch_norm",
             Self::Softmax => "softmax",
             Self::Reshape => "reshape",
+            Self::Store => "store",
             Self::Activation { .. } => "activation",
             Self::Add { .. } => "add",
             Self::Conv2dI8 { .. } => "conv_2d_i8",
@@ -218,7 +221,7 @@ impl GraphOp {
         let element_type = match self {
             Self::Quantize => I8,
             Self::Dequantize => F32,
-            Self::Reshape => inputs.first().map_or(F32, |input| input.element_type),
+            Self::Reshape | Self::Store => inputs.first().map_or(F32, |input| input.element_type),
             _ if self.is_i8() => I8,
             _ => F32,
         };
@@ -266,9 +269,10 @@ impl GraphOp {
                 vector(input.shape)?;
                 input.shape
             }
-            (Self::Reshape | Self::Activation { .. } | Self::Quantize | Self::Dequantize, [input]) => {
-                input.shape
-            }
+            (
+                Self::Reshape | Self::Store | Self::Activation { .. } | Self::Quantize | Self::Dequantize,
+                [input],
+            ) => input.shape,
             (Self::Add { .. } | Self::AddI8 { .. }, [left, right]) => {
                 is("the second input", right.shape, left.shape)?;
                 left.shape

@@ -83,6 +83,8 @@ pub enum Role {
     RunningStatistics,
     /// A constant that is not trained: channel records, lookup tables.
     Constant,
+    /// Kept from run to run, and put back to its value by a reset: a recurrent state, a variable. Nodes change it in place.
+    State,
 }
 
 impl Role {
@@ -118,8 +120,10 @@ pub struct Node {
     pub op: GraphOp,
     /// What it reads, in the order of `docs/operators.md`.
     pub inputs: Vec<TensorId>,
-    /// What it computes.
+    /// What it computes. A state, if the operator is [`GraphOp::Store`].
     pub output: TensorId,
+    /// The states that it changes in place. They are written behind the output.
+    pub updates: Vec<TensorId>,
 }
 
 /// A network: tensors, and nodes in an order in which they can run.
@@ -211,7 +215,12 @@ impl Graph {
         inputs: Vec<TensorId>,
         output: TensorId,
     ) {
-        self.nodes.push(Node { name: name.into(), op, inputs, output });
+        self.nodes.push(Node { name: name.into(), op, inputs, output, updates: Vec::new() });
+    }
+
+    /// Whether something is kept from run to run.
+    pub fn has_state(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.role == Role::State)
     }
 
     /// The node that computes a tensor.
@@ -252,8 +261,9 @@ impl Graph {
     #[must_use]
     pub fn without_unused_tensors(mut self) -> Self {
         let mut used = vec![false; self.tensors.len()];
-        let read = self.nodes.iter().flat_map(|node| node.inputs.iter().chain([&node.output]));
-        for id in read.chain(&self.inputs).chain(&self.outputs) {
+        let named = |node: &'_ Node| [&node.inputs[..], &[node.output], &node.updates].concat();
+        let read: Vec<TensorId> = self.nodes.iter().flat_map(named).collect();
+        for id in read.iter().chain(&self.inputs).chain(&self.outputs) {
             used[id.0] = true;
         }
         let mut next = 0;
@@ -266,7 +276,7 @@ impl Graph {
             .collect();
         let rename = |id: &mut TensorId| id.0 = new_ids[id.0];
         for node in &mut self.nodes {
-            node.inputs.iter_mut().for_each(rename);
+            node.inputs.iter_mut().chain(&mut node.updates).for_each(rename);
             rename(&mut node.output);
         }
         self.inputs.iter_mut().chain(&mut self.outputs).for_each(rename);
@@ -308,7 +318,13 @@ impl Graph {
             if let Some(&missing) = node.inputs.iter().find(|id| !known[id.0]) {
                 return Err(layer(lacks(missing, "is read before anything computes it")));
             }
-            if known[node.output.0] {
+            let is_state = |id: TensorId| self.tensor(id).role == Role::State;
+            if let Some(&other) = node.updates.iter().find(|&&id| !is_state(id)) {
+                return Err(layer(lacks(other, "is changed in place, which only a state can be")));
+            }
+            // A state may be written any number of times.
+            let writes_state = is_state(node.output) && node.op == GraphOp::Store;
+            if known[node.output.0] && !writes_state {
                 return Err(layer(lacks(node.output, "is computed twice")));
             }
             known[node.output.0] = true;

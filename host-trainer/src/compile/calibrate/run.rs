@@ -8,7 +8,7 @@ use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantizatio
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
 use crate::compile::lower::operator;
-use crate::graph::{Graph, Node, TensorId};
+use crate::graph::{Graph, Node, Role, TensorId};
 
 /// A graph in memory, ready to run.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub struct GraphRun {
     /// Place of each tensor.
     operands: Vec<Operand>,
     constant: AlignedBytes,
+    /// What the states are before every run.
+    first_state: AlignedBytes,
+    state: AlignedBytes,
     arena: AlignedBytes,
 }
 
@@ -27,13 +30,14 @@ impl GraphRun {
     /// See [`CompileError`].
     pub fn new(graph: &Graph) -> Result<Self, CompileError> {
         graph.validate()?;
-        let [mut constant, mut arena] = [0usize; 2];
+        let [mut constant, mut state, mut arena] = [0usize; 3];
         let mut operands = Vec::with_capacity(graph.tensors.len());
         for tensor in &graph.tensors {
             let too_large = || CompileError::TooLarge { name: tensor.name.clone(), shape: tensor.shape };
-            let (space, length) = match tensor.value {
-                Some(_) => (Space::Constant, &mut constant),
-                None => (Space::Arena, &mut arena),
+            let (space, length) = match tensor.role {
+                Role::Activation => (Space::Arena, &mut arena),
+                Role::State => (Space::State, &mut state),
+                _ => (Space::Constant, &mut constant),
             };
             let offset = u32::try_from(*length).map_err(|_| too_large())?;
             let operand = Operand {
@@ -51,11 +55,17 @@ impl GraphRun {
             steps: Vec::with_capacity(graph.nodes.len()),
             operands,
             constant: AlignedBytes::zeroed(constant),
+            first_state: AlignedBytes::zeroed(state),
+            state: AlignedBytes::zeroed(state),
             arena: AlignedBytes::zeroed(arena),
         };
         for (operand, tensor) in run.operands.iter().zip(&graph.tensors) {
             if let (Some(value), Some((start, end))) = (&tensor.value, operand.range()) {
-                run.constant.as_mut_slice()[start..end].copy_from_slice(&value.to_bytes());
+                let space = match operand.space {
+                    Space::State => &mut run.first_state,
+                    _ => &mut run.constant,
+                };
+                space.as_mut_slice()[start..end].copy_from_slice(&value.to_bytes());
             }
         }
         for node in &graph.nodes {
@@ -92,12 +102,13 @@ impl GraphRun {
         operand.range().unwrap_or_default()
     }
 
-    /// Computes all activations from the inputs.
+    /// Computes all activations from the inputs, with the states at their first values.
     pub fn run(&mut self) {
+        self.state.as_mut_slice().copy_from_slice(self.first_state.as_slice());
         let mut memory = Memory {
             constant: self.constant.as_slice(),
             parameter: Bytes::Shared(&[]),
-            state: Bytes::Shared(&[]),
+            state: Bytes::Exclusive(self.state.as_mut_slice()),
             gradient: Bytes::Shared(&[]),
             chunks: Chunks::One(Bytes::Shared(&[])),
             arena: self.arena.as_mut_slice(),
@@ -112,11 +123,12 @@ impl GraphRun {
 fn step(node: &Node, operands: &[Operand]) -> NewStep {
     let (operator, attributes) = operator(node);
     let reads = node.inputs.iter().map(|input| operands[input.0]);
+    let writes = [node.output].iter().chain(&node.updates).map(|written| operands[written.0]);
     NewStep {
         operator: operator as u8,
-        schedule: Schedule::PerChunk,
+        schedule: Schedule::Once,
         attributes: attributes.into_iter().collect(),
         reads: reads.collect(),
-        writes: [operands[node.output.0]].into_iter().collect(),
+        writes: writes.collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use smidgen::ops::activation::Activation;
 
-use crate::graph::{Graph, GraphOp, Node};
+use crate::graph::{Graph, GraphOp};
 
 /// Splits every fused leaky `ReLU` from its operator.
 ///
@@ -28,7 +28,7 @@ pub fn split_leaky_relu(graph: &Graph) -> Graph {
         let inputs = vec![linear.output];
         split.nodes.push(linear);
         let op = GraphOp::Activation { activation: leaky };
-        split.nodes.push(Node { name: format!("{}/leaky_relu", node.name), op, inputs, output: node.output });
+        split.add_node(format!("{}/leaky_relu", node.name), op, inputs, node.output);
     }
     split
 }
