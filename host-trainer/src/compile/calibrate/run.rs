@@ -123,7 +123,8 @@ impl GraphRun {
 fn step(node: &Node, operands: &[Operand]) -> NewStep {
     let (operator, attributes) = operator(node);
     let reads = node.inputs.iter().map(|input| operands[input.0]);
-    let writes = [node.output].iter().chain(&node.updates).map(|written| operands[written.0]);
+    let written = std::iter::once(&node.output).chain(&node.updates);
+    let writes = written.map(|written| operands[written.0]);
     NewStep {
         operator: operator as u8,
         schedule: Schedule::Once,
