@@ -42,6 +42,8 @@ pub enum ElementType {
     I32 = 1,
     /// IEEE 754 binary32.
     F32 = 2,
+    /// Signed 16-bit integer, symmetric: states of recurrent operators.
+    I16 = 4,
 }
 
 impl ElementType {
@@ -49,6 +51,7 @@ impl ElementType {
     pub const fn bytes(self) -> usize {
         match self {
             Self::I8 => 1,
+            Self::I16 => 2,
             Self::I32 | Self::F32 => 4,
         }
     }

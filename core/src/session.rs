@@ -104,6 +104,10 @@ impl Element for i8 {
     const TYPE: ElementType = ElementType::I8;
 }
 
+impl Element for i16 {
+    const TYPE: ElementType = ElementType::I16;
+}
+
 impl Element for i32 {
     const TYPE: ElementType = ElementType::I32;
 }

@@ -18,6 +18,8 @@ pub struct NodeId(pub usize);
 pub enum Value {
     /// Signed 8-bit integers.
     I8(Vec<i8>),
+    /// Signed 16-bit integers.
+    I16(Vec<i16>),
     /// Signed 32-bit integers.
     I32(Vec<i32>),
     /// IEEE 754 binary32.
@@ -29,6 +31,7 @@ impl Value {
     pub const fn element_type(&self) -> ElementType {
         match self {
             Self::I8(_) => ElementType::I8,
+            Self::I16(_) => ElementType::I16,
             Self::I32(_) => ElementType::I32,
             Self::F32(_) => ElementType::F32,
         }
@@ -38,6 +41,7 @@ impl Value {
     pub fn len(&self) -> usize {
         match self {
             Self::I8(values) => values.len(),
+            Self::I16(values) => values.len(),
             Self::I32(values) => values.len(),
             Self::F32(values) => values.len(),
         }
@@ -62,6 +66,7 @@ impl Value {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::I8(values) => values.iter().map(|&value| value as u8).collect(),
+            Self::I16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         }
