@@ -1,6 +1,7 @@
 use smidgen::{ElementType, Quantization, Shape};
 use smidgen_tflite_schema::TensorType;
 
+use super::state::Variables;
 use super::view::{View, shape};
 use super::{Refusal, describe_tensor, unsupported};
 use crate::graph::{Graph, GraphOp, Role, Tensor, TensorId, Value};
@@ -10,6 +11,8 @@ use crate::tflite::net::{Net, NetTensor, Subgraph};
 /// Bytes of constants in the graph for each byte of the file, and for any file. A record of a channel has 12 bytes, its weights, bias and scale at least 5.
 const GROWTH: usize = 16;
 const ALLOWANCE: usize = 1 << 16;
+/// Bytes of states for any file, which names only their dimensions.
+const STATE_ALLOWANCE: usize = 1 << 20;
 
 /// A graph under construction.
 #[derive(Debug)]
@@ -24,18 +27,25 @@ pub(in crate::tflite) struct Importer<'n, 'f> {
     activations: Vec<Option<TensorId>>,
     /// Bytes that constants may still take.
     constants_left: usize,
+    /// Bytes that states may still take.
+    state_left: usize,
+    /// What is kept from run to run.
+    pub(super) variables: Variables,
 }
 
 impl<'n, 'f> Importer<'n, 'f> {
     /// Begins with the inputs of the file's first subgraph.
     pub(super) fn new(net: &'n Net<'f>, name: &str) -> Result<Self, ImportError> {
         let subgraph = &net.subgraphs[0];
+        let variables = Variables::of(subgraph)?;
         let mut importer = Self {
             net,
             subgraph,
             graph: Graph::new(name),
             activations: vec![None; subgraph.tensors.len()],
             constants_left: net.file_bytes.saturating_mul(GROWTH).saturating_add(ALLOWANCE),
+            state_left: net.file_bytes.saturating_mul(GROWTH).saturating_add(STATE_ALLOWANCE),
+            variables,
         };
         let network = |problem| ImportError::Network { problem };
         for (position, &index) in subgraph.inputs.iter().enumerate() {
@@ -111,7 +121,6 @@ impl<'n, 'f> Importer<'n, 'f> {
     }
 
     /// Makes output `position` of an operator the same tensor as `id`.
-    #[expect(dead_code, reason = "for operators that do nothing")]
     pub(super) fn alias(
         &mut self,
         view: &View<'_, '_>,
@@ -176,6 +185,22 @@ impl<'n, 'f> Importer<'n, 'f> {
         Ok(())
     }
 
+    /// Takes the bytes of a state from what the file may have.
+    pub(super) fn take_state(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let left = self.state_left.checked_sub(bytes);
+        self.state_left = left.ok_or_else(|| {
+            unsupported(format!(
+                "what it keeps from run to run has more than {STATE_ALLOWANCE} bytes and {GROWTH} times those of the file"
+            ))
+        })?;
+        Ok(())
+    }
+
+    /// Adds a tensor.
+    pub(super) fn add_tensor(&mut self, tensor: Tensor) -> TensorId {
+        self.graph.add_tensor(tensor)
+    }
+
     /// A tensor of the graph.
     pub(super) fn tensor(&self, id: TensorId) -> &Tensor {
         self.graph.tensor(id)
@@ -223,10 +248,30 @@ impl<'n, 'f> Importer<'n, 'f> {
         self.push(name, GraphOp::Reshape, vec![id], output)?;
         Ok(output)
     }
+
+    /// `id` with the quantization of `other`, its integers as they are: itself, or a view.
+    pub(super) fn requantized_as(
+        &mut self,
+        view: &View<'_, '_>,
+        id: TensorId,
+        other: TensorId,
+    ) -> Result<TensorId, Refusal> {
+        let (tensor, quantization) = (self.graph.tensor(id), self.graph.tensor(other).quantization);
+        if tensor.quantization == quantization {
+            return Ok(id);
+        }
+        let (shape, element_type) = (tensor.shape, tensor.element_type);
+        let name = format!("{}/rename_{}", view.node_name(), self.graph.nodes.len());
+        let output = self.intermediate(name.clone(), shape, element_type, quantization);
+        self.push(name, GraphOp::Reshape, vec![id], output)?;
+        Ok(output)
+    }
 }
 
 /// Shape, type and quantization of an activation.
-fn representable(tensor: &NetTensor<'_>) -> Result<(Shape, ElementType, Option<Quantization>), Refusal> {
+pub(super) fn representable(
+    tensor: &NetTensor<'_>,
+) -> Result<(Shape, ElementType, Option<Quantization>), Refusal> {
     let name = || describe_tensor(tensor);
     let shape = shape(tensor).ok_or_else(|| {
         unsupported(format!("{} has a dimension of zero or more than {} elements", name(), i32::MAX))

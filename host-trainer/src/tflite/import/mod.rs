@@ -14,6 +14,7 @@ mod importer;
 mod movement;
 mod pool;
 mod quantize;
+mod state;
 mod view;
 
 use smidgen_tflite_schema::BuiltinOperator as Op;
@@ -67,6 +68,11 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::Reshape, movement::reshape),
     (Op::Squeeze, movement::reshape),
     (Op::ExpandDims, movement::reshape),
+    // state.rs
+    (Op::VarHandle, state::var_handle),
+    (Op::ReadVariable, state::read_variable),
+    (Op::AssignVariable, state::assign_variable),
+    (Op::CallOnce, state::call_once),
 ];
 
 /// A network that was imported.
