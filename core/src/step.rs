@@ -172,6 +172,11 @@ pub enum StepError {
         /// Index of the operand.
         operand: u8,
     },
+    /// A constant table has an entry that is out of its range.
+    Table {
+        /// Index of the operand.
+        operand: u8,
+    },
     /// An accumulator of this step could exceed 32 bits.
     Accumulator {
         /// The output channel.
@@ -214,6 +219,9 @@ impl core::fmt::Display for StepError {
             }
             Self::Quantization { operand } => {
                 write!(f, "operand {operand} has a missing or invalid quantization parameter")
+            }
+            Self::Table { operand } => {
+                write!(f, "the table that is operand {operand} has an entry out of its range")
             }
             Self::Accumulator { channel } => {
                 write!(f, "the accumulator of output channel {channel} could exceed 32 bits")

@@ -24,10 +24,13 @@ pub mod int8;
 pub mod lookup;
 pub mod losses;
 pub mod max_pool_2d;
+pub mod movement;
 mod operands;
 mod pooling;
 pub mod quantize;
+pub mod reduce;
 pub mod reshape;
+pub mod resize_bilinear;
 pub mod softmax;
 pub mod sum_chunks;
 pub mod updates;
@@ -206,6 +209,18 @@ operators! {
     7 Softmax "softmax" First softmax::float::check, softmax::float::run;
     /// Another shape for the same elements, of any type.
     8 Reshape "reshape" First reshape::check, reshape::run;
+    /// Elements of any type from one strided place to another.
+    9 Copy "copy" Never movement::copy::check, movement::copy::run;
+    /// One value for every element, of any type.
+    10 Fill "fill" Never movement::fill::check, movement::fill::run;
+    /// Rows, columns and channels of any type, picked by a table.
+    11 Gather "gather" Never movement::gather::check, movement::gather::run;
+    /// Sum, mean, maximum or minimum over height, width and channels, f32.
+    12 Reduce "reduce" Never reduce::float::check, reduce::float::run;
+    /// Where along an axis the largest or the smallest element is.
+    13 ArgMax "arg_max" Never reduce::arg_max::check, reduce::arg_max::run;
+    /// Bilinear resizing, f32.
+    14 ResizeBilinear "resize_bilinear" Never resize_bilinear::float::check, resize_bilinear::float::run;
     /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
@@ -260,6 +275,18 @@ operators! {
     71 Adam "adam" Never updates::adam::check, updates::adam::run;
     /// Counts an update of Adam.
     72 AdamAdvance "adam_advance" Never updates::adam::check_advance, updates::adam::run_advance;
+    /// Gradient of a gather.
+    80 GatherGrad "gather_grad" Never movement::gather::check_grad, movement::gather::run_grad;
+    /// Gradient of a copy: adds elements to those in another strided place.
+    81 CopyAdd "copy_add" Never movement::copy::check_add, movement::copy::run_add;
+    /// Gradient of a sum or a mean.
+    82 ReduceGrad "reduce_grad" Never reduce::float::check_grad, reduce::float::run_grad;
+    /// Gradient of a maximum or a minimum.
+    83 ReduceExtremeGrad "reduce_extreme_grad" Never
+        reduce::float::check_grad_extreme, reduce::float::run_grad_extreme;
+    /// Gradient of bilinear resizing.
+    84 ResizeBilinearGrad "resize_bilinear_grad" Never
+        resize_bilinear::float::check_grad, resize_bilinear::float::run_grad;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.
@@ -280,6 +307,12 @@ operators! {
     108 Quantize "quantize" Never quantize::check_quantize, quantize::run_quantize;
     /// int8 to f32.
     109 Dequantize "dequantize" Never quantize::check_dequantize, quantize::run_dequantize;
+    /// int8 sum or mean over height, width and channels.
+    120 SumI8 "sum_i8" Never reduce::int8::check, reduce::int8::run;
+    /// int8 maximum or minimum over height, width and channels.
+    121 ReduceExtremeI8 "reduce_extreme_i8" Never reduce::int8::check_extreme, reduce::int8::run_extreme;
+    /// int8 bilinear resizing.
+    122 ResizeBilinearI8 "resize_bilinear_i8" Never resize_bilinear::int8::check, resize_bilinear::int8::run;
 }
 
 #[cfg(test)]

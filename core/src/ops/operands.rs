@@ -74,6 +74,11 @@ pub(super) fn float_in(
     }
 }
 
+/// Checks that the attribute `index`, which is `found`, lies in `range`.
+pub(super) fn bounded(found: i32, index: u8, range: core::ops::RangeInclusive<i32>) -> Result<(), StepError> {
+    if range.contains(&found) { Ok(()) } else { Err(StepError::Attribute { index, found }) }
+}
+
 /// The attribute `index`, 0 or 1.
 pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> {
     match attributes.get(index) {

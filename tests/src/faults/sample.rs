@@ -97,6 +97,12 @@ impl Builder {
         self.constant(ElementType::I8, shape, &bytes)
     }
 
+    /// A table of indices.
+    pub fn table(&mut self, indices: &[i32]) -> Operand {
+        let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+        self.constant(ElementType::I32, [1, 1, 1, indices.len() as u32], &bytes)
+    }
+
     /// Records of `count` int8 output channels.
     pub fn channels(&mut self, count: u32) -> Operand {
         let records = (0..count as i32).flat_map(|c| [c * 100 - 50, 0x5000_0000, -7]);
@@ -322,6 +328,54 @@ pub fn training() -> Parts {
     b.finish()
 }
 
+/// A model that moves, reduces and resizes int8 tensors.
+pub fn movement_int8() -> Parts {
+    let mut b = Builder::new("movement int8");
+    let input = b.i8([1, 3, 4, 2], 0.05, 3);
+    let joined = b.i8([1, 3, 4, 5], 0.05, 3);
+    b.step(Operator::Fill, &[3], &[], &[joined]);
+    // Every pixel's channels, and the last one's again, mirrored.
+    let (all, first) =
+        ([3, 1, 4, 2, 8, 0, 2, 1, 20, 0, 5, 1, 0, 0], [3, 1, 4, 2, 8, 0, 2, -1, 20, 0, 5, 1, 1, 3]);
+    b.step(Operator::Copy, &all, &[input], &[joined]);
+    b.step(Operator::Copy, &first, &[input], &[joined]);
+    let table = b.table(&[2, 1, 0, 1, 2]);
+    let picked = b.i8([1, 5, 4, 5], 0.05, 3);
+    b.step(Operator::Gather, &[1], &[joined, table], &[picked]);
+    let resized = b.i8([1, 7, 3, 5], 0.05, 3);
+    b.step(Operator::ResizeBilinearI8, &[0, 1], &[picked], &[resized]);
+    let mean = b.i8([1, 1, 1, 5], 0.05, 3);
+    b.step(Operator::SumI8, &[3, 0x6000_0000, -4], &[resized], &[mean]);
+    let most = b.i8([1, 1, 3, 5], 0.05, 3);
+    b.step(Operator::ReduceExtremeI8, &[0, 1], &[resized], &[most]);
+    let place = b.operand(Space::Arena, ElementType::I32, [1, 1, 3, 1]);
+    b.step(Operator::ArgMax, &[0, 3], &[most], &[place]);
+    b.entry(EntryKind::Infer, &[input], &[place]);
+    b.finish()
+}
+
+/// A model that moves, reduces and resizes f32 tensors, and goes back.
+pub fn movement_f32() -> Parts {
+    let mut b = Builder::new("movement f32");
+    let input = b.f32(Space::Arena, [2, 3, 2, 2]);
+    let large = b.f32(Space::Arena, [2, 6, 4, 2]);
+    b.step(Operator::ResizeBilinear, &[1, 0], &[input], &[large]);
+    let most = b.f32(Space::Arena, [2, 1, 4, 1]);
+    b.step(Operator::Reduce, &[2, 5], &[large], &[most]);
+    let (grad_large, grad) = (b.f32(Space::Arena, [2, 6, 4, 2]), b.f32(Space::Arena, [2, 3, 2, 2]));
+    b.step(Operator::ReduceExtremeGrad, &[2, 5], &[large, most], &[grad_large]);
+    b.step(Operator::ReduceGrad, &[1, 5], &[most], &[large]);
+    b.step(Operator::ResizeBilinearGrad, &[1, 0], &[grad_large], &[grad]);
+    let table = b.table(&[0, 0, 1, 1, 2, 2]);
+    let picked = b.f32(Space::Arena, [2, 6, 2, 2]);
+    b.step(Operator::Gather, &[1], &[input, table], &[picked]);
+    b.step(Operator::GatherGrad, &[1], &[picked, table], &[grad]);
+    b.step(Operator::Fill, &[0], &[], &[grad]);
+    b.step(Operator::CopyAdd, &[1, 3, 2, 2, 0, 8, 2, 1, 0, 4, 2, 1, 0, 0], &[large], &[grad]);
+    b.entry(EntryKind::Train, &[input], &[grad]);
+    b.finish()
+}
+
 /// The bits of an f32, as an attribute holds them.
 fn bits(value: f32) -> i32 {
     value.to_bits() as i32
@@ -329,7 +383,7 @@ fn bits(value: f32) -> i32 {
 
 /// All samples: together they have a step of every operator.
 pub fn all() -> Vec<Parts> {
-    vec![sum(), int8(), f32(), training()]
+    vec![sum(), int8(), f32(), training(), movement_int8(), movement_f32()]
 }
 
 #[cfg(test)]

@@ -268,6 +268,14 @@ impl Case {
         change(&mut step);
         assert_eq!(check::<AllOperators>(step.step(), bytemuck::cast_slice(&self.constant)), Err(expected));
     }
+
+    /// `check` has nothing to say against the step after `change`.
+    #[track_caller]
+    pub(in crate::ops) fn expect_ok(&self, change: impl FnOnce(&mut NewStep)) {
+        let mut step = self.step.clone();
+        change(&mut step);
+        assert_eq!(check::<AllOperators>(step.step(), bytemuck::cast_slice(&self.constant)), Ok(()));
+    }
 }
 
 /// Checks what `check` says of each operand's type, of numbers of operands and attributes, and of the quantization of those
