@@ -210,6 +210,9 @@ fn value_of(element_type: ElementType, data: &[u8]) -> Value {
     let words = data.as_chunks().0;
     match element_type {
         ElementType::I8 => Value::I8(data.iter().map(|byte| byte.cast_signed()).collect()),
+        ElementType::I16 => {
+            Value::I16(data.as_chunks().0.iter().map(|&bytes| i16::from_le_bytes(bytes)).collect())
+        }
         ElementType::I32 => Value::I32(words.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect()),
         ElementType::F32 => Value::F32(words.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()),
     }
