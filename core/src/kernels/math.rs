@@ -28,6 +28,24 @@ pub(crate) fn ln(x: f32) -> f32 {
     return if x < f32::INFINITY { micromath::F32(x).ln().0 } else { x };
 }
 
+/// `e^x - 1`, exact for small `x` too.
+#[inline]
+pub(crate) fn expm1(x: f32) -> f32 {
+    libm::expm1f(x)
+}
+
+/// The hyperbolic tangent.
+#[inline]
+pub(crate) fn tanh(x: f32) -> f32 {
+    libm::tanhf(x)
+}
+
+/// One less the error function, `2 / sqrt(pi)` times the integral of `exp(-t^2)` from `x` to infinity.
+#[inline]
+pub(crate) fn erfc(x: f32) -> f32 {
+    libm::erfcf(x)
+}
+
 /// The square root, correctly rounded (IEEE 754 `squareRoot`): the same bits with and without hardware for it.
 #[inline(always)]
 pub(crate) fn sqrt(x: f32) -> f32 {

@@ -17,7 +17,7 @@ mod tile;
 mod x86;
 
 pub use fma::fma;
-pub(crate) use math::{exp, ln, sqrt};
+pub(crate) use math::{erfc, exp, expm1, ln, sqrt, tanh};
 
 use crate::geometry::Window;
 use crate::operand::Shape;

@@ -1,4 +1,4 @@
-//! `ReLU`, `ReLU6` and leaky `ReLU`: fused into other operators, or steps of their own.
+//! `ReLU`, `ReLU6`, `ReLU` between -1 and 1, and leaky `ReLU`: fused into other operators, or steps of their own.
 
 use super::operands::{Map, Zip, all_are, float, has_shape, map_f32, zip_f32};
 use crate::kernels::isa::dispatch;
@@ -11,7 +11,7 @@ pub const ACTIVATION_ATTRIBUTES: usize = 2;
 
 /// An activation function.
 ///
-/// Attributes, in order: code (0 none, 1 `ReLU`, 2 `ReLU6`, 3 leaky `ReLU`), and the bits of leaky `ReLU`'s `alpha` (else 0).
+/// Attributes, in order: code (0 none, 1 `ReLU`, 2 `ReLU6`, 3 leaky `ReLU`, 4 `ReLU_N1_TO_1`), and the bits of leaky `ReLU`'s `alpha` (else 0).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[doc(alias = "nonlinearity")]
 pub enum Activation {
@@ -27,6 +27,9 @@ pub enum Activation {
         /// Slope for negative inputs, in `0.0..=1.0`.
         alpha: f32,
     },
+    /// `y = min(max(x, -1), 1)`.
+    #[doc(alias = "hardtanh")]
+    ReluN1To1,
 }
 
 impl Activation {
@@ -44,6 +47,7 @@ impl Activation {
             (0, 0) => Self::None,
             (1, 0) => Self::Relu,
             (2, 0) => Self::Relu6,
+            (4, 0) => Self::ReluN1To1,
             (3, bits) => {
                 let alpha = float(&[bits], 0)?;
                 if !(0.0..=1.0).contains(&alpha) {
@@ -51,7 +55,7 @@ impl Activation {
                 }
                 Self::LeakyRelu { alpha }
             }
-            (0..=2, found) => return Err(StepError::Attribute { index: first + 1, found }),
+            (0..=2 | 4, found) => return Err(StepError::Attribute { index: first + 1, found }),
             (found, _) => return Err(StepError::Attribute { index: first, found }),
         };
         Ok((activation, rest))
@@ -64,10 +68,11 @@ impl Activation {
             Self::Relu => [1, 0],
             Self::Relu6 => [2, 0],
             Self::LeakyRelu { alpha } => [3, alpha.to_bits() as i32],
+            Self::ReluN1To1 => [4, 0],
         }
     }
 
-    /// The function. NaN gives 0 for `ReLU` and `ReLU6` (as a comparison with NaN is false) and NaN for the others.
+    /// The function. NaN gives the lower bound for `ReLU`, `ReLU6` and `ReLU_N1_TO_1` (as a comparison with NaN is false) and NaN for the others.
     #[inline(always)]
     pub fn apply(self, x: f32) -> f32 {
         match self {
@@ -93,6 +98,13 @@ impl Activation {
                     alpha * x
                 }
             }
+            Self::ReluN1To1 => {
+                if x > -1.0 {
+                    if x < 1.0 { x } else { 1.0 }
+                } else {
+                    -1.0
+                }
+            }
         }
     }
 
@@ -107,7 +119,7 @@ impl Activation {
 
     /// The gradient with respect to `x`, where `y` is the output (or the input: the gradient is the same).
     ///
-    /// At the kinks (0, and 6 for `ReLU6`) the gradient is that of the flat side, as in `PyTorch`; for leaky `ReLU` with `alpha = 0`
+    /// At the kinks (0, and 6 for `ReLU6`; -1 and 1) the gradient is that of the flat side, as in `PyTorch`; for leaky `ReLU` with `alpha = 0`
     /// only the input tells both sides apart, and both give the same.
     #[inline(always)]
     pub fn gradient(self, y: f32, grad_output: f32) -> f32 {
@@ -134,12 +146,19 @@ impl Activation {
                     alpha * grad_output
                 }
             }
+            Self::ReluN1To1 => {
+                if y > -1.0 && y < 1.0 {
+                    grad_output
+                } else {
+                    0.0
+                }
+            }
         }
     }
 }
 
 /// Calls `$kernel` with an activation that the compiler knows, so that the inner loop has no branch for it. Only where
-/// vectors pay for the four copies of the code.
+/// vectors pay for the five copies of the code.
 macro_rules! with_known_activation {
     ($activation:expr, $kernel:ident$(::<$wide:ident>)?($($argument:expr),* $(,)?)) => {
         if cfg!(feature = "simd") {
@@ -148,6 +167,7 @@ macro_rules! with_known_activation {
                 $crate::ops::activation::Activation::Relu => $kernel$(::<$wide>)?($crate::ops::activation::Activation::Relu, $($argument),*),
                 $crate::ops::activation::Activation::Relu6 => $kernel$(::<$wide>)?($crate::ops::activation::Activation::Relu6, $($argument),*),
                 $crate::ops::activation::Activation::LeakyRelu { alpha } => $kernel$(::<$wide>)?($crate::ops::activation::Activation::LeakyRelu { alpha }, $($argument),*),
+                $crate::ops::activation::Activation::ReluN1To1 => $kernel$(::<$wide>)?($crate::ops::activation::Activation::ReluN1To1, $($argument),*),
             }
         } else {
             $kernel$(::<$wide>)?($activation, $($argument),*)
@@ -221,8 +241,13 @@ fn run_grad_known(activation: Activation, step: Step<'_>, memory: &mut Memory<'_
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 4] =
-        [Activation::None, Activation::Relu, Activation::Relu6, Activation::LeakyRelu { alpha: 0.1 }];
+    const ALL: [Activation; 5] = [
+        Activation::None,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::LeakyRelu { alpha: 0.1 },
+        Activation::ReluN1To1,
+    ];
 
     #[test]
     fn attributes_round_trip() {
@@ -231,7 +256,7 @@ mod tests {
         }
         let alpha = 1.5f32.to_bits() as i32;
         assert_eq!(Activation::read(&[3, alpha], 10), Err(StepError::Attribute { index: 11, found: alpha }));
-        assert_eq!(Activation::read(&[4, 0], 10), Err(StepError::Attribute { index: 10, found: 4 }));
+        assert_eq!(Activation::read(&[5, 0], 10), Err(StepError::Attribute { index: 10, found: 5 }));
         assert_eq!(Activation::read(&[1], 10), Err(StepError::AttributeCount { expected: 12, found: 11 }));
     }
 
@@ -251,5 +276,6 @@ mod tests {
     fn nan_is_handled_the_same_everywhere() {
         assert_eq!(Activation::Relu.apply(f32::NAN).to_bits(), 0);
         assert_eq!(Activation::Relu6.apply(f32::NAN).to_bits(), 0);
+        assert_eq!(Activation::ReluN1To1.apply(f32::NAN), -1.0);
     }
 }

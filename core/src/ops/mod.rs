@@ -5,6 +5,7 @@
 //! [`Memory`] and calls those functions. The table at the end of this file lists them. `docs/operators.md` specifies
 //! each one's operands and attributes; `docs/adding-an-operator.md` is the checklist for a new one.
 
+use self::binary::gradient::{MaximumGradient, MinimumGradient, PreluGradient};
 use self::conv_2d::Conv2d;
 use self::depthwise_conv_2d::DepthwiseConv2d;
 use self::fully_connected::FullyConnected;
@@ -15,10 +16,13 @@ pub mod activation;
 pub mod add;
 pub mod average_pool_2d;
 pub mod batch_norm;
+pub mod binary;
+pub mod broadcast;
 mod call;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
 pub mod fully_connected;
+pub mod function;
 pub mod grad_bias;
 pub mod int8;
 pub mod lookup;
@@ -27,6 +31,7 @@ pub mod max_pool_2d;
 pub mod movement;
 mod operands;
 mod pooling;
+pub mod prelu;
 pub mod quantize;
 pub mod reduce;
 pub mod reshape;
@@ -156,7 +161,7 @@ macro_rules! operators {
         impl Operator {
             /// Whether it can be part of inference: it is neither a gradient nor a statistic, a loss or an update.
             pub const fn is_inference(self) -> bool {
-                matches!(self as u8, 1..=20 | 30 | 100..)
+                matches!(self as u8, 1..=20 | 30..=39 | 100..)
             }
 
             /// Whether it reads all chunks' instances of an operand, in a step that runs once.
@@ -225,8 +230,34 @@ operators! {
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
     21 ActivationGrad "activation_grad" Any activation::check_grad, activation::run_grad;
+    /// Gradient of a side of `add` or `sub`: the sum over the dimensions in which it is broadcast.
+    22 BroadcastGrad "broadcast_grad" Never binary::gradient::check_broadcast, binary::gradient::run_broadcast;
+    /// Gradient of a side of `mul`.
+    23 MulGrad "mul_grad" Never binary::gradient::check_mul, binary::gradient::run_mul;
+    /// Gradient of a side of `maximum`.
+    24 MaximumGrad "maximum_grad" Never binary::gradient::check, binary::gradient::run::<MaximumGradient>;
+    /// Gradient of a side of `minimum`.
+    25 MinimumGrad "minimum_grad" Never binary::gradient::check, binary::gradient::run::<MinimumGradient>;
+    /// Gradient of the input or of alpha of `prelu`.
+    26 PreluGrad "prelu_grad" Never binary::gradient::check, binary::gradient::run::<PreluGradient>;
+    /// Gradient of a function.
+    27 FunctionGrad "function_grad" Any function::check_grad, function::run_grad;
     /// Element-wise sum of two f32 tensors with a fused activation.
-    30 AddF32 "add" Any add::check_f32, add::run_f32;
+    30 AddF32 "add" Any binary::check, binary::run::<binary::Add>;
+    /// Element-wise difference.
+    31 SubF32 "sub" Any binary::check, binary::run::<binary::Sub>;
+    /// Element-wise product.
+    32 MulF32 "mul" Any binary::check, binary::run::<binary::Mul>;
+    /// Element-wise maximum.
+    33 MaximumF32 "maximum" Any binary::check, binary::run::<binary::Maximum>;
+    /// Element-wise minimum.
+    34 MinimumF32 "minimum" Any binary::check, binary::run::<binary::Minimum>;
+    /// ReLU with a learned slope for negative numbers.
+    35 Prelu "prelu" First prelu::check, prelu::run;
+    /// Sigmoid, hyperbolic tangent and other functions of one number.
+    36 Function "function" First function::check, function::run;
+    /// Element-wise arithmetic of i32.
+    38 IntegerArithmetic "integer_arithmetic" Any binary::integer::check, binary::integer::run;
     /// Gradient of a convolution with respect to its input.
     40 Conv2dGradInput "conv_2d_grad_input" Never
         weighted::check_grad_input::<Conv2d>, weighted::run_grad_input::<Conv2d>;
@@ -307,6 +338,18 @@ operators! {
     108 Quantize "quantize" Never quantize::check_quantize, quantize::run_quantize;
     /// int8 to f32.
     109 Dequantize "dequantize" Never quantize::check_dequantize, quantize::run_dequantize;
+    /// int8 difference of two tensors.
+    110 SubI8 "sub_i8" Any add::int8::check, add::int8::run_sub;
+    /// int8 product of two tensors.
+    111 MulI8 "mul_i8" Any binary::int8::check_mul, binary::int8::run_mul;
+    /// int8 maximum of two tensors.
+    112 MaximumI8 "maximum_i8" Any binary::int8::check_extremum, binary::int8::run_maximum;
+    /// int8 minimum of two tensors.
+    113 MinimumI8 "minimum_i8" Any binary::int8::check_extremum, binary::int8::run_minimum;
+    /// int8 ReLU with a slope per channel for negative numbers.
+    114 PreluI8 "prelu_i8" First prelu::check_i8, prelu::run_i8;
+    /// int8 weighted sum of two tensors: a fast `add_i8` or `sub_i8`.
+    116 WeightedSumI8 "weighted_sum_i8" Any binary::int8::check_sum, binary::int8::run_sum;
     /// int8 sum or mean over height, width and channels.
     120 SumI8 "sum_i8" Never reduce::int8::check, reduce::int8::run;
     /// int8 maximum or minimum over height, width and channels.

@@ -126,6 +126,7 @@ impl Layer {
             Self::BatchNorm { .. } => "batch_norm",
             Self::Activation(Activation::Relu6) => "relu6",
             Self::Activation(Activation::LeakyRelu { .. }) => "leaky_relu",
+            Self::Activation(Activation::ReluN1To1) => "relu_n1_to_1",
             Self::Activation(_) => "relu",
             Self::Softmax => "softmax",
             Self::Reshape(_) | Self::Flatten => "reshape",

@@ -44,6 +44,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
         Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::ReluN1To1 => x.clamp(-1.0, 1.0),
         Activation::LeakyRelu { alpha } => {
             if x > 0.0 {
                 x

@@ -205,6 +205,19 @@ pub fn int8() -> Parts {
     let factor = 0x5000_0000;
     let attributes = [20, factor, 0, factor, -1, factor, -19, -128, 127];
     b.step(Operator::AddI8, &attributes, &[pooled, depthwise], &[depthwise]);
+    let side = b.constant_i8([1, 1, 1, 5]);
+    let side = Operand { quantization: Quantization { scale: 0.02, zero_point: 1 }, ..side };
+    b.step(Operator::SubI8, &attributes, &[side, depthwise], &[depthwise]);
+    b.step(Operator::MulI8, &[factor, -4, -120, 120], &[depthwise, side], &[depthwise]);
+    b.step(Operator::MaximumI8, &[], &[depthwise, pooled], &[depthwise]);
+    b.step(Operator::MinimumI8, &[], &[depthwise, side], &[depthwise]);
+    b.step(Operator::PreluI8, &[factor, 0, factor, -5], &[depthwise, side], &[depthwise]);
+    b.step(
+        Operator::WeightedSumI8,
+        &[1 << 20, -(1 << 19), 77, 20, -128, 127],
+        &[depthwise, side],
+        &[depthwise],
+    );
     let average = b.i8([1, 1, 1, 5], 0.1, 7);
     let attributes = [[3, 2, 1, 1, 0, 0, 0, 0, 1, 1].as_slice(), &clamp].concat();
     b.step(Operator::AveragePool2dI8, &attributes, &[depthwise], &[average]);
@@ -240,6 +253,15 @@ pub fn f32() -> Parts {
     b.step(Operator::MaxPool2d, &window(1, 1), &[depthwise], &[pooled]);
     b.step(Operator::ActivationF32, &leaky, &[depthwise], &[depthwise]);
     b.step(Operator::AddF32, &relu6, &[pooled, depthwise], &[depthwise]);
+    let (side, row) = (b.constant_f32([1, 1, 1, 3]), b.constant_f32([1, 2, 1, 1]));
+    b.step(Operator::SubF32, &none, &[depthwise, side], &[depthwise]);
+    b.step(Operator::MulF32, &none, &[row, depthwise], &[depthwise]);
+    b.step(Operator::MaximumF32, &[4, 0], &[depthwise, pooled], &[depthwise]);
+    b.step(Operator::MinimumF32, &none, &[depthwise, row], &[depthwise]);
+    b.step(Operator::Prelu, &[], &[depthwise, side], &[depthwise]);
+    b.step(Operator::Function, &[0], &[depthwise], &[depthwise]);
+    let [counts, total] = [(); 2].map(|()| b.operand(Space::Arena, ElementType::I32, [1, 1, 1, 3]));
+    b.step(Operator::IntegerArithmetic, &[2], &[counts, counts], &[total]);
     let average = b.f32(Space::Arena, [1, 1, 2, 3]);
     b.step(Operator::AveragePool2d, &[2, 1, 1, 1, 0, 0, 0, 0, 1, 1], &[depthwise], &[average]);
     let flat = b.f32(Space::Arena, [1, 1, 1, 6]);
@@ -292,6 +314,14 @@ pub fn training() -> Parts {
     b.step(Operator::MaxPool2dGrad, &same, &[input, other], &[grad]);
     b.step(Operator::AveragePool2dGrad, &same, &[grad], &[other]);
     b.step(Operator::ActivationGrad, &relu, &[input, other], &[other]);
+    let side = b.f32(Space::Parameter, [1, 1, 1, 2]);
+    let grad_side = b.f32(Space::Chunk, [1, 1, 1, 2]);
+    b.step(Operator::BroadcastGrad, &[bits(-1.0)], &[other], &[grad_side]);
+    b.step(Operator::MulGrad, &[], &[other, input], &[grad_side]);
+    b.step(Operator::MaximumGrad, &[0], &[input, side, other], &[grad]);
+    b.step(Operator::MinimumGrad, &[1], &[input, side, other], &[grad_side]);
+    b.step(Operator::PreluGrad, &[1], &[input, side, other], &[grad_side]);
+    b.step(Operator::FunctionGrad, &[3], &[input, other], &[other]);
     b.step(Operator::Conv2dGradWeights, &same, &[input, other], &[grad_filter]);
     b.step(Operator::Conv2dGradInput, &same, &[other, filter], &[grad]);
     b.step(Operator::DepthwiseConv2dGradWeights, &same, &[input, grad], &[grad_depthwise]);

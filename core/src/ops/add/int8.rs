@@ -1,10 +1,11 @@
-//! int8 addition with TensorFlow Lite Micro's arithmetic.
+//! int8 addition and subtraction with TensorFlow Lite Micro's arithmetic.
 
 use crate::memory::Memory;
-use crate::operand::{ElementType, Operand, Quantization};
+use crate::operand::{ElementType, Quantization};
 use crate::ops::activation::Activation;
+use crate::ops::broadcast;
 use crate::ops::int8::OutputRange;
-use crate::ops::operands::{all_are, has_shape, quantization, zip};
+use crate::ops::operands::quantization;
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 
@@ -16,8 +17,8 @@ pub const MAX_LEFT_SHIFT: u32 = 22;
 /// How many attributes an [`AddI8`] takes.
 const ATTRIBUTES: usize = 9;
 
-/// The parameters of an int8 addition. Both sides are brought to one scale with [`left_shift`](Self::left_shift) more bits, added
-/// there, and brought to the output's scale.
+/// The parameters of an int8 addition or subtraction. Both sides are brought to one scale with [`left_shift`](Self::left_shift) more bits, added or
+/// subtracted there, and brought to the output's scale.
 ///
 /// Attributes, in order: left shift, multiplier and shift of the left side, of the right side, of the output, and the clamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,28 @@ impl AddI8 {
         })
     }
 
+    /// The parameters of a subtraction for these quantizations, as TensorFlow Lite Micro's `Prepare` has them: those of [`new`](Self::new), but for
+    /// the quotients, which are of f32.
+    pub fn new_sub(
+        left: Quantization,
+        right: Quantization,
+        output: Quantization,
+        activation: Activation,
+    ) -> Option<Self> {
+        let twice = 2.0 * left.scale.max(right.scale);
+        let [left_multiplier, right_multiplier] =
+            [left, right].map(|side| Multiplier::from_real(f64::from(side.scale / twice)));
+        let output_factor = f64::from(twice / ((1u32 << LEFT_SHIFT) as f32 * output.scale));
+        let output_multiplier = Multiplier::from_real(output_factor).filter(|found| found.shift <= 0)?;
+        Some(Self {
+            left_shift: LEFT_SHIFT,
+            zero_points: [left.zero_point, right.zero_point],
+            multipliers: [left_multiplier?, right_multiplier?],
+            output_multiplier,
+            range: OutputRange::of(activation, output)?,
+        })
+    }
+
     /// The attributes of a step.
     pub fn attributes(&self) -> [i32; ATTRIBUTES] {
         let ([left, right], output) = (self.multipliers, self.output_multiplier);
@@ -74,20 +97,29 @@ impl AddI8 {
         ]
     }
 
-    /// One element of the sum.
+    /// Both sides in the scale of the sum.
     #[inline(always)]
-    pub fn apply(&self, left: i8, right: i8) -> i8 {
+    fn scaled(&self, left: i8, right: i8) -> [i32; 2] {
         let ([left_zero, right_zero], [left_multiplier, right_multiplier]) =
             (self.zero_points, self.multipliers);
         let scaled = |value: i8, zero_point: i32, multiplier: Multiplier| {
             multiplier.apply(i32::from(value).wrapping_sub(zero_point).wrapping_shl(self.left_shift))
         };
-        let sum = scaled(left, left_zero, left_multiplier).wrapping_add(scaled(
-            right,
-            right_zero,
-            right_multiplier,
-        ));
-        self.range.requantize(sum, self.output_multiplier)
+        [scaled(left, left_zero, left_multiplier), scaled(right, right_zero, right_multiplier)]
+    }
+
+    /// One element of the sum.
+    #[inline(always)]
+    pub fn apply(&self, left: i8, right: i8) -> i8 {
+        let [left, right] = self.scaled(left, right);
+        self.range.requantize(left.wrapping_add(right), self.output_multiplier)
+    }
+
+    /// One element of the difference.
+    #[inline(always)]
+    pub fn apply_sub(&self, left: i8, right: i8) -> i8 {
+        let [left, right] = self.scaled(left, right);
+        self.range.requantize(left.wrapping_sub(right), self.output_multiplier)
     }
 }
 
@@ -98,14 +130,14 @@ pub fn forward(params: &AddI8, left: &[i8], right: &[i8], output: &mut [i8]) {
     }
 }
 
-fn params(step: Step<'_>) -> Result<(AddI8, [&Operand; 3]), StepError> {
+fn params(step: Step<'_>) -> Result<AddI8, StepError> {
     let ([left, right], [output]) = (step.reads()?, step.writes()?);
     let attributes = step.attributes::<ATTRIBUTES>()?;
     let &[left_shift, left_m, left_s, right_m, right_s, output_m, output_s, activation_min, activation_max] =
         attributes;
     let zero_points = [quantization(left, 0)?.zero_point, quantization(right, 1)?.zero_point];
     let zero_point = quantization(output, 2)?.zero_point;
-    let params = AddI8 {
+    Ok(AddI8 {
         left_shift: left_shift as u32,
         zero_points,
         multipliers: [
@@ -114,15 +146,12 @@ fn params(step: Step<'_>) -> Result<(AddI8, [&Operand; 3]), StepError> {
         ],
         output_multiplier: Multiplier { multiplier: output_m, shift: output_s },
         range: OutputRange::read(&[activation_min, activation_max], 7, zero_point)?,
-    };
-    Ok((params, [left, right, output]))
+    })
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let (params, [left, right, output]) = params(step)?;
-    all_are(step, ElementType::I8)?;
-    has_shape(right, 1, left.shape)?;
-    has_shape(output, 2, left.shape)?;
+    let params = params(step)?;
+    broadcast::check(step, ElementType::I8)?;
     if params.left_shift > MAX_LEFT_SHIFT {
         return Err(StepError::Attribute { index: 0, found: params.left_shift as i32 });
     }
@@ -140,8 +169,13 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, _) = params(step)?;
-    zip(step, memory, |left, right| params.apply(left, right))
+    let params = params(step)?;
+    broadcast::zip(step, memory, |left, right| params.apply(left, right))
+}
+
+pub(in crate::ops) fn run_sub(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let params = params(step)?;
+    broadcast::zip(step, memory, |left, right| params.apply_sub(left, right))
 }
 
 #[cfg(test)]
@@ -159,13 +193,14 @@ mod tests {
     }
 
     fn case(
+        operator: Operator,
         left: Quantization,
         right: Quantization,
         output: Quantization,
         params: &AddI8,
         length: usize,
     ) -> Case {
-        Case::new(Operator::AddI8, &params.attributes())
+        Case::new(operator, &params.attributes())
             .reads(ElementType::I8, shape([1, 1, 1, length]), Some(left))
             .reads(ElementType::I8, shape([1, 1, 1, length]), Some(right))
             .writes(ElementType::I8, shape([1, 1, 1, length]), Some(output))
@@ -179,10 +214,12 @@ mod tests {
             let (left, right, output) =
                 (quantization(&mut random), quantization(&mut random), quantization(&mut random));
             let activation = [Activation::None, Activation::Relu, Activation::Relu6][round % 3];
-            let params = AddI8::new(left, right, output, activation).unwrap();
+            let (operator, sign) = if round % 2 == 0 { (Operator::AddI8, 1) } else { (Operator::SubI8, -1) };
+            let params = if sign > 0 { AddI8::new } else { AddI8::new_sub };
+            let params = params(left, right, output, activation).unwrap();
             let length = random.size(1, 300);
             let (x, y) = (random.bytes(length), random.bytes(length));
-            let case = case(left, right, output, &params, length);
+            let case = case(operator, left, right, output, &params, length);
             let found: Vec<i8> = case.run(&[&x, &y]);
             let side = |value: i8, index: usize| {
                 let Multiplier { multiplier, shift } = params.multipliers[index];
@@ -197,12 +234,12 @@ mod tests {
                 _ => [output.zero_point, six],
             };
             for ((&x, &y), &found) in x.iter().zip(&y).zip(&found) {
-                let sum = (side(x, 0) + side(y, 1)) as i64;
+                let sum = (side(x, 0) + sign * side(y, 1)) as i64;
                 assert_eq!(found, requantize(sum, params.output_multiplier, output.zero_point, clamp));
                 // What it should mean, within a step of the output.
                 let real =
                     |q: Quantization, v: i8| f64::from(q.scale) * f64::from(i32::from(v) - q.zero_point);
-                let exact = (real(left, x) + real(right, y)) / f64::from(output.scale);
+                let exact = (real(left, x) + sign as f64 * real(right, y)) / f64::from(output.scale);
                 let exact = (exact + f64::from(output.zero_point)).clamp(clamp[0].into(), clamp[1].into());
                 assert!((exact - f64::from(found)).abs() <= 0.501, "{left:?} {right:?} {output:?}");
             }
@@ -216,7 +253,7 @@ mod tests {
         let mut random = Random(15);
         let [left, right, output] = core::array::from_fn(|_| quantization(&mut random));
         let params = AddI8::new(left, right, output, Activation::None).unwrap();
-        let mut case = case(left, right, output, &params, 37);
+        let mut case = case(Operator::AddI8, left, right, output, &params, 37);
         let (x, y) = (random.bytes(37), random.bytes(37));
         let expected: Vec<i8> = case.run(&[&x, &y]);
         for read in 0..2 {
@@ -244,7 +281,7 @@ mod tests {
     fn check_says_what_is_wrong() {
         let q = Quantization { scale: 0.1, zero_point: 1 };
         let params = AddI8::new(q, q, q, Activation::None).unwrap();
-        let case = case(q, q, q, &params, 5);
+        let case = case(Operator::SubI8, q, q, q, &params, 5);
         expect_operand_errors(&case, &[0, 1, 2]);
         expect_clamp_errors(&case, 7);
         case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] = 4);
@@ -258,5 +295,6 @@ mod tests {
         let tiny = Quantization { scale: 1e-9, zero_point: 0 };
         assert_eq!(AddI8::new(q, q, tiny, Activation::None), None);
         assert_eq!(AddI8::new(q, q, q, Activation::LeakyRelu { alpha: 0.1 }), None);
+        assert_eq!(AddI8::new_sub(q, q, tiny, Activation::None), None);
     }
 }

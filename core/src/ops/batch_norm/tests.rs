@@ -111,6 +111,7 @@ impl Case {
                 Activation::Relu => y.max(0.0),
                 Activation::Relu6 => y.clamp(0.0, 6.0),
                 Activation::LeakyRelu { alpha } => y.max(y * f64::from(alpha)),
+                Activation::ReluN1To1 => y.clamp(-1.0, 1.0),
             }
         });
         normalized.collect()

@@ -54,15 +54,17 @@ pub struct OutputRange {
 
 impl OutputRange {
     /// The range that an activation fused into an operator leaves of an output: `ReLU` cuts at the integer of 0.0, `ReLU6` also at
-    /// that of 6.0 (TensorFlow Lite's `CalculateActivationRangeQuantized`). `None` for leaky `ReLU`, which is no clamp.
+    /// that of 6.0, `ReLU_N1_TO_1` at those of -1.0 and 1.0 (TensorFlow Lite's `CalculateActivationRangeQuantized`). `None` for leaky `ReLU`, which is no clamp.
     pub fn of(activation: Activation, quantization: Quantization) -> Option<Self> {
         let Quantization { scale, zero_point } = quantization;
-        // The conversion saturates, and six is positive.
-        let six = zero_point.saturating_add(libm::roundf(6.0 / scale) as i32).min(127);
+        // The conversion saturates.
+        let integer =
+            |real: f32| zero_point.saturating_add(libm::roundf(real / scale) as i32).clamp(-128, 127);
         let (activation_min, activation_max) = match activation {
             Activation::None => (-128, 127),
             Activation::Relu => (zero_point.max(-128), 127),
-            Activation::Relu6 => (zero_point.max(-128), six),
+            Activation::Relu6 => (zero_point.max(-128), integer(6.0)),
+            Activation::ReluN1To1 => (integer(-1.0), integer(1.0)),
             Activation::LeakyRelu { .. } => return None,
         };
         Some(Self { zero_point, activation_min, activation_max })
