@@ -42,6 +42,8 @@ pub enum ElementType {
     I32 = 1,
     /// IEEE 754 binary32.
     F32 = 2,
+    /// Unsigned 8-bit integer: what a network takes or gives, to and from `I8`.
+    U8 = 3,
     /// Signed 16-bit integer, symmetric: states of recurrent operators.
     I16 = 4,
 }
@@ -50,7 +52,7 @@ impl ElementType {
     /// Bytes per element.
     pub const fn bytes(self) -> usize {
         match self {
-            Self::I8 => 1,
+            Self::I8 | Self::U8 => 1,
             Self::I16 => 2,
             Self::I32 | Self::F32 => 4,
         }
@@ -95,7 +97,7 @@ impl Shape {
 pub struct Quantization {
     /// Real value of one integer step. Positive and finite.
     pub scale: f32,
-    /// The integer that stands for 0.0, in -128..=127 for an `I8` tensor.
+    /// The integer that stands for 0.0, in -128..=127, or in 0..=255 for a `U8` tensor.
     pub zero_point: i32,
 }
 
@@ -120,7 +122,13 @@ impl Quantization {
 
     /// Whether the scale is positive and finite and the zero point an int8.
     pub fn is_valid(self) -> bool {
-        self.scale > 0.0 && self.scale.is_finite() && (-128..=127).contains(&self.zero_point)
+        self.is_valid_for(ElementType::I8)
+    }
+
+    /// Whether the scale is positive and finite and the zero point an int8, or of a `U8` tensor a uint8.
+    pub fn is_valid_for(self, element_type: ElementType) -> bool {
+        let least = if element_type == ElementType::U8 { 0 } else { -128 };
+        self.scale > 0.0 && self.scale.is_finite() && (least..=least + 255).contains(&self.zero_point)
     }
 }
 

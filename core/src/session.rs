@@ -104,6 +104,10 @@ impl Element for i8 {
     const TYPE: ElementType = ElementType::I8;
 }
 
+impl Element for u8 {
+    const TYPE: ElementType = ElementType::U8;
+}
+
 impl Element for i16 {
     const TYPE: ElementType = ElementType::I16;
 }

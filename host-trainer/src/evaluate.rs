@@ -72,7 +72,7 @@ impl Interface {
         let known = |operand: &Operand| match operand.element_type {
             ElementType::I8 => !operand.quantization.is_none(),
             ElementType::F32 => true,
-            ElementType::I16 | ElementType::I32 => false,
+            ElementType::U8 | ElementType::I16 | ElementType::I32 => false,
         };
         let found = Self { input, output, preprocessing: model.metadata().preprocessing };
         // A batch in one run gives as many answers.

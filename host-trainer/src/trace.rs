@@ -240,6 +240,7 @@ fn tensors(tensors: &[Tensor]) -> String {
     let one = |tensor: &Tensor| {
         let element_type = match tensor.element_type {
             ElementType::I8 => "i8",
+            ElementType::U8 => "u8",
             ElementType::I16 => "i16",
             ElementType::I32 => "i32",
             ElementType::F32 => "f32",

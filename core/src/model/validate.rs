@@ -255,7 +255,7 @@ fn check_operand<O: Operators>(
     if operand.bytes().is_none() {
         return Err(LoadError::ShapeOverflow { place });
     }
-    if operand.quantization.some().is_some_and(|quantization| !quantization.is_valid()) {
+    if operand.quantization.some().is_some_and(|found| !found.is_valid_for(operand.element_type)) {
         return Err(LoadError::BadQuantization { place });
     }
     if !(operand.offset as usize).is_multiple_of(operand.element_type.bytes()) {

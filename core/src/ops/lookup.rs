@@ -1,14 +1,14 @@
-//! `lookup_i8`: any element-wise int8 function of one input, as a table of its 256 values.
+//! `lookup_i8`: any element-wise int8 function of one input, as a table of its 256 values. Input and output may be uint8, too.
 
 use super::activation::Activation;
 use super::int8::OutputRange;
-use super::operands::{all_are, has_shape, quantization};
+use super::operands::{has_shape, is, quantization};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization, Shape};
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 
-/// Values of a table, one per int8; entry `x + 128` is the value at `x`.
+/// Values of a table, one per int8; entry `x + 128` is the value at `x`. For a uint8 input, entry `x` with its greatest bit flipped.
 pub const TABLE_ELEMENTS: usize = 256;
 
 /// The table of `activation` from one quantization to another, with TensorFlow Lite Micro's arithmetic.
@@ -66,7 +66,12 @@ fn operands(step: Step<'_>) -> Result<[&Operand; 3], StepError> {
 pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let [input, table, output] = operands(step)?;
     step.attributes::<0>()?;
-    all_are(step, ElementType::I8)?;
+    for (index, operand) in [(0, input), (2, output)] {
+        if !matches!(operand.element_type, ElementType::I8 | ElementType::U8) {
+            return Err(StepError::ElementType { operand: index });
+        }
+    }
+    is(table, 1, output.element_type)?;
     quantization(input, 0)?;
     quantization(output, 2)?;
     has_shape(table, 1, Shape::vector(TABLE_ELEMENTS as u32))?;

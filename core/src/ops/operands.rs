@@ -92,7 +92,11 @@ pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> 
 /// The quantization of an int8 operand; `index` counts reads first, then writes.
 pub(super) fn quantization(operand: &Operand, index: usize) -> Result<Quantization, StepError> {
     let found = operand.quantization;
-    if found.is_valid() { Ok(found) } else { Err(StepError::Quantization { operand: index as u8 }) }
+    if found.is_valid_for(operand.element_type) {
+        Ok(found)
+    } else {
+        Err(StepError::Quantization { operand: index as u8 })
+    }
 }
 
 /// An f32 attribute, stored as its bits. Must be finite.

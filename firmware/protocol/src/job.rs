@@ -134,6 +134,7 @@ pub fn read_inputs<O: Operators, H: Host>(
     for (index, element_type) in inputs.into_iter().enumerate() {
         let bytes = match element_type {
             ElementType::I8 => input_bytes::<i8, O>(kind, index, session),
+            ElementType::U8 => input_bytes::<u8, O>(kind, index, session),
             ElementType::I16 => input_bytes::<i16, O>(kind, index, session),
             ElementType::I32 => input_bytes::<i32, O>(kind, index, session),
             ElementType::F32 => input_bytes::<f32, O>(kind, index, session),
@@ -156,6 +157,7 @@ pub fn write_outputs<O: Operators, H: Host>(
     for (index, element_type) in outputs.into_iter().enumerate() {
         let bytes = match element_type {
             ElementType::I8 => output_bytes::<i8, O>(kind, index, session),
+            ElementType::U8 => output_bytes::<u8, O>(kind, index, session),
             ElementType::I16 => output_bytes::<i16, O>(kind, index, session),
             ElementType::I32 => output_bytes::<i32, O>(kind, index, session),
             ElementType::F32 => output_bytes::<f32, O>(kind, index, session),

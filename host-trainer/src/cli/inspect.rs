@@ -207,6 +207,7 @@ fn shape(tensor: &Tensor) -> String {
 fn described(tensor: &Tensor) -> String {
     let element_type = match tensor.element_type {
         ElementType::I8 => "int8",
+        ElementType::U8 => "uint8",
         ElementType::I16 => "int16",
         ElementType::I32 => "int32",
         ElementType::F32 => "float32",

@@ -135,7 +135,7 @@ pub enum GraphOp {
         /// The smallest difference from the maximum that counts.
         smallest_difference: i32,
     },
-    /// Input, table `[1, 1, 1, 256]`.
+    /// Input, table `[1, 1, 1, 256]` of the output's type. Both are int8 or uint8.
     LookupI8,
     /// Input f32; output int8.
     Quantize,
@@ -220,6 +220,7 @@ impl GraphOp {
         use ElementType::{F32, I8};
         let element_type = match self {
             Self::Quantize => I8,
+            Self::LookupI8 => inputs.get(1).map_or(I8, |table| table.element_type),
             Self::Dequantize => F32,
             Self::Reshape | Self::Store => inputs.first().map_or(F32, |input| input.element_type),
             _ if self.is_i8() => I8,
@@ -305,7 +306,8 @@ impl GraphOp {
             _ => return Err(Problem::InputCount { expected: self.input_count(), found: inputs.len() }),
         };
         let input = inputs.first().map_or(input_type, |input| input.element_type);
-        if input != input_type {
+        let is_lookup_u8 = *self == Self::LookupI8 && [I8, ElementType::U8].contains(&input);
+        if input != input_type && !is_lookup_u8 {
             return Err(Problem::ElementType { what: "the input", found: input, expected: input_type });
         }
         if shape.elements().is_none() {

@@ -18,6 +18,8 @@ pub struct NodeId(pub usize);
 pub enum Value {
     /// Signed 8-bit integers.
     I8(Vec<i8>),
+    /// Unsigned 8-bit integers.
+    U8(Vec<u8>),
     /// Signed 16-bit integers.
     I16(Vec<i16>),
     /// Signed 32-bit integers.
@@ -31,6 +33,7 @@ impl Value {
     pub const fn element_type(&self) -> ElementType {
         match self {
             Self::I8(_) => ElementType::I8,
+            Self::U8(_) => ElementType::U8,
             Self::I16(_) => ElementType::I16,
             Self::I32(_) => ElementType::I32,
             Self::F32(_) => ElementType::F32,
@@ -41,6 +44,7 @@ impl Value {
     pub fn len(&self) -> usize {
         match self {
             Self::I8(values) => values.len(),
+            Self::U8(values) => values.len(),
             Self::I16(values) => values.len(),
             Self::I32(values) => values.len(),
             Self::F32(values) => values.len(),
@@ -66,6 +70,7 @@ impl Value {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::I8(values) => values.iter().map(|&value| value as u8).collect(),
+            Self::U8(values) => values.clone(),
             Self::I16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),

@@ -95,6 +95,7 @@ fn run_entry(session: &mut Session<'_, '_, AllOperators>, kind: EntryKind, noise
         let noise = &noise[..operand.bytes().expect("a valid operand")];
         match operand.element_type {
             smidgen::ElementType::I8 => fill::<i8>(session, kind, index, noise),
+            smidgen::ElementType::U8 => fill::<u8>(session, kind, index, noise),
             smidgen::ElementType::I16 => fill::<i16>(session, kind, index, noise),
             smidgen::ElementType::I32 => fill::<i32>(session, kind, index, noise),
             smidgen::ElementType::F32 => fill::<f32>(session, kind, index, noise),
@@ -104,6 +105,7 @@ fn run_entry(session: &mut Session<'_, '_, AllOperators>, kind: EntryKind, noise
     for (index, operand) in entry.outputs.iter().enumerate() {
         let length = match operand.element_type {
             smidgen::ElementType::I8 => session.output::<i8>(kind, index).map(<[i8]>::len),
+            smidgen::ElementType::U8 => session.output::<u8>(kind, index).map(<[u8]>::len),
             smidgen::ElementType::I16 => session.output::<i16>(kind, index).map(<[i16]>::len),
             smidgen::ElementType::I32 => session.output::<i32>(kind, index).map(<[i32]>::len),
             smidgen::ElementType::F32 => session.output::<f32>(kind, index).map(<[f32]>::len),

@@ -223,8 +223,13 @@ fn mutate_operand(operand: &mut Operand, others: &[Operand], choices: &mut impl 
     match choices.below(12) {
         0 => operand.space = choices.one_of(&Space::ALL),
         1 => {
-            operand.element_type =
-                choices.one_of(&[ElementType::I8, ElementType::I16, ElementType::I32, ElementType::F32]);
+            operand.element_type = choices.one_of(&[
+                ElementType::I8,
+                ElementType::U8,
+                ElementType::I16,
+                ElementType::I32,
+                ElementType::F32,
+            ]);
         }
         2 => operand.offset = number(operand.offset, choices),
         3 => operand.offset = number(operand.offset, choices) & !15,

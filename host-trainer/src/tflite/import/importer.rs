@@ -279,11 +279,14 @@ pub(super) fn representable(
     match tensor.element_type {
         TensorType::Float32 => Ok((shape, ElementType::F32, None)),
         TensorType::Int8 => Ok((shape, ElementType::I8, Some(quantization(tensor)?))),
-        _ => Err(unsupported(format!("{} is neither float32 nor int8", name()))),
+        TensorType::Uint8 => Ok((shape, ElementType::U8, Some(quantization(tensor)?))),
+        TensorType::Int16 => Ok((shape, ElementType::I16, Some(quantization(tensor)?))),
+        TensorType::Int32 => Ok((shape, ElementType::I32, None)),
+        _ => Err(unsupported(format!("{} is none of float32, int8, uint8, int16 and int32", name()))),
     }
 }
 
-/// The quantization of an int8 activation.
+/// The quantization of an activation of integers.
 pub(super) fn quantization(tensor: &NetTensor<'_>) -> Result<Quantization, Refusal> {
     let found = tensor.quantization.as_ref().and_then(|found| {
         let (&[scale], &[zero_point]) = (found.scales.as_slice(), found.zero_points.as_slice()) else {
@@ -291,8 +294,11 @@ pub(super) fn quantization(tensor: &NetTensor<'_>) -> Result<Quantization, Refus
         };
         Some(Quantization { scale, zero_point: i32::try_from(zero_point).ok()? })
     });
-    found.filter(|found| found.is_valid()).ok_or_else(|| {
+    let is_uint8 = tensor.element_type == TensorType::Uint8;
+    let (element_type, zero_points) =
+        if is_uint8 { (ElementType::U8, "0..=255") } else { (ElementType::I8, "-128..=127") };
+    found.filter(|found| found.is_valid_for(element_type)).ok_or_else(|| {
         let name = describe_tensor(tensor);
-        unsupported(format!("{name} needs one positive scale and one zero point in -128..=127"))
+        unsupported(format!("{name} needs one positive scale and one zero point in {zero_points}"))
     })
 }

@@ -210,6 +210,7 @@ fn value_of(element_type: ElementType, data: &[u8]) -> Value {
     let words = data.as_chunks().0;
     match element_type {
         ElementType::I8 => Value::I8(data.iter().map(|byte| byte.cast_signed()).collect()),
+        ElementType::U8 => Value::U8(data.to_vec()),
         ElementType::I16 => {
             Value::I16(data.as_chunks().0.iter().map(|&bytes| i16::from_le_bytes(bytes)).collect())
         }
