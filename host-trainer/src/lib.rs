@@ -65,3 +65,4 @@ pub mod trace;
 // Bytes.
 pub mod buffer;
 pub mod npy;
+pub mod ports;

@@ -11,19 +11,36 @@ pub enum ElementKind {
     I8,
     /// Unsigned bytes, `|u1`.
     U8,
+    /// Little-endian 16-bit integers, `<i2`.
+    I16,
+    /// Little-endian 32-bit integers, `<i4`.
+    I32,
     /// Little-endian binary32, `<f4`.
     F32,
 }
 
 impl ElementKind {
-    const ALL: [Self; 3] = [Self::I8, Self::U8, Self::F32];
+    const ALL: [Self; 5] = [Self::I8, Self::U8, Self::I16, Self::I32, Self::F32];
 
     /// NumPy's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::I8 => "|i1",
             Self::U8 => "|u1",
+            Self::I16 => "<i2",
+            Self::I32 => "<i4",
             Self::F32 => "<f4",
+        }
+    }
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::I8 => "int8",
+            Self::U8 => "uint8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::F32 => "float32",
         }
     }
 
@@ -31,12 +48,13 @@ impl ElementKind {
     pub const fn bytes(self) -> usize {
         match self {
             Self::I8 | Self::U8 => 1,
-            Self::F32 => 4,
+            Self::I16 => 2,
+            Self::I32 | Self::F32 => 4,
         }
     }
 }
 
-/// An array of bytes or of f32, in C order.
+/// An array in C order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Array {
     /// What the elements are.
@@ -94,7 +112,7 @@ pub enum NpyError {
     },
     /// A type of elements that no model takes.
     #[error(
-        "the elements are {found:?}, expected '|i1' (int8), '|u1' (uint8) or '<f4' (float32); convert with .astype"
+        "the elements are {found:?}, expected '|i1' (int8), '|u1' (uint8), '<i2' (int16), '<i4' (int32) or '<f4' (float32); convert with .astype"
     )]
     ElementType {
         /// NumPy's name of the type.

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use smidgen::{ElementType, Operand};
 use smidgen_trainer::device::{self, Device, Target};
-use smidgen_trainer::evaluate::{Interface, run_in_parts};
-use smidgen_trainer::npy::{self, Array, ElementKind};
+use smidgen_trainer::evaluate::run_in_parts;
+use smidgen_trainer::npy;
+use smidgen_trainer::ports::{Port, Ports};
 use smidgen_trainer::trace::Trace;
 use smidgen_trainer::train::files::{read_file, write_atomically};
 
@@ -16,18 +16,19 @@ use super::{Outcome, parse_model, print, read_model, threads};
 /// Run a model on samples from a NumPy file, here or on an emulated core.
 ///
 /// Rows of the input are samples. int8 rows are the inputs of a quantized model as they are; float32 rows are quantized first, for a quantized model;
-/// uint8 rows are raw samples, which go through the model's own preprocessing. The output has the model's type, int8 or float32, and a row a sample.
+/// uint8 rows are raw samples, which go through the model's own preprocessing. The output has the model's type and a row a sample. A model with several inputs
+/// or outputs has several of these options, in the model's order or as NAME=FILE.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The model file
     #[arg(value_name = "MODEL.smg")]
     model: PathBuf,
     /// The samples, an array [samples, ...] of int8, uint8 or float32
-    #[arg(long, value_name = "X.npy")]
-    input: PathBuf,
+    #[arg(long, value_name = "X.npy", required = true)]
+    input: Vec<String>,
     /// Where to write the outputs
-    #[arg(long, value_name = "Y.npy")]
-    output: PathBuf,
+    #[arg(long, value_name = "Y.npy", required = true)]
+    output: Vec<String>,
     /// Where to run: host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
     #[arg(long, value_name = "TARGET", default_value = "host")]
     on: Target,
@@ -47,22 +48,19 @@ impl Run {
         let file = read_model(&self.model)?;
         let model = parse_model(&self.model, &file)?;
         device::check(self.on)?;
-        let named = |error| format!("{}: {error}", self.model.display());
-        let interface = Interface::of(&model).map_err(named)?;
-        let samples = npy::parse(&read_file(&self.input)?);
-        let samples = samples.map_err(|error| format!("{}: {error}", self.input.display()))?;
-        let count = self.samples(&samples, &interface)?;
-        let inputs = match samples.kind {
-            ElementKind::I8 => interface
-                .inputs_from_i8(samples.bytes)
-                .map_err(|error| format!("{}: {error}", self.input.display()))?,
-            ElementKind::U8 => interface.inputs_from_bytes(&samples.bytes),
-            ElementKind::F32 => {
-                let values = samples.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-                interface.inputs_from_f32(values)
-            }
-        };
-        let run_bytes = interface.input.bytes().unwrap_or(0);
+        let named = |error: &dyn Error| format!("{}: {error}", self.model.display());
+        let ports = Ports::of(&model).map_err(|error| named(&error))?;
+        let from = files(&self.input, &ports.inputs, "--input").map_err(|error| named(&*error))?;
+        let to = files(&self.output, &ports.outputs, "--output").map_err(|error| named(&*error))?;
+        let arrays = from.iter().map(|path| {
+            npy::parse(&read_file(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
+        });
+        let arrays = arrays.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        let (count, inputs) =
+            ports.rows(&arrays).map_err(|error| match error.index().and_then(|index| from.get(index)) {
+                Some(path) => format!("{}: {error}", path.display()),
+                None => named(&error),
+            })?;
         let mut device = Device::new(self.on).traced(&[]);
         if self.reset_state {
             device = device.reset_state();
@@ -70,19 +68,13 @@ impl Run {
         if self.trace.is_some() {
             device = device.trace_all();
         }
-        let mut report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
-        let kind = match interface.output.element_type {
-            ElementType::F32 => ElementKind::F32,
-            _ => ElementKind::I8,
-        };
-        let shape: Vec<usize> = std::iter::once(count).chain(sample_dims(&interface.output)).collect();
-        let message =
-            format!("wrote {}: {shape:?} of type {}, run on {}", self.output.display(), kind.name(), self.on);
-        write_atomically(
-            &self.output,
-            &Array { kind, shape, bytes: std::mem::take(&mut report.outputs) }.to_file(),
-        )?;
-        eprintln!("{message}");
+        let threads = threads(self.threads);
+        let report = run_in_parts(&device, file.as_slice(), &inputs, ports.run_bytes(), threads)?;
+        for (path, array) in to.iter().zip(ports.arrays(count, &report.outputs)) {
+            write_atomically(path, &array.to_file())?;
+            let (shape, kind) = (&array.shape, array.kind.name());
+            eprintln!("wrote {}: {shape:?} of type {kind}, run on {}", path.display(), self.on);
+        }
         if let Some(instructions) = report.instructions {
             eprintln!("{} instructions per inference", grouped(instructions));
         }
@@ -95,44 +87,32 @@ impl Run {
         eprintln!("wrote {}: {} hashes", path.display(), trace.steps.len());
         Ok(std::process::ExitCode::SUCCESS)
     }
-
-    /// How many samples `array` is for the model.
-    fn samples(&self, array: &Array, interface: &Interface) -> Result<usize, Box<dyn Error>> {
-        let (expected, batch) = (interface.sample_elements(), interface.input.shape.dims()[0]);
-        let dims: Vec<usize> = sample_dims(&interface.input).collect();
-        let error = |problem: String| format!("{}: {problem}", self.input.display());
-        let Some((&count, row)) = array.shape.split_first() else {
-            return Err(
-                error(format!("a single number, expected an array [samples, ...] of {dims:?} each")).into()
-            );
-        };
-        // An array without samples may have rows of any length, even of one that does not fit 64 bits.
-        if count == 0 || !count.is_multiple_of(batch) {
-            let problem = format!("it has {count} samples, expected a positive multiple of {batch}");
-            return Err(error(problem).into());
-        }
-        let found = row.iter().product::<usize>();
-        if found != expected {
-            let model = self.model.display();
-            return Err(error(format!(
-                "the shape {:?} has {found} elements a row, expected {expected} ({dims:?}), which {model} takes",
-                array.shape
-            ))
-            .into());
-        }
-        Ok(count)
-    }
 }
 
-/// The dimensions of one sample without the ones that stand before lower ranks.
-fn sample_dims(operand: &Operand) -> impl Iterator<Item = usize> + use<> {
-    let [_, h, w, c] = operand.shape.dims();
-    let skip = if h > 1 {
-        0
-    } else if w > 1 {
-        1
-    } else {
-        2
-    };
-    [h, w, c].into_iter().skip(skip)
+/// The file of each port: as many as there are, in their order or as `NAME=FILE`.
+fn files(given: &[String], ports: &[Port], option: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let names = || ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
+    if given.len() != ports.len() {
+        let (found, expected) = (given.len(), ports.len());
+        return Err(format!("found {found} times {option}, expected {expected}, for {}", names()).into());
+    }
+    let mut found: Vec<Option<PathBuf>> = vec![None; ports.len()];
+    let mut unnamed = Vec::new();
+    for text in given {
+        let by_name = ports
+            .iter()
+            .position(|port| text.strip_prefix(port.name.as_str()).is_some_and(|rest| rest.starts_with('=')));
+        match by_name {
+            Some(index) => {
+                let path = text.get(ports[index].name.len() + 1..).unwrap_or_default();
+                if found[index].replace(path.into()).is_some() {
+                    return Err(format!("{option} {text}: {} was given before", ports[index].name).into());
+                }
+            }
+            None => unnamed.push(PathBuf::from(text)),
+        }
+    }
+    // There are as many unnamed files as ports without one.
+    let mut unnamed = unnamed.into_iter();
+    Ok(found.into_iter().filter_map(|path| path.or_else(|| unnamed.next())).collect())
 }

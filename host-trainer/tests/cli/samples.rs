@@ -65,7 +65,7 @@ fn a_float_model_takes_and_gives_floats() {
     let input = folder.write("x.npy", bytes(ElementKind::I8, vec![1, 784], vec![0; 784]).to_file());
     fail(
         &["run", &model, "--input", &input, "--output", &folder.path("z.npy")],
-        &["x.npy", "int8 samples are only for a model with an int8 input"],
+        &["x.npy", "int8 samples are only for a model with such an input, this one's is float32"],
     );
 }
 
