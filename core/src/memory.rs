@@ -4,7 +4,6 @@
 //! its space gives [`StepError::Memory`], never a panic; for a validated model that cannot happen.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use heapless::Vec;
 
 use crate::operand::{Operand, Space};
 use crate::step::{MAX_READS, MAX_WRITES, StepError};
@@ -87,15 +86,51 @@ pub struct Views<'a, const R: usize, const W: usize> {
     pub writes: [&'a mut [u8]; W],
 }
 
-/// A stretch of a space that this step only reads.
-struct Gap<'a> {
-    space: Space,
-    start: usize,
-    bytes: &'a [u8],
+/// An input and an output of a step that may lie over each other.
+///
+/// Piece by piece, an operator reads what it needs through [`input`](Self::input) before it writes through [`output`](Self::output). How far
+/// the output may run over the input follows from the order of the pieces, see `docs/memory.md`.
+#[derive(Debug)]
+pub enum InOut<'a> {
+    /// They share no byte.
+    Apart {
+        /// The input.
+        input: &'a [u8],
+        /// The output.
+        output: &'a mut [u8],
+    },
+    /// They are parts of one region.
+    Over {
+        /// From the first byte of either to the last.
+        region: &'a mut [u8],
+        /// Where in the region the input begins and ends.
+        input: (usize, usize),
+        /// Where in the region the output begins and ends.
+        output: (usize, usize),
+    },
 }
 
-/// The most gaps there can be: one per space, and one more for each write.
-const MAX_GAPS: usize = Space::ALL.len() + MAX_WRITES;
+impl InOut<'_> {
+    /// The input. After a write, what that has left of it.
+    #[inline]
+    pub fn input(&self) -> &[u8] {
+        match self {
+            Self::Apart { input, .. } => input,
+            Self::Over { region, input: (start, end), .. } => region.get(*start..*end).unwrap_or_default(),
+        }
+    }
+
+    /// The output.
+    #[inline]
+    pub fn output(&mut self) -> &mut [u8] {
+        match self {
+            Self::Apart { output, .. } => output,
+            Self::Over { region, output: (start, end), .. } => {
+                region.get_mut(*start..*end).unwrap_or_default()
+            }
+        }
+    }
+}
 
 impl<'a> Memory<'a> {
     /// The same memory, borrowed for a shorter time.
@@ -183,97 +218,175 @@ impl<'a> Memory<'a> {
         Ok(bytes)
     }
 
+    /// As [`Memory::views`], but the first write may overlap the first read. These two come as one; in the views they are empty.
+    ///
+    /// # Errors
+    /// As [`Memory::views`].
+    pub fn over<const R: usize, const W: usize>(
+        &mut self,
+        reads: [&Operand; R],
+        writes: [&Operand; W],
+    ) -> Result<(InOut<'_>, Views<'_, R, W>), StepError> {
+        let (mut read_places, mut write_places) = (places(reads)?, places(writes)?);
+        let (Some(read), Some(write)) = (read_places.first_mut(), write_places.first_mut()) else {
+            return Err(StepError::Memory);
+        };
+        let (input, output) = (*read, *write);
+        let over = input.overlaps(output);
+        if over {
+            // The region of both is cut out as if it were the write.
+            *read = Place { start: 0, end: 0, ..input };
+            (write.start, write.end) = (input.start.min(output.start), input.end.max(output.end));
+        }
+        let start = write.start;
+        let mut views = self.reborrow().into_views_of(read_places, write_places)?;
+        let (Some(source), Some(region)) = (views.reads.first_mut(), views.writes.first_mut()) else {
+            return Err(StepError::Memory);
+        };
+        let (source, region) = (core::mem::take(source), core::mem::take(region));
+        let within = |place: Place| (place.start - start, place.end - start);
+        let both = if over {
+            InOut::Over { region, input: within(input), output: within(output) }
+        } else {
+            InOut::Apart { input: source, output: region }
+        };
+        Ok((both, views))
+    }
+
     fn into_views<const R: usize, const W: usize>(
         self,
         reads: [&Operand; R],
         writes: [&Operand; W],
     ) -> Result<Views<'a, R, W>, StepError> {
+        self.into_views_of(places(reads)?, places(writes)?)
+    }
+
+    #[inline]
+    fn into_views_of<const R: usize, const W: usize>(
+        self,
+        reads: [Place; R],
+        writes: [Place; W],
+    ) -> Result<Views<'a, R, W>, StepError> {
         const { assert!(R <= MAX_READS && W <= MAX_WRITES) }
-        let mut taken: [Option<&'a mut [u8]>; W] = [const { None }; W];
-        let mut gaps: Vec<Gap<'a>, MAX_GAPS> = Vec::new();
-        let chunk = match self.chunks {
+        let mut views = Views { reads: [&[]; R], writes: core::array::from_fn(|_| <&mut [u8]>::default()) };
+        let cut = Cut {
+            reads: &reads,
+            writes: &writes,
+            read_views: &mut views.reads,
+            write_views: &mut views.writes,
+            found: 0,
+            taken: 0,
+        };
+        cut.memory(self)?;
+        Ok(views)
+    }
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy)]
+struct Place {
+    space: Space,
+    start: usize,
+    end: usize,
+}
+
+impl Place {
+    fn overlaps(self, other: Self) -> bool {
+        self.space == other.space && self.start < other.end && other.start < self.end
+    }
+}
+
+#[inline]
+fn places<const N: usize>(operands: [&Operand; N]) -> Result<[Place; N], StepError> {
+    let mut places = [Place { space: Space::Constant, start: 0, end: 0 }; N];
+    for (place, operand) in places.iter_mut().zip(operands) {
+        let (start, end) = operand.range().ok_or(StepError::Memory)?;
+        *place = Place { space: operand.space, start, end };
+    }
+    Ok(places)
+}
+
+/// Cuts views out of the spaces: the writes of each space from front to back, and the reads out of what is between them. It is not generic
+/// over their numbers, so that there is only one of it in an image.
+struct Cut<'a, 'v> {
+    reads: &'v [Place],
+    writes: &'v [Place],
+    read_views: &'v mut [&'a [u8]],
+    write_views: &'v mut [&'a mut [u8]],
+    /// A bit for each read that has its view.
+    found: u32,
+    /// A bit for each write that has its view.
+    taken: u32,
+}
+
+impl<'a> Cut<'a, '_> {
+    #[inline(never)]
+    fn memory(mut self, memory: Memory<'a>) -> Result<(), StepError> {
+        let Memory { constant, parameter, state, gradient, chunks, arena } = memory;
+        let chunk = match chunks {
             Chunks::One(bytes) => bytes,
             Chunks::All(_) => Bytes::Shared(&[]),
         };
-        for (space, bytes) in [
-            (Space::Constant, Bytes::Shared(self.constant)),
-            (Space::Parameter, self.parameter),
-            (Space::State, self.state),
-            (Space::Gradient, self.gradient),
-            (Space::Chunk, chunk),
-            (Space::Arena, Bytes::Exclusive(self.arena)),
-        ] {
-            match bytes {
-                Bytes::Shared(bytes) => {
-                    if writes.iter().any(|write| write.space == space) {
-                        return Err(StepError::Memory);
-                    }
-                    push_gap(&mut gaps, Gap { space, start: 0, bytes })?;
-                }
-                Bytes::Exclusive(bytes) => carve(space, bytes, writes, &mut taken, &mut gaps)?,
-            }
+        self.space(Space::Constant, Bytes::Shared(constant))?;
+        self.space(Space::Parameter, parameter)?;
+        self.space(Space::State, state)?;
+        self.space(Space::Gradient, gradient)?;
+        self.space(Space::Chunk, chunk)?;
+        self.space(Space::Arena, Bytes::Exclusive(arena))?;
+        let missing = (0..).zip(self.reads).find(|&(index, _)| self.found >> index & 1 == 0);
+        let Some((_, &read)) = missing else { return Ok(()) };
+        match self.writes.iter().position(|write| write.overlaps(read)) {
+            Some(write) => Err(StepError::Overlap { write: write as u8 }),
+            None => Err(StepError::Memory),
         }
-        let mut read_views: [&[u8]; R] = [&[]; R];
-        for (view, operand) in read_views.iter_mut().zip(reads) {
-            *view = find(&gaps, operand, &writes)?;
-        }
-        let mut write_views: [&mut [u8]; W] = core::array::from_fn(|_| <&mut [u8]>::default());
-        for (view, bytes) in write_views.iter_mut().zip(taken) {
-            *view = bytes.ok_or(StepError::Memory)?;
-        }
-        Ok(Views { reads: read_views, writes: write_views })
     }
-}
 
-/// Cuts the writes that lie in `space` out of its bytes, from front to back; what is between them becomes gaps.
-fn carve<'a, const W: usize>(
-    space: Space,
-    mut bytes: &'a mut [u8],
-    writes: [&Operand; W],
-    taken: &mut [Option<&'a mut [u8]>; W],
-    gaps: &mut Vec<Gap<'a>, MAX_GAPS>,
-) -> Result<(), StepError> {
-    let mut cursor = 0;
-    loop {
-        // The first write in this space that is still to be cut out.
-        let mut next: Option<(usize, usize, usize, &mut Option<&'a mut [u8]>)> = None;
-        for (index, (write, slot)) in writes.iter().zip(taken.iter_mut()).enumerate() {
-            if write.space != space || slot.is_some() {
+    /// All views in one space.
+    #[inline(never)]
+    fn space(&mut self, space: Space, bytes: Bytes<'a>) -> Result<(), StepError> {
+        let mut bytes = match bytes {
+            Bytes::Exclusive(bytes) => bytes,
+            Bytes::Shared(_) if self.writes.iter().any(|write| write.space == space) => {
+                return Err(StepError::Memory);
+            }
+            Bytes::Shared(bytes) => {
+                self.gap(space, 0, bytes);
+                return Ok(());
+            }
+        };
+        let mut cursor = 0;
+        loop {
+            let left = (0..)
+                .zip(self.writes)
+                .zip(self.write_views.iter_mut())
+                .filter(|((index, write), _)| write.space == space && self.taken >> index & 1 == 0);
+            let Some(((index, write), view)) = left.min_by_key(|((_, write), _)| write.start) else { break };
+            let skip = write.start.checked_sub(cursor).ok_or(StepError::Overlap { write: index as u8 })?;
+            let (before, rest) = bytes.split_at_mut_checked(skip).ok_or(StepError::Memory)?;
+            let length = write.end.wrapping_sub(write.start);
+            let (wanted, rest) = rest.split_at_mut_checked(length).ok_or(StepError::Memory)?;
+            *view = wanted;
+            self.taken |= 1 << index;
+            self.gap(space, cursor, before);
+            bytes = rest;
+            cursor = write.end;
+        }
+        self.gap(space, cursor, bytes);
+        Ok(())
+    }
+
+    /// Views of the reads that lie in these bytes of the space, from `start` on, which are only read.
+    fn gap(&mut self, space: Space, start: usize, bytes: &'a [u8]) {
+        for ((index, read), view) in (0..).zip(self.reads).zip(self.read_views.iter_mut()) {
+            if read.space != space || read.start < start {
                 continue;
             }
-            let (start, end) = write.range().ok_or(StepError::Memory)?;
-            if next.as_ref().is_none_or(|&(_, first, ..)| start < first) {
-                next = Some((index, start, end, slot));
+            if let Some(found) = bytes.get(read.start - start..read.end - start) {
+                *view = found;
+                self.found |= 1 << index;
             }
         }
-        let Some((index, start, end, slot)) = next else { break };
-        let skip = start.checked_sub(cursor).ok_or(StepError::Overlap { write: index as u8 })?;
-        let (before, after) = bytes.split_at_mut_checked(skip).ok_or(StepError::Memory)?;
-        let (wanted, after) = after.split_at_mut_checked(end - start).ok_or(StepError::Memory)?;
-        push_gap(gaps, Gap { space, start: cursor, bytes: before })?;
-        *slot = Some(wanted);
-        bytes = after;
-        cursor = end;
     }
-    push_gap(gaps, Gap { space, start: cursor, bytes })
-}
-
-fn push_gap<'a>(gaps: &mut Vec<Gap<'a>, MAX_GAPS>, gap: Gap<'a>) -> Result<(), StepError> {
-    gaps.push(gap).map_err(|_| StepError::Memory)
-}
-
-fn find<'a>(gaps: &[Gap<'a>], operand: &Operand, writes: &[&Operand]) -> Result<&'a [u8], StepError> {
-    let (start, end) = operand.range().ok_or(StepError::Memory)?;
-    let found = gaps.iter().find_map(|gap| {
-        if gap.space != operand.space {
-            return None;
-        }
-        gap.bytes.get(start.checked_sub(gap.start)?..end.checked_sub(gap.start)?)
-    });
-    found.ok_or_else(|| match writes.iter().position(|write| write.overlaps(operand)) {
-        Some(write) => StepError::Overlap { write: write as u8 },
-        None => StepError::Memory,
-    })
 }
 
 /// One operand's instances in all chunks, in chunk order.
@@ -397,6 +510,29 @@ mod tests {
             assert_eq!(writes, StepError::Overlap { write: 1 });
             let constant = bytes_at(Space::Constant, 0, 1);
             assert_eq!(memory.views([], [&constant]).unwrap_err(), StepError::Memory);
+        });
+    }
+
+    #[test]
+    fn output_over_input_is_one_region() {
+        with_memory(|mut memory| {
+            let [input, output, scratch] =
+                [(8, 8), (4, 6), (16, 4)].map(|(o, n)| bytes_at(Space::Arena, o, n));
+            let constant = bytes_at(Space::Constant, 1, 2);
+            let (mut both, views) = memory.over([&input, &constant], [&output, &scratch]).unwrap();
+            assert!(matches!(both, InOut::Over { .. }));
+            assert_eq!((views.reads[1], views.writes[1].first()), ([1, 2].as_slice(), Some(&116)));
+            assert_eq!(both.input(), [108, 109, 110, 111, 112, 113, 114, 115]);
+            both.output().fill(0);
+            assert_eq!(both.input(), [0, 0, 110, 111, 112, 113, 114, 115]);
+            let (mut both, _) = memory.over([&scratch], [&output]).unwrap();
+            assert!(matches!(both, InOut::Apart { .. }));
+            assert_eq!(both.input().first(), Some(&116));
+            assert_eq!(both.output().len(), 6);
+            // The scratch lies between them, and over them.
+            let between = bytes_at(Space::Arena, 9, 1);
+            let found = memory.over([&input], [&output, &between]).unwrap_err();
+            assert!(matches!(found, StepError::Overlap { .. }));
         });
     }
 

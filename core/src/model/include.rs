@@ -9,8 +9,7 @@
 /// smidgen::include_model!(pub Digits = "../models/digits.smg");
 ///
 /// static ARENA: StaticCell<Aligned<[u8; Digits::ARENA_BYTES]>> = StaticCell::new();
-/// let model = Digits::model()?;
-/// let mut session = Session::new(model, &mut arena.0)?;
+/// let mut session = Session::new(Digits::model(), &mut arena.0)?;
 /// ```
 ///
 /// The path is relative to the source file, as for `include_bytes!`. A file that is not a model does not compile.
@@ -42,16 +41,28 @@ macro_rules! include_model {
             pub const OUTPUT_BYTES: usize = Self::HEADER.output_bytes as usize;
 
             /// The model file, aligned.
+            #[must_use]
             pub const fn file() -> &'static [u8] {
                 static FILE: $crate::Aligned<[u8; $name::LENGTH]> = $crate::Aligned(*include_bytes!($path));
                 &FILE.0
             }
 
-            /// Validates the file.
+            /// The model. What its header says was read by the compiler; the rest is trusted, as the program itself is: see
+            /// [`Model::trusted`]($crate::model::Model::trusted).
+            pub fn model() -> $crate::model::Model<'static, Self> {
+                const {
+                    match $crate::model::Model::trusted(Self::file()) {
+                        Ok(model) => model,
+                        Err(_) => panic!("the sections of the model file do not lie in it"),
+                    }
+                }
+            }
+
+            /// Validates the file as if it had been loaded: it may have been damaged in flash.
             ///
             /// # Errors
             /// What is wrong with it.
-            pub fn model() -> Result<$crate::model::Model<'static, Self>, $crate::model::LoadError> {
+            pub fn validated() -> Result<$crate::model::Model<'static, Self>, $crate::model::LoadError> {
                 $crate::model::Model::from_bytes(Self::file())
             }
         }

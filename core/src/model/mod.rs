@@ -60,6 +60,39 @@ impl<'m, O: Operators> Model<'m, O> {
         validate::validate(file)
     }
 
+    /// A view of a model file that is taken for what it says it is: nothing is checked but that there is a header and that the sections lie
+    /// in the file.
+    ///
+    /// For a file whose origin vouches for it, as one that is built into the program ([`include_model!`](crate::include_model)).
+    /// It needs a tenth of the code and none of the time of [`from_bytes`](Self::from_bytes). Memory safety does not depend on the file: one
+    /// that is not valid gives wrong results, or an error of [`Session::run`](crate::Session::run), but no panic.
+    ///
+    /// # Errors
+    /// As [`Header::read`]; [`LoadError::Section`].
+    pub const fn trusted(file: &'m [u8]) -> Result<Self, LoadError> {
+        let header = match Header::read(file) {
+            Ok(header) => header,
+            Err(error) => return Err(error),
+        };
+        macro_rules! section {
+            ($start:ident..$end:ident) => {{
+                let (start, end) = (header.$start as usize, header.$end as usize);
+                let error = Err(LoadError::Section { offset: start });
+                let Some((bytes, _)) = file.split_at_checked(end) else { return error };
+                let Some((_, bytes)) = bytes.split_at_checked(start) else { return error };
+                bytes
+            }};
+        }
+        Ok(Self {
+            header,
+            metadata: section!(metadata_offset..entries_offset),
+            entries: section!(entries_offset..steps_offset),
+            steps: section!(steps_offset..steps_end),
+            weights: section!(weights_offset..file_bytes),
+            operators: PhantomData,
+        })
+    }
+
     /// The header.
     pub fn header(&self) -> &Header {
         &self.header
