@@ -4,6 +4,7 @@ use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
 
 use super::error::CompileError;
 use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
+use crate::graph::movement::Part;
 use crate::graph::{Graph, GraphOp, Node, Range, Role, TensorId};
 
 /// How a graph is lowered.
@@ -168,37 +169,62 @@ impl<'g> Forward<'g> {
 
     /// The step of one node, with running statistics if it is a batch norm.
     pub(super) fn push(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
-        if let GraphOp::Reshape = node.op {
-            let tensor = self.graph.tensor(node.output);
-            let name = format!("{}/{}", self.entry, tensor.name);
-            let view = program.add_view(name, self.buffer(node.inputs[0]), self.shape(node.output))?;
-            // A reshape may stand for a quantization that differs in nothing but its name.
-            program.buffers[view.0].quantization = tensor.quantization;
-            self.buffers[node.output.0] = Some(view);
-            return Ok(());
+        let is_view = match &node.op {
+            GraphOp::Reshape => true,
+            GraphOp::Movement(movement) => movement.is_view(),
+            _ => false,
+        };
+        if is_view {
+            return self.view(program, node);
         }
-        let (operator, attributes) = operator(node);
-        let reads = node.inputs.iter().map(|&id| self.buffer(id)).collect();
         let output = match self.graph.tensor(node.output).role {
             Role::State => self.buffer(node.output),
             _ => self.activation(program, node.output, Space::Arena)?,
         };
-        let updates = node.updates.iter().map(|&id| self.buffer(id));
-        self.steps.push(VirtualStep {
-            name: node.name.clone(),
-            operator,
-            schedule: self.schedule,
-            attributes,
-            reads,
-            writes: [output].into_iter().chain(updates).collect(),
-            in_place: None,
-        });
+        let writes: Vec<BufferId> =
+            [output].into_iter().chain(node.updates.iter().map(|&id| self.buffer(id))).collect();
+        let parts = parts(node);
+        let one = parts.len() == 1;
+        for (index, Part { operator, attributes, reads }) in parts.into_iter().enumerate() {
+            self.steps.push(VirtualStep {
+                name: if one { node.name.clone() } else { format!("{}/{index}", node.name) },
+                operator,
+                schedule: self.schedule,
+                attributes,
+                reads: reads.into_iter().map(|read| self.buffer(node.inputs[read])).collect(),
+                writes: writes.clone(),
+                in_place: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets the output of a node be the bytes of its first input, in its own shape.
+    fn view(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
+        let tensor = self.graph.tensor(node.output);
+        let name = format!("{}/{}", self.entry, tensor.name);
+        let view = program.add_view(name, self.buffer(node.inputs[0]), self.shape(node.output))?;
+        // It may stand for a quantization that differs in nothing but its name.
+        program.buffers[view.0].quantization = tensor.quantization;
+        self.buffers[node.output.0] = Some(view);
         Ok(())
     }
 }
 
-/// The core's operator for a node, and its attributes.
-pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
+/// The steps of a node: the inputs that each reads; all of them write the output.
+pub(super) fn parts(node: &Node) -> Vec<Part> {
+    match &node.op {
+        // `Graph::validate` has seen to it that there are not too many.
+        GraphOp::Movement(movement) => movement.steps().unwrap_or_default(),
+        _ => {
+            let (operator, attributes) = operator(node);
+            vec![Part { operator, attributes, reads: (0..node.inputs.len()).collect() }]
+        }
+    }
+}
+
+/// The core's operator for a node of one step, and its attributes.
+fn operator(node: &Node) -> (Operator, Vec<i32>) {
     let limits = |range: &Range| [i32::from(range.min), i32::from(range.max)];
     match &node.op {
         GraphOp::Conv2d { window, activation } => {
@@ -240,6 +266,10 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
             (Operator::SoftmaxI8, vec![input.multiplier, input.shift, *smallest_difference])
         }
         GraphOp::LookupI8 => (Operator::LookupI8, vec![]),
+        GraphOp::Movement(_) => (Operator::Copy, vec![]),
+        GraphOp::Gather(gather) => (Operator::Gather, gather.attributes()),
+        GraphOp::Reduce(reduce) => reduce.step(),
+        GraphOp::ResizeBilinear(resize) => resize.step(),
         GraphOp::Quantize => (Operator::Quantize, vec![]),
         GraphOp::Dequantize => (Operator::Dequantize, vec![]),
     }

@@ -43,6 +43,16 @@ fn levels(program: &Program, entry: &VirtualEntry) -> Vec<usize> {
         let parity = usize::from(step.schedule == Schedule::Once);
         levels.push(lowest + (lowest + parity) % 2);
     }
+    // What is written part by part is written in one phase, the last that any part needs: nothing reads it before.
+    for (index, step) in entry.steps.iter().enumerate().rev().filter(|(_, step)| step.writes_parts()) {
+        let level = levels[index];
+        let written: Vec<BufferId> = step.writes.iter().map(|&id| program.root(id)).collect();
+        for (earlier, other) in entry.steps[..index].iter().enumerate() {
+            if other.writes.iter().any(|&id| written.contains(&program.root(id))) {
+                levels[earlier] = levels[earlier].max(level);
+            }
+        }
+    }
     levels
 }
 

@@ -121,15 +121,25 @@ fn best_fit(blocks: &[Block], members: &[usize], order: &[usize]) -> Vec<usize> 
     offsets.into_iter().map(|offset| offset.unwrap_or(0)).collect()
 }
 
-/// Nothing in the arena outlives a phase, nothing in arena or chunk an entry, and what is read was written before.
+/// What a step does with a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    WritePart,
+}
+
+/// Nothing in the arena outlives a phase, nothing in arena or chunk an entry, and what is read was written before, all parts of it.
 fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
     let mut owner: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+    let mut was_read = vec![false; program.buffers.len()];
     for (index, entry) in program.entries.iter().enumerate() {
         let phases = phases(entry);
         let last_phase = phases.len().saturating_sub(1);
-        let mut check = |id: BufferId, phase: usize, writes: bool, step: &str| {
+        let mut check = |id: BufferId, phase: usize, access: Access, step: &str| {
             let root = program.root(id);
             let buffer = program.buffer(root);
+            let writes = access != Access::Read;
             let problem = match (buffer.space, owner[root.0]) {
                 (Space::Constant | Space::Parameter | Space::State | Space::Gradient, _) => None,
                 (_, None) if writes => {
@@ -137,11 +147,16 @@ fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
                     None
                 }
                 (_, None) => Some("is read before it is written"),
-                (_, Some(_)) if writes => Some("is written twice"),
                 (_, Some((other, _))) if other != index => Some("belongs to two entries"),
+                (_, Some(_)) if access == Access::Write => Some("is written twice"),
+                (_, Some(_)) if writes && was_read[root.0] => Some("is read before all of it is written"),
+                (Space::Chunk, Some((_, other))) if writes && other != phase => {
+                    Some("is written in two phases")
+                }
                 (Space::Arena, Some((_, other))) if other != phase => Some("outlives its phase in the arena"),
                 _ => None,
             };
+            was_read[root.0] |= access == Access::Read;
             match problem {
                 None => Ok(()),
                 Some(problem) => {
@@ -150,14 +165,15 @@ fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
                 }
             }
         };
-        entry.inputs.iter().try_for_each(|&id| check(id, 0, true, "(input)"))?;
+        entry.inputs.iter().try_for_each(|&id| check(id, 0, Access::Write, "(input)"))?;
         for (phase, range) in phases.into_iter().enumerate() {
             for step in &entry.steps[range] {
-                step.reads.iter().try_for_each(|&id| check(id, phase, false, &step.name))?;
-                step.writes.iter().try_for_each(|&id| check(id, phase, true, &step.name))?;
+                step.reads.iter().try_for_each(|&id| check(id, phase, Access::Read, &step.name))?;
+                let access = if step.writes_parts() { Access::WritePart } else { Access::Write };
+                step.writes.iter().try_for_each(|&id| check(id, phase, access, &step.name))?;
             }
         }
-        entry.outputs.iter().try_for_each(|&id| check(id, last_phase, false, "(output)"))?;
+        entry.outputs.iter().try_for_each(|&id| check(id, last_phase, Access::Read, "(output)"))?;
     }
     Ok(())
 }

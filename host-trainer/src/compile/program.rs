@@ -56,6 +56,13 @@ pub struct VirtualStep {
     pub in_place: Option<usize>,
 }
 
+impl VirtualStep {
+    /// Whether it leaves alone what it does not reach of what it writes.
+    pub const fn writes_parts(&self) -> bool {
+        matches!(self.operator, Operator::Copy | Operator::CopyAdd)
+    }
+}
+
 /// An entry, as [`smidgen::model::Entry`], with its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualEntry {
@@ -71,7 +78,9 @@ pub struct VirtualEntry {
 
 /// A program whose memory is not planned yet.
 ///
-/// Every buffer in the arena or the chunk belongs to one entry and is written by one step; all others are shared by the entries.
+/// Every buffer in the arena or the chunk belongs to one entry; all others are shared by the entries. It is written by one step, or
+/// part by part: behind the first write, [`writes_parts`](VirtualStep::writes_parts) steps of the same phase may write it again, before
+/// anything reads it. So it is complete from its last write on, and its place is its own from the first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// The buffers.

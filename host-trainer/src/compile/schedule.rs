@@ -51,7 +51,7 @@ fn reorder(program: &Program, entry: usize) -> Program {
     program
 }
 
-/// Bytes that a step adds to the live ones, less those of which it is the last reader. `left` are the steps of its phase that have not
+/// Bytes that a step adds to the live ones, less those of which it is the last reader. What another step has begun to write is live already. `left` are the steps of its phase that have not
 /// run, `end` is the first step of the next phase.
 fn growth(program: &Program, entry: usize, step: usize, left: &[usize], end: usize) -> i64 {
     let entry = &program.entries[entry];
@@ -71,7 +71,13 @@ fn growth(program: &Program, entry: usize, step: usize, left: &[usize], end: usi
     freed.sort_unstable();
     freed.dedup();
     let freed = freed.into_iter().filter(|&id| scratch(id) && !is_read_later(id)).map(bytes).sum::<i64>();
-    this.writes.iter().copied().filter(|&id| scratch(id)).map(bytes).sum::<i64>() - freed
+    let is_begun = |id: BufferId| {
+        let before = entry.steps[..end].iter().enumerate().filter(|(other, _)| !left.contains(other));
+        before.flat_map(|(_, other)| &other.writes).any(|&write| program.root(write) == program.root(id))
+    };
+    let added = this.writes.iter().copied().filter(|&id| scratch(id));
+    let added = added.filter(|&id| !this.writes_parts() || !is_begun(id));
+    added.map(bytes).sum::<i64>() - freed
 }
 
 /// Chooses the steps that work in place, anew.

@@ -95,6 +95,14 @@ pub enum Problem {
         /// Its shape.
         shape: Shape,
     },
+    /// Elements that go from or to places that are not there.
+    #[error("it moves elements from {} to {}, beyond the end of one of them", dims(*.input), dims(*.output))]
+    Movement {
+        /// The input's shape.
+        input: Shape,
+        /// The output's shape.
+        output: Shape,
+    },
     /// A tensor of the wrong element type.
     #[error("{what} is {found:?}, expected {expected:?}")]
     ElementType {

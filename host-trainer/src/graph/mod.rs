@@ -21,14 +21,18 @@
 mod build;
 mod error;
 mod initialize;
+pub mod movement;
 pub mod nets;
 mod op;
 mod parse;
+pub mod reduce;
 mod structure;
 
 pub use build::{Kernel, Network, Padding};
 pub use error::{GraphError, Problem};
 pub use initialize::Initialization;
+pub use movement::{Gather, Movement, MovementKind};
 pub use op::{GraphOp, Range};
 pub use parse::ParseError;
+pub use reduce::{Reduce, ReduceKind, ResizeBilinear};
 pub use structure::{Graph, Node, NodeId, Role, Tensor, TensorId, Value};

@@ -6,6 +6,8 @@ use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Shape};
 
 use super::error::Problem;
+use super::movement::{Gather, Movement};
+use super::reduce::{Reduce, ResizeBilinear};
 use super::structure::Tensor;
 
 /// The smallest and the largest int8 value of an output: the activation in int8.
@@ -137,6 +139,14 @@ pub enum GraphOp {
     },
     /// Input, table `[1, 1, 1, 256]` of the output's type. Both are int8 or uint8.
     LookupI8,
+    /// Inputs, of any type: elements that change their place.
+    Movement(Movement),
+    /// Input, of any type, and a table of indices.
+    Gather(Gather),
+    /// Input: fewer elements.
+    Reduce(Reduce),
+    /// Input: an image of another size.
+    ResizeBilinear(ResizeBilinear),
     /// Input f32; output int8.
     Quantize,
     /// Input int8; output f32.
@@ -166,6 +176,10 @@ impl GraphOp {
             Self::AddI8 { .. } => "add_i8",
             Self::SoftmaxI8 { .. } => "softmax_i8",
             Self::LookupI8 => "lookup_i8",
+            Self::Movement(movement) => movement.kind.name(),
+            Self::Gather(gather) => gather.kind.name(),
+            Self::Reduce(reduce) => reduce.name(),
+            Self::ResizeBilinear(resize) => resize.name(),
             Self::Quantize => "quantize",
             Self::Dequantize => "dequantize",
         }
@@ -218,6 +232,13 @@ impl GraphOp {
     /// What about the inputs does not fit.
     pub fn output(&self, inputs: &[&Tensor]) -> Result<(Shape, ElementType), Problem> {
         use ElementType::{F32, I8};
+        match self {
+            Self::Movement(movement) => return movement.output(inputs),
+            Self::Gather(gather) => return gather.output(inputs),
+            Self::Reduce(reduce) => return reduce.output(inputs),
+            Self::ResizeBilinear(resize) => return resize.output(inputs),
+            _ => {}
+        }
         let element_type = match self {
             Self::Quantize => I8,
             Self::LookupI8 => inputs.get(1).map_or(I8, |table| table.element_type),

@@ -4,6 +4,8 @@ mod histogram;
 mod run;
 mod search;
 
+use smidgen::ElementType;
+
 use crate::compile::CompileError;
 use crate::compile::quantize::{Ranges, keeps_quantization};
 use crate::graph::{Graph, Role, TensorId};
@@ -72,7 +74,11 @@ pub fn calibrate(
         return Err(CalibrationError::NoSamples { network: network() });
     }
     let mut run = GraphRun::new(graph)?;
-    let is_activation = |id: &TensorId| graph.tensor(*id).role == Role::Activation;
+    let is_activation = |id: &TensorId| {
+        let tensor = graph.tensor(*id);
+        // Indices have no range.
+        tensor.role == Role::Activation && tensor.element_type == ElementType::F32
+    };
     let activations: Vec<TensorId> = (0..graph.tensors.len()).map(TensorId).filter(is_activation).collect();
     let mut histograms = vec![Histogram::default(); graph.tensors.len()];
     for sample in (0..samples).map(|sample| spread(sample, samples, count)) {

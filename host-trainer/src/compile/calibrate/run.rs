@@ -7,7 +7,8 @@ use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantizatio
 
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
-use crate::compile::lower::operator;
+use crate::compile::lower::parts;
+use crate::graph::movement::Part;
 use crate::graph::{Graph, Node, Role, TensorId};
 
 /// A graph in memory, ready to run.
@@ -69,11 +70,12 @@ impl GraphRun {
             }
         }
         for node in &graph.nodes {
-            let step = step(node, &run.operands);
-            ops::check::<AllOperators>(step.step(), run.constant.as_slice()).map_err(|error| {
-                CompileError::Step { step: node.name.clone(), operator: node.op.name(), error }
-            })?;
-            run.steps.push(step);
+            for step in steps(node, &run.operands) {
+                ops::check::<AllOperators>(step.step(), run.constant.as_slice()).map_err(|error| {
+                    CompileError::Step { step: node.name.clone(), operator: node.op.name(), error }
+                })?;
+                run.steps.push(step);
+            }
         }
         Ok(run)
     }
@@ -120,16 +122,13 @@ impl GraphRun {
     }
 }
 
-fn step(node: &Node, operands: &[Operand]) -> NewStep {
-    let (operator, attributes) = operator(node);
-    let reads = node.inputs.iter().map(|input| operands[input.0]);
-    let written = std::iter::once(&node.output).chain(&node.updates);
-    let writes = written.map(|written| operands[written.0]);
-    NewStep {
-        operator: operator as u8,
-        schedule: Schedule::Once,
-        attributes: attributes.into_iter().collect(),
-        reads: reads.collect(),
-        writes: writes.collect(),
-    }
+fn steps(node: &Node, operands: &[Operand]) -> Vec<NewStep> {
+    let step = |part: Part| NewStep {
+        operator: part.operator as u8,
+        schedule: Schedule::PerChunk,
+        attributes: part.attributes.into_iter().collect(),
+        reads: part.reads.into_iter().map(|read| operands[node.inputs[read].0]).collect(),
+        writes: [operands[node.output.0]].into_iter().collect(),
+    };
+    parts(node).into_iter().map(step).collect()
 }

@@ -7,7 +7,7 @@ use smidgen::{Operator, Space};
 use super::training::Training;
 use crate::compile::error::CompileError;
 use crate::compile::program::{BufferId, Program};
-use crate::graph::{GraphOp, Node, TensorId};
+use crate::graph::{GraphOp, Node, Reduce, ReduceKind, ResizeBilinear, TensorId};
 
 impl Training<'_> {
     /// Writes the backward pass of one node.
@@ -85,6 +85,26 @@ impl Training<'_> {
                     self.contributions[input.0].push(grad);
                 }
                 Ok(())
+            }
+            GraphOp::Movement(movement) => self.movement_grad(program, node, grad_output, movement),
+            GraphOp::Gather(gather) => {
+                let table = self.forward.buffer(node.inputs[1]);
+                let (attributes, reads) = (gather.attributes(), vec![grad_output, table]);
+                self.push_input_gradient(program, node, 0, Operator::GatherGrad, attributes, reads)
+            }
+            GraphOp::Reduce(Reduce { kind: ReduceKind::Float(reduction), axes }) => {
+                let input = self.forward.buffer(node.inputs[0]);
+                let attributes = Reduce { kind: ReduceKind::Float(*reduction), axes: *axes }.step().1;
+                let (operator, reads) = if reduction.is_extreme() {
+                    (Operator::ReduceExtremeGrad, vec![input, grad_output])
+                } else {
+                    (Operator::ReduceGrad, vec![grad_output])
+                };
+                self.push_input_gradient(program, node, 0, operator, attributes, reads)
+            }
+            GraphOp::ResizeBilinear(resize @ ResizeBilinear { int8: false, .. }) => {
+                let (attributes, reads) = (resize.step().1, vec![grad_output]);
+                self.push_input_gradient(program, node, 0, Operator::ResizeBilinearGrad, attributes, reads)
             }
             other => Err(CompileError::NoGradient { layer: node.name.clone(), operator: other.name() }),
         }

@@ -4,6 +4,7 @@
 //! are in [`RealRange::quantization`], those for weights in `weights.rs`.
 
 mod error;
+mod movement;
 mod range;
 mod split;
 #[cfg(test)]
@@ -18,10 +19,13 @@ use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Quantization, Shape};
 
 use crate::compile::calibrate::calibrate;
-use crate::graph::{Graph, GraphOp, Node, Range, Role, Tensor, TensorId, Value};
+use crate::graph::{
+    Graph, GraphOp, Node, Range, Reduce, ReduceKind, ResizeBilinear, Role, Tensor, TensorId, Value,
+};
 use crate::recipe;
 
 pub use error::QuantizeError;
+use movement::{keeps_quantization_moving, reduce_i8};
 pub use range::{Ranges, RealRange};
 pub use split::split_leaky_relu;
 use weights::{QuantizedChannel, quantize_channel};
@@ -60,6 +64,7 @@ pub fn post_training(
 /// See [`QuantizeError`].
 pub fn quantize(graph: &Graph, ranges: &Ranges, options: Options) -> Result<Graph, QuantizeError> {
     graph.validate()?;
+    let ranges = &movement::shared_ranges(graph, ranges);
     let mut quantizer = Quantizer {
         source: graph,
         ranges,
@@ -114,7 +119,7 @@ impl Quantizer<'_> {
 
     fn output(&mut self, id: TensorId, options: Options) -> Result<(), QuantizeError> {
         let Activated { id: inner, .. } = self.quantized(id)?;
-        if options.float_io {
+        if options.float_io && self.target.tensor(inner).element_type == ElementType::I8 {
             let Tensor { name, shape, .. } = self.source.tensor(id);
             let outer = self.target.add_activation(format!("{name}/real"), *shape);
             self.target.add_node(format!("{name}/dequantize"), GraphOp::Dequantize, vec![inner], outer);
@@ -135,6 +140,12 @@ impl Quantizer<'_> {
             Some(&first) => self.quantized(first)?,
             None => return Err(unsupported("it reads nothing")),
         };
+        if let GraphOp::Movement(movement) = &node.op {
+            return self.movement(node, movement);
+        }
+        if let GraphOp::Reduce(Reduce { kind: ReduceKind::ArgMax { .. }, .. }) = node.op {
+            return self.arg_max(node, input);
+        }
         let output = match node.op {
             GraphOp::Softmax => SOFTMAX_OUTPUT,
             _ if keeps_quantization(&node.op) => input.quantization,
@@ -167,6 +178,20 @@ impl Quantizer<'_> {
             GraphOp::MaxPool2d { window } => GraphOp::MaxPool2dI8 { window, range: Range::FULL },
             GraphOp::AveragePool2d { window } => GraphOp::AveragePool2dI8 { window, range: Range::FULL },
             GraphOp::Reshape => GraphOp::Reshape,
+            GraphOp::Gather(gather) => {
+                inputs.push(self.table(node)?);
+                GraphOp::Gather(gather)
+            }
+            GraphOp::ResizeBilinear(resize) => {
+                GraphOp::ResizeBilinear(ResizeBilinear { int8: true, ..resize })
+            }
+            GraphOp::Reduce(Reduce { kind: ReduceKind::Float(reduction), axes }) => {
+                let shape = self.source.tensor(node.inputs[0]).shape;
+                GraphOp::Reduce(
+                    reduce_i8(reduction, axes, shape, input.quantization, output)
+                        .ok_or_else(|| too_small(node, output.scale))?,
+                )
+            }
             GraphOp::Softmax => {
                 let scale = input.quantization.scale;
                 let SoftmaxI8 { input_multiplier: multiplier, input_left_shift: shift, difference_min } =
@@ -296,5 +321,11 @@ fn to_range(range: OutputRange) -> Range {
 
 /// Whether the output of an operator has the quantization of its input.
 pub(super) fn keeps_quantization(op: &GraphOp) -> bool {
-    matches!(op, GraphOp::MaxPool2d { .. } | GraphOp::AveragePool2d { .. } | GraphOp::Reshape)
+    match op {
+        GraphOp::MaxPool2d { .. } | GraphOp::AveragePool2d { .. } | GraphOp::Reshape => true,
+        GraphOp::Gather(_) | GraphOp::ResizeBilinear(_) => true,
+        GraphOp::Movement(movement) => keeps_quantization_moving(movement),
+        GraphOp::Reduce(reduce) => matches!(reduce.kind, ReduceKind::Float(kind) if kind.is_extreme()),
+        _ => false,
+    }
 }
