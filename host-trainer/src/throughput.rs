@@ -1,6 +1,5 @@
 //! How fast a network trains, on samples that are made up.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -50,7 +49,7 @@ pub fn measure(
             _ => Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
         },
         optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false },
-        frozen: BTreeSet::new(),
+        ..TrainingOptions::default()
     };
     let metadata = Metadata {
         name: net,

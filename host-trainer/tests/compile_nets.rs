@@ -11,7 +11,7 @@ use smidgen_trainer::graph::nets;
 
 fn options(loss: Loss) -> TrainingOptions {
     let optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: true };
-    TrainingOptions { chunk_samples: 4, chunks: 2, loss, optimizer, frozen: Default::default() }
+    TrainingOptions { chunk_samples: 4, chunks: 2, loss, optimizer, ..TrainingOptions::default() }
 }
 
 fn load(assembled: &Assembled) {

@@ -113,7 +113,7 @@ pub(crate) fn training_net() -> Vec<u8> {
         chunks: 1,
         loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.1 },
         optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-3, nesterov: true },
-        frozen: Default::default(),
+        ..TrainingOptions::default()
     };
     compile_training(&net(), &options).unwrap().to_file(&metadata("training")).unwrap()
 }

@@ -306,6 +306,20 @@ operators! {
     71 Adam "adam" Never updates::adam::check, updates::adam::run;
     /// Counts an update of Adam.
     72 AdamAdvance "adam_advance" Never updates::adam::check_advance, updates::adam::run_advance;
+    /// `RMSprop`.
+    73 Rmsprop "rmsprop" Never updates::rmsprop::check, updates::rmsprop::run;
+    /// Adagrad.
+    74 Adagrad "adagrad" Never updates::adagrad::check, updates::adagrad::run;
+    /// Adadelta.
+    75 Adadelta "adadelta" Never updates::adadelta::check, updates::adadelta::run;
+    /// Adds the gradient of an L1 penalty to a gradient.
+    76 L1Penalty "l1_penalty" Never updates::gradient::check_l1_penalty, updates::gradient::run_l1_penalty;
+    /// Sum of the squares of gradients, one after the other.
+    77 SumOfSquares "sum_of_squares" Never updates::gradient::check_sum_of_squares, updates::gradient::run_sum_of_squares;
+    /// Limits the norm of all gradients.
+    78 ClipByNorm "clip_by_norm" Never updates::gradient::check_clip_by_norm, updates::gradient::run_clip_by_norm;
+    /// Limits each element of a gradient.
+    79 ClipByValue "clip_by_value" Never updates::gradient::check_clip_by_value, updates::gradient::run_clip_by_value;
     /// Gradient of a gather.
     80 GatherGrad "gather_grad" Never movement::gather::check_grad, movement::gather::run_grad;
     /// Gradient of a copy: adds elements to those in another strided place.

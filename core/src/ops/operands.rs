@@ -79,6 +79,11 @@ pub(super) fn bounded(found: i32, index: u8, range: core::ops::RangeInclusive<i3
     if range.contains(&found) { Ok(()) } else { Err(StepError::Attribute { index, found }) }
 }
 
+/// An f32 attribute above 0, stored as its bits.
+pub(super) fn positive_float(attributes: &[i32], index: usize) -> Result<f32, StepError> {
+    float_in(attributes, index, f32::MIN_POSITIVE..)
+}
+
 /// The attribute `index`, 0 or 1.
 pub(super) fn flag(attributes: &[i32], index: usize) -> Result<bool, StepError> {
     match attributes.get(index) {

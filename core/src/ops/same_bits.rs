@@ -12,7 +12,7 @@ use super::function::{self, Function};
 use super::losses::mean_squared_error;
 use super::pooling::PoolParams;
 use super::test_support::Random;
-use super::updates::{adam, sgd};
+use super::updates::{adadelta, adagrad, adam, gradient, rmsprop, sgd};
 use super::{activation, add, average_pool_2d, max_pool_2d, prelu, softmax, sum_chunks};
 use crate::kernels::isa::{Isa, choose};
 use crate::operand::Shape;
@@ -108,6 +108,25 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
     record(&parameter);
     record(&first);
     record(&second);
+    for momentum in [0.0, 0.9] {
+        let params =
+            rmsprop::Params { learning_rate: 0.1, alpha: 0.99, epsilon: 1e-8, weight_decay: 0.01, momentum };
+        rmsprop::update(params, &g, &mut parameter, &mut second, &mut first);
+    }
+    let params = adagrad::Params { learning_rate: 0.1, epsilon: 1e-10, weight_decay: 0.01 };
+    adagrad::update(params, &g, &mut parameter, &mut second);
+    let params = adadelta::Params { learning_rate: 1.0, rho: 0.9, epsilon: 1e-6, weight_decay: 0.01 };
+    let mut delta = vec![0.0; count];
+    adadelta::update(params, &g, &mut parameter, &mut second, &mut delta);
+    record(&parameter);
+    record(&delta);
+    let mut clipped = g.clone();
+    let squares = gradient::sum_of_squares(&g);
+    record(&[squares]);
+    gradient::clip_by_norm(1.5, squares, &mut clipped);
+    gradient::l1_penalty(0.01, &x, &mut clipped);
+    gradient::clip_by_value(0.02, &mut clipped);
+    record(&clipped);
     bits
 }
 

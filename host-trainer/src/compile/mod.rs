@@ -34,7 +34,7 @@ mod recompute;
 mod schedule;
 
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
-pub use differentiate::{Loss, Optimizer, TrainingOptions, differentiate};
+pub use differentiate::{GradientOptions, Loss, Optimizer, TrainingOptions, differentiate};
 pub use error::CompileError;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_activation::fuse_activation;

@@ -244,7 +244,7 @@ mod tests {
                 _ => Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
             },
             optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false },
-            frozen: Default::default(),
+            ..TrainingOptions::default()
         };
         let graph = fuse_activation(nets::by_name(name).unwrap().build().unwrap());
         schedule(recompute(group_phases(differentiate(&graph, &options).unwrap())))

@@ -157,7 +157,7 @@ mod tests {
             chunks: 1,
             loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
             optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false },
-            frozen: Default::default(),
+            ..TrainingOptions::default()
         };
         let graph = fuse_activation(network.build().unwrap());
         group_phases(differentiate(&graph, &options).unwrap())

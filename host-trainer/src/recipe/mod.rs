@@ -13,13 +13,18 @@
 //! # Ok::<(), smidgen_trainer::recipe::RecipeError>(())
 //! ```
 
+mod error;
 mod keys;
+mod optimizer;
 mod schedule;
 
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use error::RecipeError;
+pub use optimizer::{Optimizer, OptimizerKind};
 pub use schedule::{Schedule, ScheduleKind};
 
 use crate::data::Augmentation;
@@ -106,58 +111,6 @@ impl Default for Training {
     }
 }
 
-/// How parameters are updated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Optimizer {
-    /// Which one.
-    pub kind: OptimizerKind,
-    /// Decay of the weights (not of biases and batch norm parameters) per step, times the learning rate.
-    #[serde(serialize_with = "crate::decimal::shortest")]
-    pub weight_decay: f32,
-    /// Momentum, for `sgd`.
-    #[serde(serialize_with = "crate::decimal::shortest")]
-    pub momentum: f32,
-    /// Nesterov's momentum, for `sgd`.
-    pub nesterov: bool,
-    /// Decay rate of the first moment, for `adam` and `adam_w`.
-    #[serde(serialize_with = "crate::decimal::shortest")]
-    pub beta_1: f32,
-    /// Decay rate of the second moment, for `adam` and `adam_w`.
-    #[serde(serialize_with = "crate::decimal::shortest")]
-    pub beta_2: f32,
-    /// Added to the root of the second moment, for `adam` and `adam_w`.
-    #[serde(serialize_with = "crate::decimal::shortest")]
-    pub epsilon: f32,
-}
-
-/// Kinds of optimizers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent, with momentum.
-    Sgd,
-    /// Adam, its weight decay part of the gradient.
-    Adam,
-    /// Adam with decoupled weight decay.
-    #[default]
-    AdamW,
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        Self {
-            kind: OptimizerKind::AdamW,
-            weight_decay: 0.01,
-            momentum: 0.9,
-            nesterov: false,
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-        }
-    }
-}
-
 /// How the trained network becomes int8.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -187,69 +140,6 @@ impl Default for Quantization {
     fn default() -> Self {
         Self { calibration: Calibration::MinMax, samples: 512, percentile: 99.99 }
     }
-}
-
-/// What is wrong with a recipe.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecipeError {
-    /// No built-in recipe and no file has this name.
-    #[error("{name}: neither a file nor a built-in recipe ({}){}", known.join(", "), suggestion(nearest))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The built-in recipes.
-        known: Vec<&'static str>,
-        /// The one with the most similar name.
-        nearest: Option<String>,
-    },
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// Not TOML, or a value of the wrong type.
-    #[error("{origin}: {message}")]
-    Malformed {
-        /// The file, or the command line.
-        origin: String,
-        /// Line, column, what was found and what was expected.
-        message: String,
-    },
-    /// A key that no recipe has.
-    #[error("{origin}: unknown key `{key}`{}", suggestion(nearest))]
-    UnknownKey {
-        /// The file, or the command line.
-        origin: String,
-        /// The key, with its tables.
-        key: String,
-        /// The known key that is most similar.
-        nearest: Option<String>,
-    },
-    /// A value out of its range.
-    #[error("{key} is {found}, expected {expected}")]
-    Value {
-        /// The key, with its table.
-        key: &'static str,
-        /// The value.
-        found: String,
-        /// What it should be.
-        expected: &'static str,
-    },
-    /// An assignment without an equals sign.
-    #[error("--set {found}: expected key=value, for example training.epochs=3")]
-    Assignment {
-        /// What was given.
-        found: String,
-    },
-}
-
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
 /// The built-in recipes.
@@ -371,9 +261,6 @@ impl Recipe {
     /// Checks the values' ranges.
     fn check(&self) -> Result<(), RecipeError> {
         let Self { data, network, training, optimizer, schedule, quantization, .. } = self;
-        let rule = |good: bool, key, found: &dyn std::fmt::Display, expected| {
-            if good { Ok(()) } else { Err(RecipeError::Value { key, found: found.to_string(), expected }) }
-        };
         let fraction = |value: f32| (0.0..1.0).contains(&value);
         let described = network.net.is_empty() != network.layers.is_empty();
         rule(described, "network", &"both or neither of net and layers", "either net or layers")?;
@@ -392,23 +279,22 @@ impl Recipe {
         let smoothing = training.label_smoothing;
         rule(fraction(smoothing), "training.label_smoothing", &smoothing, "at least 0 and below 1")?;
         rule(i64::try_from(training.seed).is_ok(), "training.seed", &training.seed, "below 2^63")?;
-        let decay = optimizer.weight_decay;
-        rule((0.0..=1.0).contains(&decay), "optimizer.weight_decay", &decay, "0 to 1")?;
-        rule(
-            fraction(optimizer.momentum),
-            "optimizer.momentum",
-            &optimizer.momentum,
-            "at least 0 and below 1",
-        )?;
-        rule(fraction(optimizer.beta_1), "optimizer.beta_1", &optimizer.beta_1, "at least 0 and below 1")?;
-        rule(fraction(optimizer.beta_2), "optimizer.beta_2", &optimizer.beta_2, "at least 0 and below 1")?;
-        let epsilon = optimizer.epsilon;
-        rule(epsilon > 0.0 && epsilon.is_finite(), "optimizer.epsilon", &epsilon, "positive")?;
+        optimizer.check()?;
         schedule.check()?;
         rule(quantization.samples > 0, "quantization.samples", &quantization.samples, "at least 1")?;
         let percentile = quantization.percentile;
         rule((50.0..=100.0).contains(&percentile), "quantization.percentile", &percentile, "50 to 100")
     }
+}
+
+/// An error that names `key` unless the value `found` is `good`.
+fn rule(
+    good: bool,
+    key: &'static str,
+    found: &dyn Display,
+    expected: &'static str,
+) -> Result<(), RecipeError> {
+    if good { Ok(()) } else { Err(RecipeError::Value { key, found: found.to_string(), expected }) }
 }
 
 #[cfg(test)]

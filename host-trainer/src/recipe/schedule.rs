@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RecipeError;
 
-/// The learning rate over time: a linear warm-up from zero, then a constant, cosine or step schedule.
+/// The learning rate over time: a linear warm-up from zero, then a constant or one that comes down; or one cycle, whose warm-up is half a
+/// cosine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Schedule {
@@ -13,16 +14,19 @@ pub struct Schedule {
     /// The learning rate at the end of the warm-up.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub learning_rate: f32,
-    /// The learning rate at the end of a cosine schedule, as a fraction of `learning_rate`.
+    /// The learning rate at the end of `cosine` and `one_cycle`, as a fraction of `learning_rate`.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub final_fraction: f32,
-    /// Length of the warm-up in epochs.
+    /// Length of the warm-up in epochs; of `one_cycle`, usually a third of all.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub warm_up_epochs: f32,
-    /// For `step`: the learning rate is multiplied by `step_factor` after each so many epochs.
+    /// For `one_cycle`: the learning rate at its start, as a fraction of `learning_rate`.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub initial_fraction: f32,
+    /// For `step` and `exponential`: the learning rate is multiplied by `step_factor` with each so many epochs.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub step_epochs: f32,
-    /// For `step`: see `step_epochs`.
+    /// For `step` and `exponential`: see `step_epochs`.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub step_factor: f32,
 }
@@ -38,6 +42,10 @@ pub enum ScheduleKind {
     Cosine,
     /// A multiplication every few epochs.
     Step,
+    /// An exponential decay, a little with each step.
+    Exponential,
+    /// Half a cosine up to `learning_rate` and half a cosine down (Smith and Topin 2019, `arXiv:1708.07120`).
+    OneCycle,
 }
 
 impl Default for Schedule {
@@ -47,6 +55,7 @@ impl Default for Schedule {
             learning_rate: 0.003,
             final_fraction: 0.0,
             warm_up_epochs: 0.5,
+            initial_fraction: 0.04,
             step_epochs: 5.0,
             step_factor: 0.3,
         }
@@ -55,44 +64,68 @@ impl Default for Schedule {
 
 impl Schedule {
     /// The learning rate of step `step` (counted from 0) of `steps`, of which `steps_per_epoch` make an epoch.
+    ///
+    /// The formulas are those of `torch.optim.lr_scheduler`: `LinearLR`, then `ConstantLR`, `CosineAnnealingLR`, `StepLR` (its epochs counted
+    /// from the start of training) or `ExponentialLR`; or `OneCycleLR` with `cycle_momentum=False`.
     pub fn learning_rate(&self, step: u64, steps: u64, steps_per_epoch: u64) -> f32 {
-        let warm_up = f64::from(self.warm_up_epochs) * steps_per_epoch as f64;
-        let done = (step + 1) as f64;
+        let per_epoch = steps_per_epoch.max(1) as f64;
+        let warm_up = f64::from(self.warm_up_epochs) * per_epoch;
         let peak = f64::from(self.learning_rate);
-        if done < warm_up {
-            return (peak * done / warm_up) as f32;
+        let (now, all) = (step as f64, steps as f64);
+        if self.kind == ScheduleKind::OneCycle {
+            return self.one_cycle(now, all, warm_up) as f32;
         }
+        if now + 1.0 < warm_up {
+            return (peak * (now + 1.0) / warm_up) as f32;
+        }
+        let factor = f64::from(self.step_factor);
         let rate = match self.kind {
-            ScheduleKind::Constant => peak,
+            ScheduleKind::Constant | ScheduleKind::OneCycle => peak,
             ScheduleKind::Cosine => {
-                let last = peak * f64::from(self.final_fraction);
-                let progress = ((step as f64 - warm_up) / (steps as f64 - warm_up).max(1.0)).clamp(0.0, 1.0);
-                last + (peak - last) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress))
+                let progress = ((now - warm_up) / (all - warm_up).max(1.0)).clamp(0.0, 1.0);
+                half_cosine(peak, peak * f64::from(self.final_fraction), progress)
             }
             ScheduleKind::Step => {
-                let epochs = step as f64 / steps_per_epoch.max(1) as f64;
-                peak * libm::pow(
-                    f64::from(self.step_factor),
-                    libm::floor(epochs / f64::from(self.step_epochs)),
-                )
+                let epochs = now / per_epoch;
+                peak * libm::pow(factor, libm::floor(epochs / f64::from(self.step_epochs)))
+            }
+            ScheduleKind::Exponential => {
+                let epochs = (now - warm_up).max(0.0) / per_epoch;
+                peak * libm::pow(factor, epochs / f64::from(self.step_epochs))
             }
         };
         rate as f32
     }
 
+    /// The peak is the last step of the warm-up, the end the last step of all.
+    fn one_cycle(&self, now: f64, all: f64, warm_up: f64) -> f64 {
+        let peak = f64::from(self.learning_rate);
+        let top = (warm_up - 1.0).max(0.0);
+        if now < top {
+            return half_cosine(peak * f64::from(self.initial_fraction), peak, now / top);
+        }
+        let progress = ((now - top) / (all - 1.0 - top).max(1.0)).clamp(0.0, 1.0);
+        half_cosine(peak, peak * f64::from(self.final_fraction), progress)
+    }
+
     pub(super) fn check(&self) -> Result<(), RecipeError> {
-        let rule = |good: bool, key, found: f32, expected| {
-            if good { Ok(()) } else { Err(RecipeError::Value { key, found: found.to_string(), expected }) }
-        };
+        let rule = |good, key, found: f32, expected| super::rule(good, key, &found, expected);
         let positive = |value: f32| value > 0.0 && value.is_finite();
         rule(positive(self.learning_rate), "schedule.learning_rate", self.learning_rate, "positive")?;
         let fraction = self.final_fraction;
         rule((0.0..=1.0).contains(&fraction), "schedule.final_fraction", fraction, "0 to 1")?;
+        let initial = self.initial_fraction;
+        rule((0.0..=1.0).contains(&initial), "schedule.initial_fraction", initial, "0 to 1")?;
         let warm_up = self.warm_up_epochs;
         rule(warm_up >= 0.0 && warm_up.is_finite(), "schedule.warm_up_epochs", warm_up, "0 or more")?;
         rule(positive(self.step_epochs), "schedule.step_epochs", self.step_epochs, "positive")?;
         rule(positive(self.step_factor), "schedule.step_factor", self.step_factor, "positive")
     }
+}
+
+/// From `start` to `end` as `progress` goes from 0 to 1.
+fn half_cosine(start: f64, end: f64, progress: f64) -> f64 {
+    end + (start - end) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress))
 }
 
 #[cfg(test)]
@@ -120,5 +153,29 @@ mod tests {
         };
         let rate = |epoch: u64| schedule.learning_rate(epoch * 10, 100, 10);
         assert_eq!([0, 1, 2, 3, 4].map(rate), [1.0, 1.0, 0.5, 0.5, 0.25]);
+    }
+
+    #[test]
+    fn one_cycle_rises_and_falls() {
+        let kind = ScheduleKind::OneCycle;
+        let schedule = Schedule { kind, learning_rate: 1.0, warm_up_epochs: 3.0, ..Schedule::default() };
+        let rate = |step| schedule.learning_rate(step, 100, 10);
+        assert_eq!([rate(0), rate(29), rate(99)], [0.04, 1.0, 0.0]);
+        assert!((1..=29).all(|step| rate(step) > rate(step - 1)));
+        assert!((30..=99).all(|step| rate(step) < rate(step - 1)));
+    }
+
+    #[test]
+    fn exponential_decay_is_smooth() {
+        let kind = ScheduleKind::Exponential;
+        let schedule = Schedule {
+            kind,
+            learning_rate: 1.0,
+            warm_up_epochs: 0.0,
+            step_factor: 0.25,
+            ..Schedule::default()
+        };
+        let rate = |epoch: f32| schedule.learning_rate((epoch * 10.0) as u64, 1000, 10);
+        assert_eq!([rate(0.0), rate(2.5), rate(5.0)], [1.0, 0.5, 0.25]);
     }
 }

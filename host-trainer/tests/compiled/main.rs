@@ -124,7 +124,7 @@ fn options(loss: Loss, chunks: usize) -> TrainingOptions {
         chunks: chunks as u32,
         loss,
         optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.01, nesterov: false },
-        frozen: Default::default(),
+        ..TrainingOptions::default()
     }
 }
 

@@ -354,6 +354,17 @@ pub fn training() -> Parts {
         &[sum_filter, hyperparameters],
         &[filter, first, second],
     );
+    let squares = b.f32(Space::State, [1, 1, 1, 1]);
+    b.once(Operator::SumOfSquares, &[1], &[sum_filter], &[squares]);
+    b.once(Operator::SumOfSquares, &[0], &[sum_depthwise], &[squares]);
+    b.once(Operator::ClipByNorm, &[bits(0.5)], &[squares], &[sum_filter]);
+    b.once(Operator::ClipByValue, &[bits(0.25)], &[], &[sum_filter]);
+    b.once(Operator::L1Penalty, &[decay], &[filter], &[sum_filter]);
+    let reads = [sum_filter, hyperparameters];
+    b.once(Operator::Rmsprop, &[rate, bits(1e-8), decay, rate], &reads, &[filter, first, second]);
+    b.once(Operator::Rmsprop, &[rate, bits(1e-8), decay, 0], &reads, &[filter, first]);
+    b.once(Operator::Adagrad, &[bits(1e-10), decay], &reads, &[filter, first]);
+    b.once(Operator::Adadelta, &[rate, bits(1e-6), decay], &reads, &[filter, first, second]);
     b.entry(EntryKind::Update, &[hyperparameters], &[filter]);
     b.finish()
 }

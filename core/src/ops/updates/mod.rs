@@ -4,9 +4,14 @@
 //! one. The caller writes the learning rate; the powers start at 1 and [`adam::advance`] multiplies them before the first parameter
 //! of each update. What stays the same is in the step's attributes.
 
+pub mod adadelta;
+pub mod adagrad;
 pub mod adam;
+pub mod gradient;
+pub mod rmsprop;
 pub mod sgd;
 
+use crate::memory::elements;
 use crate::operand::{ElementType, Shape};
 use crate::ops::operands::{all_are, has_shape, runs_once};
 use crate::step::{Step, StepError};
@@ -14,7 +19,7 @@ use crate::step::{Step, StepError};
 /// The shape of the hyperparameters.
 pub const HYPERPARAMETERS: Shape = Shape::vector(4);
 
-/// What [`sgd`] and [`adam`] have in common: reads gradient and hyperparameters, writes tensors like the gradient.
+/// What all optimizers have in common: reads gradient and hyperparameters, writes tensors like the gradient.
 fn check_common(step: Step<'_>) -> Result<(), StepError> {
     let [gradient, hyperparameters] = step.reads()?;
     runs_once(step)?;
@@ -29,4 +34,10 @@ fn check_common(step: Step<'_>) -> Result<(), StepError> {
 /// The first `N` hyperparameters.
 fn hyperparameters<const N: usize>(values: &[f32]) -> Result<[f32; N], StepError> {
     values.first_chunk().copied().ok_or(StepError::Memory)
+}
+
+/// The learning rate, from the bytes of the hyperparameters.
+fn learning_rate(hyperparameters_bytes: &[u8]) -> Result<f32, StepError> {
+    let [rate] = hyperparameters(elements(hyperparameters_bytes)?)?;
+    Ok(rate)
 }

@@ -12,7 +12,7 @@ mod update;
 
 use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
-pub use options::{Loss, Optimizer, TrainingOptions};
+pub use options::{GradientOptions, Loss, Optimizer, TrainingOptions};
 
 use self::training::Training;
 use super::error::CompileError;

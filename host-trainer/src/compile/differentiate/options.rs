@@ -42,6 +42,44 @@ pub enum Optimizer {
         /// AdamW.
         decoupled: bool,
     },
+    /// `RMSprop`.
+    RmsProp {
+        /// Decay of the mean of the squares.
+        alpha: f32,
+        /// Added to the root of the mean square.
+        epsilon: f32,
+        /// Factor of the weights that is added to their gradients.
+        weight_decay: f32,
+        /// Share of the last step in the next; 0 needs no memory.
+        momentum: f32,
+    },
+    /// Adagrad.
+    Adagrad {
+        /// Added to the root of the sum of the squares.
+        epsilon: f32,
+        /// Factor of the weights that is added to their gradients.
+        weight_decay: f32,
+    },
+    /// Adadelta.
+    Adadelta {
+        /// Decay of the means of the squares.
+        rho: f32,
+        /// Added to the means of the squares.
+        epsilon: f32,
+        /// Factor of the weights that is added to their gradients.
+        weight_decay: f32,
+    },
+}
+
+/// What happens to the gradients before the optimizer uses them, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradientOptions {
+    /// The largest norm of all gradients together; 0 for any.
+    pub clip_norm: f32,
+    /// The largest magnitude of an element of a gradient; 0 for any.
+    pub clip_value: f32,
+    /// Times the sign of the weights, this is added to their gradients.
+    pub l1_penalty: f32,
 }
 
 /// What a training program is made for.
@@ -55,8 +93,24 @@ pub struct TrainingOptions {
     pub loss: Loss,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
+    /// What happens to gradients before.
+    pub gradients: GradientOptions,
     /// Names of the parameters that do not learn: `conv_2d_1/weights`.
     pub frozen: BTreeSet<String>,
+}
+
+impl Default for TrainingOptions {
+    /// One chunk of one sample, cross-entropy, plain gradient descent, nothing frozen.
+    fn default() -> Self {
+        Self {
+            chunk_samples: 1,
+            chunks: 1,
+            loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+            optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false },
+            gradients: GradientOptions::default(),
+            frozen: BTreeSet::new(),
+        }
+    }
 }
 
 impl TrainingOptions {
@@ -98,6 +152,12 @@ impl TrainingOptions {
         let not_negative = |option, value: f32| {
             within(option, value, "a finite number, 0 or more", value.is_finite() && value >= 0.0)
         };
+        let positive = |option, value: f32| {
+            within(option, value, "a finite number more than 0", value.is_finite() && value > 0.0)
+        };
+        not_negative("the largest norm of the gradients", self.gradients.clip_norm)?;
+        not_negative("the largest element of a gradient", self.gradients.clip_value)?;
+        not_negative("the L1 penalty", self.gradients.l1_penalty)?;
         if let Loss::SoftmaxCrossEntropy { label_smoothing } = self.loss {
             fraction("the label smoothing", label_smoothing)?;
         }
@@ -111,12 +171,22 @@ impl TrainingOptions {
             Optimizer::Adam { beta_1, beta_2, epsilon, weight_decay, .. } => {
                 fraction("beta 1", beta_1)?;
                 fraction("beta 2", beta_2)?;
-                within(
-                    "epsilon",
-                    epsilon,
-                    "a finite number more than 0",
-                    epsilon.is_finite() && epsilon > 0.0,
-                )?;
+                positive("epsilon", epsilon)?;
+                not_negative("the weight decay", weight_decay)
+            }
+            Optimizer::RmsProp { alpha, epsilon, weight_decay, momentum } => {
+                fraction("alpha", alpha)?;
+                fraction("the momentum", momentum)?;
+                positive("epsilon", epsilon)?;
+                not_negative("the weight decay", weight_decay)
+            }
+            Optimizer::Adagrad { epsilon, weight_decay } => {
+                positive("epsilon", epsilon)?;
+                not_negative("the weight decay", weight_decay)
+            }
+            Optimizer::Adadelta { rho, epsilon, weight_decay } => {
+                fraction("rho", rho)?;
+                positive("epsilon", epsilon)?;
                 not_negative("the weight decay", weight_decay)
             }
         }

@@ -1,6 +1,8 @@
 //! From a recipe and data to a model file: train, then fold, fuse, calibrate and quantize, and measure on the test set.
 
-use std::collections::{BTreeSet, HashMap};
+mod options;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -11,12 +13,12 @@ use smidgen::{Metadata, Model, Preprocessing, Space};
 use crate::buffer::AlignedBytes;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
 use crate::compile::{
-    Assembled, CompileError, Loss, LowerOptions, Optimizer, TrainingOptions, compile_inference,
-    compile_training, fold_batch_norm, fuse_activation,
+    Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
+    fuse_activation,
 };
 use crate::data::{Augmenter, DataError, Dataset, Normalization, Split};
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
-use crate::recipe::{OptimizerKind, Recipe};
+use crate::recipe::Recipe;
 use crate::train::{
     Ending, Executor, ExecutorError, Fit, FitError, ImageFeed, LossSum, Pass, Progress, Watch, fit, hold_out,
 };
@@ -165,28 +167,7 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
 /// # Errors
 /// [`PipelineError::Compile`].
 pub fn training_program(recipe: &Recipe, graph: &Graph) -> Result<Assembled, PipelineError> {
-    let Recipe { training, optimizer, .. } = recipe;
-    let update = match optimizer.kind {
-        OptimizerKind::Sgd => Optimizer::Sgd {
-            momentum: optimizer.momentum,
-            nesterov: optimizer.nesterov,
-            weight_decay: optimizer.weight_decay,
-        },
-        kind @ (OptimizerKind::Adam | OptimizerKind::AdamW) => Optimizer::Adam {
-            beta_1: optimizer.beta_1,
-            beta_2: optimizer.beta_2,
-            epsilon: optimizer.epsilon,
-            weight_decay: optimizer.weight_decay,
-            decoupled: kind == OptimizerKind::AdamW,
-        },
-    };
-    let options = TrainingOptions {
-        chunk_samples: training.chunk,
-        chunks: training.batch / training.chunk,
-        loss: Loss::SoftmaxCrossEntropy { label_smoothing: training.label_smoothing },
-        optimizer: update,
-        frozen: BTreeSet::new(),
-    };
+    let options = options::training_options(recipe);
     Ok(compile_training(graph, &options)?)
 }
 
