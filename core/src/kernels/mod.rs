@@ -10,6 +10,7 @@ pub(crate) mod each_isa;
 mod fma;
 pub mod isa;
 mod math;
+pub(crate) mod philox;
 mod runs;
 pub(crate) mod stencil;
 mod tile;

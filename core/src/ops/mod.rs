@@ -21,6 +21,7 @@ pub mod broadcast;
 mod call;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
+pub mod dropout;
 pub mod fully_connected;
 pub mod function;
 pub mod grad_bias;
@@ -300,6 +301,23 @@ operators! {
     60 SoftmaxCrossEntropy "softmax_cross_entropy" Never losses::softmax_cross_entropy::check, losses::softmax_cross_entropy::run;
     /// Mean squared error with its gradient.
     61 MeanSquaredError "mean_squared_error" Never losses::mean_squared_error::check, losses::mean_squared_error::run;
+    /// Softmax and cross-entropy with a weight per class.
+    62 WeightedCrossEntropy "weighted_cross_entropy" Never
+        losses::weighted_cross_entropy::check, losses::weighted_cross_entropy::run;
+    /// Focal loss with a weight per class.
+    63 Focal "focal" Never losses::focal::check, losses::focal::run;
+    /// Huber loss.
+    64 Huber "huber" Never losses::huber::check, losses::huber::run;
+    /// Sigmoid and binary cross-entropy.
+    65 BinaryCrossEntropy "binary_cross_entropy" Never losses::binary_cross_entropy::check, losses::binary_cross_entropy::run;
+    /// Softmax and cross-entropy with probabilities as targets.
+    66 SoftCrossEntropy "soft_cross_entropy" Never losses::soft_cross_entropy::check, losses::soft_cross_entropy::run;
+    /// Cross-entropy and the divergence from a teacher.
+    67 Distillation "distillation" Never losses::distillation::check, losses::distillation::run;
+    /// Soft Dice loss.
+    68 Dice "dice" Never losses::dice::check, losses::dice::run;
+    /// Dropout, and its gradient.
+    69 Dropout "dropout" First dropout::check, dropout::run;
     /// Stochastic gradient descent with momentum and weight decay.
     70 Sgd "sgd" Never updates::sgd::check, updates::sgd::run;
     /// Adam and `AdamW`.

@@ -9,10 +9,10 @@ use super::batch_norm::{GradInputParams, grad_input, grad_statistics, inference,
 use super::binary::gradient::{self, PreluGradient};
 use super::binary::{self, Maximum, Mul};
 use super::function::{self, Function};
-use super::losses::mean_squared_error;
+use super::losses::{huber, mean_squared_error};
 use super::pooling::PoolParams;
 use super::test_support::Random;
-use super::updates::{adadelta, adagrad, adam, gradient, rmsprop, sgd};
+use super::updates::{self, adadelta, adagrad, adam, rmsprop, sgd};
 use super::{activation, add, average_pool_2d, max_pool_2d, prelu, softmax, sum_chunks};
 use crate::kernels::isa::{Isa, choose};
 use crate::operand::Shape;
@@ -71,6 +71,9 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
     let params = mean_squared_error::Params { sample_elements: count / 2, grad_scale: 0.5 };
     record(&[mean_squared_error::forward(params, &x, &g, &mut y)]);
     record(&y);
+    let params = huber::Params { sample_elements: count / 2, delta: 1.0, grad_scale: 0.5 };
+    record(&[huber::forward(params, &x, &g, &mut y)]);
+    record(&y);
 
     let window = random.window([H, W]);
     let (out_h, out_w) = (window.y.output(H).unwrap(), window.x.output(W).unwrap());
@@ -121,11 +124,11 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
     record(&parameter);
     record(&delta);
     let mut clipped = g.clone();
-    let squares = gradient::sum_of_squares(&g);
+    let squares = updates::gradient::sum_of_squares(&g);
     record(&[squares]);
-    gradient::clip_by_norm(1.5, squares, &mut clipped);
-    gradient::l1_penalty(0.01, &x, &mut clipped);
-    gradient::clip_by_value(0.02, &mut clipped);
+    updates::gradient::clip_by_norm(1.5, squares, &mut clipped);
+    updates::gradient::l1_penalty(0.01, &x, &mut clipped);
+    updates::gradient::clip_by_value(0.02, &mut clipped);
     record(&clipped);
     bits
 }

@@ -172,27 +172,150 @@ def losses():
 
 def updates():
     file = File("updates")
-    rates = [0.1, 0.1, 0.05, 0.05, 0.02, 0.01, 0.01, 0.005]
-    sgd = {"plain": {}, "momentum": {"momentum": 0.9}, "decay": {"weight_decay": 0.01},
-           "nesterov": {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True}}
-    adam = {"adam.plain": (torch.optim.Adam, {}), "adam.decay": (torch.optim.Adam, {"weight_decay": 0.05}),
-            "adam.decoupled": (torch.optim.AdamW, {"weight_decay": 0.05})}
-    cases = {f"sgd.{name}": (torch.optim.SGD, options) for name, options in sgd.items()} | adam
-    for name, (optimizer, options) in cases.items():
+    rates = [0.1] * 4 + [0.05] * 4 + [0.02] * 4 + [0.01] * 4 + [0.005] * 4
+    sgd, adam, adam_w = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
+    rmsprop, adagrad, adadelta = torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.Adadelta
+    decay = {"weight_decay": 0.05}
+    cases = {
+        # name: (optimizer, its options, what happens to the gradient before)
+        "sgd.plain": (sgd, {}, {}),
+        "sgd.momentum": (sgd, {"momentum": 0.9}, {}),
+        "sgd.decay": (sgd, {"weight_decay": 0.01}, {}),
+        "sgd.nesterov": (sgd, {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True}, {}),
+        "sgd.clip_norm": (sgd, {"momentum": 0.9}, {"clip_norm": 1.5}),
+        "sgd.clip_value": (sgd, {}, {"clip_value": 0.4}),
+        "sgd.l1": (sgd, {}, {"l1_penalty": 0.03}),
+        "adam.plain": (adam, {}, {}),
+        "adam.decay": (adam, decay, {}),
+        "adam.decoupled": (adam_w, decay, {}),
+        "rmsprop.plain": (rmsprop, {}, {}),
+        "rmsprop.decay": (rmsprop, decay, {}),
+        "rmsprop.momentum": (rmsprop, {"momentum": 0.9, "alpha": 0.9}, {}),
+        "adagrad.plain": (adagrad, {}, {}),
+        "adagrad.decay": (adagrad, decay, {}),
+        "adadelta.plain": (adadelta, {}, {}),
+        "adadelta.decay": (adadelta, decay | {"rho": 0.95}, {}),
+    }
+    for name, (optimizer, options, before) in cases.items():
         parameter = leaf(values(23))
         steps = optimizer([parameter], lr=1.0, **options)
         start, gradients, history = parameter.detach().clone(), [], []
         for rate in rates:
-            steps.param_groups[0]["lr"] = rate
+            for group in steps.param_groups:
+                # Adadelta's steps are small by themselves.
+                group["lr"] = rate * (10.0 if optimizer is adadelta else 1.0)
             parameter.grad = values(23)
             gradients.append(parameter.grad.clone())
+            if "clip_norm" in before:
+                torch.nn.utils.clip_grad_norm_([parameter], before["clip_norm"])
+            if "clip_value" in before:
+                torch.nn.utils.clip_grad_value_([parameter], before["clip_value"])
+            if "l1_penalty" in before:
+                (before["l1_penalty"] * parameter.abs().sum()).backward()
             steps.step()
             history.append(parameter.detach().clone())
-        file.add(name, learning_rate=rates, start=start, gradient=torch.stack(gradients), parameter=torch.stack(history),
-                 momentum=[options.get("momentum", 0.0)], weight_decay=[options.get("weight_decay", 0.0)],
-                 nesterov=[int(options.get("nesterov", False))], decoupled=[int(optimizer is torch.optim.AdamW)])
+        used = steps.defaults | before
+        number = lambda key, default=0.0: [float(used.get(key) or default)]
+        file.add(name, learning_rate=[rate * (10.0 if optimizer is adadelta else 1.0) for rate in rates], start=start,
+                 gradient=torch.stack(gradients), parameter=torch.stack(history), momentum=number("momentum"),
+                 weight_decay=[options.get("weight_decay", 0.0)], nesterov=[int(options.get("nesterov", False))],
+                 decoupled=[int(optimizer is adam_w)], alpha=number("alpha"), rho=number("rho"), epsilon=number("eps"),
+                 clip_norm=number("clip_norm"), clip_value=number("clip_value"), l1_penalty=number("l1_penalty"))
     file.save()
 
 
-for write in (convolutions, batch_norm, pools, losses, updates):
+def schedules():
+    """Learning rates of 20 steps, 5 to an epoch."""
+    file, steps, per_epoch, peak = File("schedules"), 20, 5, 0.3
+    schedule = torch.optim.lr_scheduler
+
+    def after_warm_up(warm_up, follow):
+        def make(optimizer):
+            rise = schedule.LinearLR(optimizer, start_factor=1.0 / warm_up, total_iters=warm_up - 1)
+            return schedule.SequentialLR(optimizer, [rise, follow(optimizer)], milestones=[warm_up])
+        return make
+
+    constant = lambda optimizer: schedule.ConstantLR(optimizer, factor=1.0)
+    cosine = lambda length, last: lambda optimizer: schedule.CosineAnnealingLR(optimizer, T_max=length, eta_min=last)
+    exponential = lambda optimizer: schedule.ExponentialLR(optimizer, gamma=0.4 ** (1 / (2 * per_epoch)))
+    cases = {
+        # name: (kind, warm-up in epochs, factor, epochs of the factor, first and last fraction, PyTorch's)
+        "constant": ("constant", 0, 0.3, 5, 0.04, 0.0, constant),
+        "constant.warm_up": ("constant", 1, 0.3, 5, 0.04, 0.0, after_warm_up(5, constant)),
+        "step": ("step", 0, 0.5, 2, 0.04, 0.0, lambda optimizer: schedule.StepLR(optimizer, step_size=2 * per_epoch, gamma=0.5)),
+        "exponential": ("exponential", 0, 0.4, 2, 0.04, 0.0, exponential),
+        "exponential.warm_up": ("exponential", 2, 0.4, 2, 0.04, 0.0, after_warm_up(10, exponential)),
+        "cosine": ("cosine", 0, 0.3, 5, 0.04, 0.125, cosine(20, peak * 0.125)),
+        "cosine.warm_up": ("cosine", 1, 0.3, 5, 0.04, 0.0, after_warm_up(5, cosine(15, 0.0))),
+        "one_cycle": ("one_cycle", 1, 0.3, 5, 0.0625, 0.0009765625, lambda optimizer: schedule.OneCycleLR(
+            optimizer, max_lr=peak, total_steps=steps, pct_start=0.25, div_factor=16.0, final_div_factor=64.0, cycle_momentum=False)),
+    }
+    kinds = ["constant", "step", "exponential", "cosine", "one_cycle"]
+    for name, (kind, warm_up, factor, epochs, first, last, make) in cases.items():
+        optimizer = torch.optim.SGD([leaf(values(1))], lr=peak)
+        rates, plan = [], make(optimizer)
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if len(rates) < steps:
+                plan.step()
+        file.add(name, kind=[kinds.index(kind)], learning_rate=[peak], warm_up_epochs=[float(warm_up)], step_factor=[factor],
+                 step_epochs=[float(epochs)], initial_fraction=[first], final_fraction=[last], rates=rates)
+    file.save()
+
+
+def more_losses():
+    """Losses with weights, dense targets, a teacher: each over 20 random batches."""
+    file, batches, classes = File("more_losses"), 20, 5
+
+    def add(name, loss, make_input, make_targets, **numbers):
+        inputs, losses, gradients, targets = [], [], [], []
+        for _ in range(batches):
+            x, target = leaf(make_input()), make_targets()
+            value = loss(x, *target)
+            value.backward()
+            inputs.append(x), losses.append(value.detach()), gradients.append(x.grad), targets.append(target)
+        columns = {f"target_{index}": torch.stack(column) for index, column in enumerate(zip(*targets))}
+        file.add(name, input=torch.stack(inputs), loss=torch.stack(losses), grad_input=torch.stack(gradients), **columns,
+                 **{key: [number] for key, number in numbers.items()})
+
+    rows = 6
+    logits = lambda: values(rows, classes, scale=3.0)
+    labels = lambda: (torch.randint(classes, (rows,)),)
+    probabilities = lambda: F.softmax(values(rows, classes), dim=1).float().double()
+    weights = values(classes).abs().float().double() + 0.25
+    for name, smoothing in [("plain", 0.0), ("smoothed", 0.1)]:
+        add(f"weighted_cross_entropy.{name}", lambda x, y: F.cross_entropy(x, y, weights, reduction="sum", label_smoothing=smoothing) / rows,
+            logits, labels, label_smoothing=smoothing)
+        add(f"soft_cross_entropy.{name}", lambda x, y: F.cross_entropy(x, y, label_smoothing=smoothing), logits,
+            lambda: (probabilities(),), label_smoothing=smoothing)
+    for gamma in (0.5, 2.0):
+        def focal(x, y):
+            surprise = F.cross_entropy(x, y, reduction="none")
+            return (weights[y] * (1 - torch.exp(-surprise)) ** gamma * surprise).mean()
+        add(f"focal.{gamma}".replace(".5", "_5").replace(".0", "_0"), focal, logits, labels, gamma=gamma)
+    file.add("weights", weights=weights)
+
+    image = lambda: values(4, 2, 3, 5)
+    for delta in (0.5, 1.5):
+        add(f"huber.delta_{int(delta * 10)}", lambda x, y: F.huber_loss(x, y, delta=delta), image, lambda: (image(),), delta=delta)
+    mask = lambda: (torch.rand(4, 2, 3, 5) > 0.5).double()
+    wide_image = lambda: values(4, 2, 3, 5, scale=3.0)
+    add("binary_cross_entropy.plain", F.binary_cross_entropy_with_logits, wide_image, lambda: (mask(),))
+
+    def dice(x, y):
+        p, pixels = torch.sigmoid(x), (1, 2)
+        return (1 - (2 * (p * y).sum(pixels) + 1.0) / (p.sum(pixels) + y.sum(pixels) + 1.0)).mean(1).mean()
+    add("dice.plain", dice, wide_image, lambda: (mask(),), smooth=1.0)
+
+    for name, temperature, share in [("kl", 1.0, 1.0), ("kl_hot", 4.0, 1.0), ("both", 2.0, 0.75)]:
+        def distill(x, hard, teacher):
+            soft, taught = F.log_softmax(x / temperature, dim=1), F.log_softmax(teacher / temperature, dim=1)
+            divergence = F.kl_div(soft, taught, reduction="batchmean", log_target=True)
+            return (1 - share) * F.cross_entropy(x, hard) + share * temperature**2 * divergence
+        add(f"distillation.{name}", distill, logits, lambda: (probabilities(), logits()), temperature=temperature, share=share)
+    file.save()
+
+
+for write in (convolutions, batch_norm, pools, losses, updates, schedules, more_losses):
     write()

@@ -304,6 +304,21 @@ pub fn training() -> Parts {
     b.step(Operator::SoftmaxCrossEntropy, &attributes, &[logits, labels], &[loss, grad_logits]);
     b.step(Operator::MeanSquaredError, &[bits(0.25)], &[logits, grad_logits], &[loss, grad_scores]);
     b.step(Operator::SoftmaxGrad, &[], &[logits, grad_scores], &[grad_scores]);
+    let class_weights = b.constant_f32([1, 1, 1, 3]);
+    for (operator, first) in [(Operator::WeightedCrossEntropy, 0.1), (Operator::Focal, 2.0)] {
+        let reads = [logits, labels, class_weights];
+        b.step(operator, &[bits(first), bits(0.25)], &reads, &[loss, grad_logits]);
+    }
+    let dense = [logits, grad_scores];
+    b.step(Operator::Huber, &[bits(1.0), bits(0.25), 1], &dense, &[loss, grad_logits]);
+    b.step(Operator::BinaryCrossEntropy, &[bits(0.25)], &dense, &[loss, grad_logits]);
+    b.step(Operator::SoftCrossEntropy, &attributes, &dense, &[loss, grad_logits]);
+    b.step(Operator::Dice, &[bits(1.0), bits(0.25)], &dense, &[loss, grad_logits]);
+    let both = b.f32(Space::Arena, [2, 1, 2, 3]);
+    let mixed = [bits(2.0), bits(0.5), bits(0.1), bits(0.25)];
+    b.step(Operator::Distillation, &mixed, &[logits, both], &[loss, grad_logits]);
+    let keys = b.operand(Space::Arena, ElementType::I32, [2, 1, 1, 2]);
+    b.step(Operator::Dropout, &[bits(0.25), 1], &[grad_scores, keys], &[grad_scores]);
 
     // Gradients.
     let flat = Operand { shape: Shape([2, 1, 1, 8]), ..other };

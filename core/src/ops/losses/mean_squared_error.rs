@@ -1,10 +1,10 @@
 //! Mean squared error.
 
+use super::{agreements, check_dense, is_sample, prediction, run_dense};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Shape};
-use crate::ops::operands::{all_are, float, has_shape};
+use crate::memory::Memory;
+use crate::ops::operands::{flag, float};
 use crate::step::{Step, StepError};
 
 /// Parameters of [`forward`].
@@ -42,6 +42,10 @@ each_isa! {
         let factor = 2.0 * grad_scale / sample_elements as f32;
         let samples = prediction.chunks_exact(sample_elements).zip(target.chunks_exact(sample_elements));
         for ((prediction, target), grads) in samples.zip(grad_prediction.chunks_exact_mut(sample_elements)) {
+            if !is_sample(target) {
+                grads.fill(0.0);
+                continue;
+            }
             let mut squares = 0.0;
             for ((&prediction, &target), grad) in prediction.iter().zip(target).zip(grads) {
                 let difference = prediction - target;
@@ -53,31 +57,31 @@ each_isa! {
     }
 }
 
-fn params(step: Step<'_>) -> Result<Params, StepError> {
-    let [prediction, _] = step.reads()?;
-    step.attributes::<1>()?;
-    let Shape([_, h, w, c]) = prediction.shape;
-    let sample_elements = Shape([1, h, w, c]).elements().ok_or(StepError::Shape { operand: 0 })?;
-    Ok(Params { sample_elements, grad_scale: float(step.attributes, 0)? })
+/// The parameters, and whether agreements are counted.
+fn params(step: &Step) -> Result<(Params, bool), StepError> {
+    let (_, sample_elements) = prediction(step)?;
+    let params = Params { sample_elements, grad_scale: float(&step.attributes, 0)? };
+    let counts = match step.attributes.len() {
+        1 => false,
+        _ => {
+            step.attributes::<2>()?;
+            flag(&step.attributes, 1)?
+        }
+    };
+    Ok((params, counts))
 }
 
-pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
+pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
-    all_are(step, ElementType::F32)?;
-    has_shape(target, 1, prediction.shape)?;
-    has_shape(partial, 2, Shape::vector(2))?;
-    has_shape(grad_prediction, 3, prediction.shape)
+    check_dense(step, prediction(step)?.0)
 }
 
-pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([prediction, target], [partial, grad_prediction]) = (step.reads()?, step.writes()?);
-    let params = params(step)?;
-    let Views { reads: [prediction, target], writes: [partial, grad_prediction] } =
-        memory.views([prediction, target], [partial, grad_prediction])?;
-    let loss = forward(params, elements(prediction)?, elements(target)?, elements_mut(grad_prediction)?);
-    elements_mut::<f32>(partial)?.iter_mut().zip([loss, 0.0]).for_each(|(partial, sum)| *partial = sum);
-    Ok(())
+pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let (params, counts) = params(step)?;
+    run_dense(step, memory, |prediction, target, grads| {
+        let correct = if counts { agreements(params.sample_elements, prediction, target) } else { 0.0 };
+        [forward(params, prediction, target, grads), correct]
+    })
 }
 
 #[cfg(test)]

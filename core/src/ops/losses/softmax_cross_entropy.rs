@@ -1,5 +1,6 @@
 //! Softmax and cross-entropy in one, with label smoothing.
 
+use super::maximum;
 use crate::kernels::{exp, ln};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
@@ -66,18 +67,7 @@ pub fn forward(params: Params, logits: &[f32], labels: &[i32], grad_logits: &mut
     [loss, correct]
 }
 
-/// Index and value of the first maximum; the first element if it is NaN.
-fn maximum(values: &[f32]) -> (usize, f32) {
-    let mut best = (0, values.first().copied().unwrap_or_default());
-    for (index, &value) in values.iter().enumerate() {
-        if value > best.1 {
-            best = (index, value);
-        }
-    }
-    best
-}
-
-fn params(step: Step<'_>) -> Result<Params, StepError> {
+fn params(step: &Step) -> Result<Params, StepError> {
     let ([logits, _], [_, _]) = (step.reads::<2>()?, step.writes::<2>()?);
     step.attributes::<2>()?;
     let [.., classes] = logits.shape.dims();
