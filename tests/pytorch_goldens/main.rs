@@ -14,7 +14,7 @@ use smidgen::ops::fully_connected::{self, FullyConnected};
 use smidgen::ops::max_pool_2d::PoolParams;
 use smidgen::ops::{average_pool_2d, grad_bias, max_pool_2d, softmax, sum_chunks};
 
-use goldens::{Golden, Goldens, TOLERANCE, assert_close, error, unwritten};
+use goldens::{Goldens, TOLERANCE, assert_close, error, unwritten};
 
 /// As [`TOLERANCE`], after a division by a batch's deviation, and a difference of sums over the batch.
 const BATCH_NORM_TOLERANCE: f32 = 5e-6;

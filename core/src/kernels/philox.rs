@@ -4,7 +4,7 @@
 ///
 /// J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw: *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011.
 #[inline(always)]
-pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
     const INCREMENTS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
     let ([mut a, mut b, mut c, mut d], [mut k, mut l]) = (counter, key);
@@ -20,7 +20,7 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// A uniform multiple of 2^-24 in `[0, 1)`, from the upper bits of a uniform word.
 #[inline(always)]
-pub fn unit(word: u32) -> f32 {
+pub(crate) fn unit(word: u32) -> f32 {
     const STEP: f32 = 1.0 / 16_777_216.0;
     (word >> 8) as f32 * STEP
 }

@@ -45,15 +45,15 @@ pub fn forward(params: Params, input: Option<&[f32]>, keys: &[i32], output: &mut
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let [input, _] = step.reads()?;
     let &[_, stream] = step.attributes()?;
     let Shape([_, h, w, c]) = input.shape;
     let sample_elements = Shape([1, h, w, c]).elements().ok_or(StepError::Shape { operand: 0 })?;
-    Ok(Params { sample_elements, rate: float_in(&step.attributes, 0, 0.0..1.0)?, stream: stream as u32 })
+    Ok(Params { sample_elements, rate: float_in(step.attributes, 0, 0.0..1.0)?, stream: stream as u32 })
 }
 
-pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(super) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, keys], [output]) = (step.reads()?, step.writes()?);
     params(step)?;
     is(input, 0, ElementType::F32)?;
@@ -64,7 +64,7 @@ pub(super) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
     has_shape(output, 2, input.shape)
 }
 
-pub(super) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, keys], [output]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     if input.same_place(output) {

@@ -67,18 +67,18 @@ pub(super) fn right_sides(sample_elements: usize, logits: &[f32], target: &[f32]
     right
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let (_, sample_elements) = prediction(step)?;
     step.attributes::<1>()?;
-    Ok(Params { sample_elements, grad_scale: float(&step.attributes, 0)? })
+    Ok(Params { sample_elements, grad_scale: float(step.attributes, 0)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     check_dense(step, prediction(step)?.0)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, (Shape([_, h, w, c]), _)) = (params(step)?, prediction(step)?);
     let is_vector = h == 1 && w == 1 && c > 1;
     run_dense(step, memory, |logits, target, grads| {
@@ -140,7 +140,7 @@ mod tests {
         let mut arena = values;
         run_in_arena(&loss, &mut arena);
         assert_eq!(arena[13], 1.0, "one vector's largest is right");
-        let image = |step: &mut Step| {
+        let image = |step: &mut crate::step::NewStep| {
             for operand in step.reads.iter_mut().chain(step.writes.iter_mut().skip(1)) {
                 operand.shape = Shape([2, 2, 1, 1]);
             }

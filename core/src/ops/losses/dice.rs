@@ -64,20 +64,20 @@ pub fn forward(params: Params, logits: &[f32], target: &[f32], grad_logits: &mut
     loss
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let (Shape([_, h, w, c]), _) = prediction(step)?;
     step.attributes::<2>()?;
     let pixels = Shape([1, h, w, 1]).elements().ok_or(StepError::Shape { operand: 0 })?;
-    let (smooth, grad_scale) = (positive_float(&step.attributes, 0)?, float(&step.attributes, 1)?);
+    let (smooth, grad_scale) = (positive_float(step.attributes, 0)?, float(step.attributes, 1)?);
     Ok(Params { pixels, channels: c as usize, smooth, grad_scale })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     check_dense(step, prediction(step)?.0)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, (_, sample_elements)) = (params(step)?, prediction(step)?);
     run_dense(step, memory, |logits, target, grads| {
         [forward(params, logits, target, grads), right_sides(sample_elements, logits, target)]

@@ -91,27 +91,27 @@ impl LogSoftmax {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let (Shape([n, .., c]), classes) = prediction(step)?;
     let logits = step.reads.first().ok_or(StepError::Memory)?;
     has_shape(logits, 0, Shape([n, 1, 1, c]))?;
     step.attributes::<4>()?;
     Ok(Params {
         classes,
-        temperature: float_in(&step.attributes, 0, 0.0625..=1024.0)?,
-        share: float_in(&step.attributes, 1, 0.0..=1.0)?,
-        label_smoothing: float_in(&step.attributes, 2, 0.0..=1.0)?,
-        grad_scale: float(&step.attributes, 3)?,
+        temperature: float_in(step.attributes, 0, 0.0625..=1024.0)?,
+        share: float_in(step.attributes, 1, 0.0..=1.0)?,
+        label_smoothing: float_in(step.attributes, 2, 0.0..=1.0)?,
+        grad_scale: float(step.attributes, 3)?,
     })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     let (Shape([n, .., c]), _) = prediction(step)?;
     check_dense(step, Shape([n, 1, 2, c]))
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let params = params(step)?;
     run_dense(step, memory, |logits, targets, grads| forward(params, logits, targets, grads))
 }

@@ -79,18 +79,18 @@ pub fn forward(
     [loss, correct]
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<2>()?;
-    let gamma = float_in(&step.attributes, 0, 0.0..)?;
-    Ok(Params { classes: classes(step)?, gamma, grad_scale: float(&step.attributes, 1)? })
+    let gamma = float_in(step.attributes, 0, 0.0..)?;
+    Ok(Params { classes: classes(step)?, gamma, grad_scale: float(step.attributes, 1)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     check_labelled(step, true)?;
     params(step).map(|_| ())
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let params = params(step)?;
     run_weighted(step, memory, |logits, labels, weights, grads| {
         forward(params, logits, labels, weights, grads)

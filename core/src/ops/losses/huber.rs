@@ -61,20 +61,20 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<(Params, bool), StepError> {
+fn params(step: Step<'_>) -> Result<(Params, bool), StepError> {
     let (_, sample_elements) = prediction(step)?;
     step.attributes::<3>()?;
-    let delta = positive_float(&step.attributes, 0)?;
-    let params = Params { sample_elements, delta, grad_scale: float(&step.attributes, 1)? };
-    Ok((params, flag(&step.attributes, 2)?))
+    let delta = positive_float(step.attributes, 0)?;
+    let params = Params { sample_elements, delta, grad_scale: float(step.attributes, 1)? };
+    Ok((params, flag(step.attributes, 2)?))
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     check_dense(step, prediction(step)?.0)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, counts) = params(step)?;
     run_dense(step, memory, |prediction, target, grads| {
         let correct = if counts { agreements(params.sample_elements, prediction, target) } else { 0.0 };

@@ -79,8 +79,8 @@ fn cross_entropy(logits: &[f32], grads: &mut [f32], grad_scale: f32, target: imp
 
 /// What labelled losses have in common: reads logits `[N, 1, 1, C]`, labels `[N, 1, 1, 1]` and, with `weights`, a weight per class
 /// `[1, 1, 1, C]`; writes the partial and the gradient. Gives the number of classes.
-fn check_labelled(step: &Step, weights: bool) -> Result<(), StepError> {
-    let (logits, labels) = match step.reads.as_slice() {
+fn check_labelled(step: Step<'_>, weights: bool) -> Result<(), StepError> {
+    let (logits, labels) = match step.reads {
         [logits, labels] if !weights => (logits, labels),
         [logits, labels, table] if weights => {
             is(table, 2, ElementType::F32)?;
@@ -107,14 +107,14 @@ fn check_labelled(step: &Step, weights: bool) -> Result<(), StepError> {
 }
 
 /// The number of classes of a labelled loss.
-fn classes(step: &Step) -> Result<usize, StepError> {
+fn classes(step: Step<'_>) -> Result<usize, StepError> {
     let [.., classes] = step.reads.first().ok_or(StepError::Memory)?.shape.dims();
     Ok(classes)
 }
 
 /// Runs a labelled loss with a weight per class: `forward(logits, labels, weights, grad_logits)`.
 fn run_weighted(
-    step: &Step,
+    step: Step<'_>,
     memory: &mut Memory<'_>,
     forward: impl FnOnce(&[f32], &[i32], &[f32], &mut [f32]) -> [f32; 2],
 ) -> Result<(), StepError> {
@@ -127,7 +127,7 @@ fn run_weighted(
 
 /// What dense losses have in common: reads prediction and target, writes the partial and the gradient, all of type f32, the target in the
 /// shape `target`.
-fn check_dense(step: &Step, target_shape: Shape) -> Result<(), StepError> {
+fn check_dense(step: Step<'_>, target_shape: Shape) -> Result<(), StepError> {
     let ([prediction, target], [partial, grad]) = (step.reads()?, step.writes()?);
     all_are(step, ElementType::F32)?;
     has_shape(target, 1, target_shape)?;
@@ -136,7 +136,7 @@ fn check_dense(step: &Step, target_shape: Shape) -> Result<(), StepError> {
 }
 
 /// The shape of a dense loss's prediction, and the number of elements of one sample.
-fn prediction(step: &Step) -> Result<(Shape, usize), StepError> {
+fn prediction(step: Step<'_>) -> Result<(Shape, usize), StepError> {
     let shape = step.reads.first().ok_or(StepError::Memory)?.shape;
     let Shape([_, h, w, c]) = shape;
     let elements = Shape([1, h, w, c]).elements().ok_or(StepError::Shape { operand: 0 })?;
@@ -145,7 +145,7 @@ fn prediction(step: &Step) -> Result<(Shape, usize), StepError> {
 
 /// Runs a dense loss: `forward(prediction, target, grad_prediction)`.
 fn run_dense(
-    step: &Step,
+    step: Step<'_>,
     memory: &mut Memory<'_>,
     forward: impl FnOnce(&[f32], &[f32], &mut [f32]) -> [f32; 2],
 ) -> Result<(), StepError> {

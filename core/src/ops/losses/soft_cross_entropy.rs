@@ -42,21 +42,21 @@ pub fn forward(params: Params, logits: &[f32], target: &[f32], grad_logits: &mut
     loss
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let (Shape([n, .., c]), classes) = prediction(step)?;
     let logits = step.reads.first().ok_or(StepError::Memory)?;
     has_shape(logits, 0, Shape([n, 1, 1, c]))?;
     step.attributes::<2>()?;
-    let label_smoothing = float_in(&step.attributes, 0, 0.0..=1.0)?;
-    Ok(Params { classes, label_smoothing, grad_scale: float(&step.attributes, 1)? })
+    let label_smoothing = float_in(step.attributes, 0, 0.0..=1.0)?;
+    Ok(Params { classes, label_smoothing, grad_scale: float(step.attributes, 1)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     check_dense(step, prediction(step)?.0)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let params = params(step)?;
     run_dense(step, memory, |logits, target, grads| {
         [forward(params, logits, target, grads), agreements(params.classes, logits, target)]

@@ -67,7 +67,7 @@ pub fn forward(params: Params, logits: &[f32], labels: &[i32], grad_logits: &mut
     [loss, correct]
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     let ([logits, _], [_, _]) = (step.reads::<2>()?, step.writes::<2>()?);
     step.attributes::<2>()?;
     let [.., classes] = logits.shape.dims();

@@ -55,23 +55,23 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<3>()?;
     Ok(Params {
         learning_rate: 0.0,
-        rho: float_in(&step.attributes, 0, 0.0..1.0)?,
-        epsilon: positive_float(&step.attributes, 1)?,
-        weight_decay: float_in(&step.attributes, 2, 0.0..)?,
+        rho: float_in(step.attributes, 0, 0.0..1.0)?,
+        epsilon: positive_float(step.attributes, 1)?,
+        weight_decay: float_in(step.attributes, 2, 0.0..)?,
     })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     step.writes::<3>()?;
     check_common(step)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([gradient, hyper], [parameter, square, delta]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     let Views { reads: [gradient, hyper], writes: [parameter, square, delta] } =

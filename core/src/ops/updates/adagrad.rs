@@ -42,19 +42,19 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<2>()?;
-    let epsilon = positive_float(&step.attributes, 0)?;
-    Ok(Params { learning_rate: 0.0, epsilon, weight_decay: float_in(&step.attributes, 1, 0.0..)? })
+    let epsilon = positive_float(step.attributes, 0)?;
+    Ok(Params { learning_rate: 0.0, epsilon, weight_decay: float_in(step.attributes, 1, 0.0..)? })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     params(step)?;
     step.writes::<2>()?;
     check_common(step)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([gradient, hyper], [parameter, sum]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
     let Views { reads: [gradient, hyper], writes: [parameter, sum] } =

@@ -94,18 +94,18 @@ each_isa! {
 
 const SCALAR: Shape = Shape::vector(1);
 
-pub(in crate::ops) fn check_sum_of_squares(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_sum_of_squares(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([_], [sum]) = (step.reads()?, step.writes()?);
     step.attributes::<1>()?;
-    flag(&step.attributes, 0)?;
+    flag(step.attributes, 0)?;
     runs_once(step)?;
     all_are(step, ElementType::F32)?;
     has_shape(sum, 1, SCALAR)
 }
 
-pub(in crate::ops) fn run_sum_of_squares(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_sum_of_squares(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([values], [sum]) = (step.reads()?, step.writes()?);
-    let is_first = flag(&step.attributes, 0)?;
+    let is_first = flag(step.attributes, 0)?;
     let Views { reads: [values], writes: [sum] } = memory.views([values], [sum])?;
     let squares = sum_of_squares(elements(values)?);
     for sum in elements_mut::<f32>(sum)? {
@@ -114,51 +114,51 @@ pub(in crate::ops) fn run_sum_of_squares(step: &Step, memory: &mut Memory<'_>) -
     Ok(())
 }
 
-pub(in crate::ops) fn check_clip_by_norm(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_clip_by_norm(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([squares], [_]) = (step.reads()?, step.writes()?);
     step.attributes::<1>()?;
-    positive_float(&step.attributes, 0)?;
+    positive_float(step.attributes, 0)?;
     runs_once(step)?;
     all_are(step, ElementType::F32)?;
     has_shape(squares, 0, SCALAR)
 }
 
-pub(in crate::ops) fn run_clip_by_norm(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_clip_by_norm(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([squares], [gradient]) = (step.reads()?, step.writes()?);
-    let largest = positive_float(&step.attributes, 0)?;
+    let largest = positive_float(step.attributes, 0)?;
     let Views { reads: [squares], writes: [gradient] } = memory.views([squares], [gradient])?;
     let squares = elements(squares)?.first().copied().ok_or(StepError::Memory)?;
     clip_by_norm(largest, squares, elements_mut(gradient)?);
     Ok(())
 }
 
-pub(in crate::ops) fn check_clip_by_value(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_clip_by_value(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([], [_]) = (step.reads()?, step.writes()?);
     step.attributes::<1>()?;
-    positive_float(&step.attributes, 0)?;
+    positive_float(step.attributes, 0)?;
     runs_once(step)?;
     all_are(step, ElementType::F32)
 }
 
-pub(in crate::ops) fn run_clip_by_value(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_clip_by_value(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let [gradient] = step.writes()?;
-    let largest = positive_float(&step.attributes, 0)?;
+    let largest = positive_float(step.attributes, 0)?;
     clip_by_value(largest, elements_mut(memory.write(gradient)?)?);
     Ok(())
 }
 
-pub(in crate::ops) fn check_l1_penalty(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check_l1_penalty(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([parameter], [gradient]) = (step.reads()?, step.writes()?);
     step.attributes::<1>()?;
-    float_in(&step.attributes, 0, 0.0..)?;
+    float_in(step.attributes, 0, 0.0..)?;
     runs_once(step)?;
     all_are(step, ElementType::F32)?;
     has_shape(gradient, 1, parameter.shape)
 }
 
-pub(in crate::ops) fn run_l1_penalty(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run_l1_penalty(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([parameter], [gradient]) = (step.reads()?, step.writes()?);
-    let strength = float_in(&step.attributes, 0, 0.0..)?;
+    let strength = float_in(step.attributes, 0, 0.0..)?;
     let Views { reads: [parameter], writes: [gradient] } = memory.views([parameter], [gradient])?;
     l1_penalty(strength, elements(parameter)?, elements_mut(gradient)?);
     Ok(())
@@ -175,8 +175,13 @@ mod tests {
     /// Roundings of 6e-8 in chains of up to 63 squares and four sums of chains.
     const TOLERANCE: f64 = 2e-6;
 
-    fn once(operator: u8, attribute: i32, reads: &[crate::Operand], writes: &[crate::Operand]) -> Step {
-        Step { schedule: Schedule::Once, ..step(operator, &[attribute], reads, writes) }
+    fn once(
+        operator: u8,
+        attribute: i32,
+        reads: &[crate::Operand],
+        writes: &[crate::Operand],
+    ) -> crate::step::NewStep {
+        crate::step::NewStep { schedule: Schedule::Once, ..step(operator, &[attribute], reads, writes) }
     }
 
     #[test]

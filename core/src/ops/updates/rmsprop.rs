@@ -66,18 +66,18 @@ each_isa! {
     }
 }
 
-fn params(step: &Step) -> Result<Params, StepError> {
+fn params(step: Step<'_>) -> Result<Params, StepError> {
     step.attributes::<4>()?;
     Ok(Params {
         learning_rate: 0.0,
-        alpha: float_in(&step.attributes, 0, 0.0..1.0)?,
-        epsilon: positive_float(&step.attributes, 1)?,
-        weight_decay: float_in(&step.attributes, 2, 0.0..)?,
-        momentum: float_in(&step.attributes, 3, 0.0..=1.0)?,
+        alpha: float_in(step.attributes, 0, 0.0..1.0)?,
+        epsilon: positive_float(step.attributes, 1)?,
+        weight_decay: float_in(step.attributes, 2, 0.0..)?,
+        momentum: float_in(step.attributes, 3, 0.0..=1.0)?,
     })
 }
 
-pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepError> {
+pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     if params(step)?.momentum == 0.0 {
         step.writes::<2>()?;
     } else {
@@ -86,7 +86,7 @@ pub(in crate::ops) fn check(step: &Step, _constant: &[u8]) -> Result<(), StepErr
     check_common(step)
 }
 
-pub(in crate::ops) fn run(step: &Step, memory: &mut Memory<'_>) -> Result<(), StepError> {
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let [gradient, hyper] = step.reads()?;
     let params = params(step)?;
     if params.momentum == 0.0 {
