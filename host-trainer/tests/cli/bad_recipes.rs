@@ -27,7 +27,10 @@ fn bad_values_are_named_with_what_is_expected() {
         ("training.epochs=0", "training.epochs is 0, expected 1 to 100000"),
         ("training.batch=60", "training.batch is 60, expected a multiple of training.chunk"),
         ("training.epochs=many", "expected u32"),
-        ("optimizer.kind=magic", "expected one of `sgd`, `adam`, `adam_w`, `rms_prop`, `adagrad`, `adadelta`"),
+        (
+            "optimizer.kind=magic",
+            "expected one of `sgd`, `adam`, `adam_w`, `rms_prop`, `adagrad`, `adadelta`",
+        ),
         ("training", "expected key=value"),
     ] {
         fail(&["train", "digits", "--set", set], &[part]);
