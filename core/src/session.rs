@@ -179,11 +179,8 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// # Errors
     /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
     pub fn input_mut<T: Element>(&mut self, kind: EntryKind, index: usize) -> Result<&mut [T], SessionError> {
-        let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
-        let operand = typed::<T>(entry.inputs, index)?;
-        let error = |_| SessionError::NoOperand { index };
-        let bytes = self.memory().into_write(&operand).map_err(error)?;
-        elements_mut(bytes).map_err(error)
+        let operand = typed::<T>(self.input(kind, index)?, index)?;
+        elements_mut(self.bytes_mut(operand, index)?).map_err(|_| SessionError::NoOperand { index })
     }
 
     /// Output `index` of an entry, to be read after a run.
@@ -192,10 +189,38 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
     pub fn output<T: Element>(&mut self, kind: EntryKind, index: usize) -> Result<&[T], SessionError> {
         let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
-        let operand = typed::<T>(entry.outputs, index)?;
+        let operand = entry.outputs.get(index).ok_or(SessionError::NoOperand { index })?;
+        let operand = typed::<T>(operand, index)?;
         let error = |_| SessionError::NoOperand { index };
-        let bytes = self.memory().into_read(&operand).map_err(error)?;
-        elements(bytes).map_err(error)
+        elements(self.memory().into_read(operand).map_err(error)?).map_err(error)
+    }
+
+    /// As [`input_mut`](Self::input_mut), of whatever element type: its bytes, least significant first.
+    ///
+    /// # Errors
+    /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
+    pub fn input_bytes_mut(&mut self, kind: EntryKind, index: usize) -> Result<&mut [u8], SessionError> {
+        let operand = self.input(kind, index)?;
+        self.bytes_mut(operand, index)
+    }
+
+    /// As [`output`](Self::output), of whatever element type: its bytes, least significant first.
+    ///
+    /// # Errors
+    /// [`SessionError::NoEntry`], [`SessionError::NoOperand`].
+    pub fn output_bytes(&mut self, kind: EntryKind, index: usize) -> Result<&[u8], SessionError> {
+        let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
+        let error = SessionError::NoOperand { index };
+        self.memory().into_read(entry.outputs.get(index).ok_or(error)?).map_err(|_| error)
+    }
+
+    fn input(&self, kind: EntryKind, index: usize) -> Result<&'m Operand, SessionError> {
+        let entry = self.model.entry(kind).ok_or(SessionError::NoEntry { kind })?;
+        entry.inputs.get(index).ok_or(SessionError::NoOperand { index })
+    }
+
+    fn bytes_mut(&mut self, operand: &Operand, index: usize) -> Result<&mut [u8], SessionError> {
+        self.memory().into_write(operand).map_err(|_| SessionError::NoOperand { index })
     }
 
     /// Runs an entry.
@@ -246,9 +271,9 @@ fn fill(space: &mut [u8], initial: Option<&[u8]>) {
     }
 }
 
-fn typed<T: Element>(operands: &[Operand], index: usize) -> Result<Operand, SessionError> {
-    let operand = operands.get(index).filter(|operand| operand.element_type == T::TYPE);
-    operand.copied().ok_or(SessionError::NoOperand { index })
+/// `operand`, if its elements are `T`.
+fn typed<T: Element>(operand: &Operand, index: usize) -> Result<&Operand, SessionError> {
+    if operand.element_type == T::TYPE { Ok(operand) } else { Err(SessionError::NoOperand { index }) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use object::{Object, ObjectSymbol};
-use smidgen_trainer::device::{Device, Target};
+use smidgen_trainer::device::{Device, DeviceError, NoPanic, Optimize, Target};
 
 use crate::emulator;
 use crate::models::{float_net, int8_net, sum};
@@ -32,7 +32,7 @@ fn unused_operators_are_not_linked() {
     let device = Device::new(Target::CortexM4);
     let [sums, with_relu, float, int8] = [sum(false), sum(true), float_net(), int8_net()].map(|model| {
         let size = device.code_size(&model).unwrap();
-        (size, has_convolution(&device.embedded_image(&model).unwrap()))
+        (size, has_convolution(&device.application_image(&model).unwrap()))
     });
     println!("sums {sums:?}\nwith ReLU {with_relu:?}\nfloat {float:?}\nint8 {int8:?}");
     assert!(sums.0.text_bytes < with_relu.0.text_bytes);
@@ -77,8 +77,29 @@ fn an_inference_image_links_no_panic() {
     }
     let device = Device::new(Target::CortexM4);
     for model in [sum(true), float_net(), int8_net()] {
-        if let Err(error) = device.prove_no_panic(&model) {
-            panic!("{error}");
+        for optimize in [Optimize::Speed, Optimize::Size] {
+            for load in [false, true] {
+                let proof = NoPanic { optimize, load, control: false };
+                if let Err(error) = device.prove_no_panic(&model, proof) {
+                    panic!("{proof:?}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_that_can_panic_does_not_link() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let device = Device::new(Target::CortexM4);
+    for (optimize, load) in [(Optimize::Speed, false), (Optimize::Size, true)] {
+        match device.prove_no_panic(&sum(true), NoPanic { optimize, load, control: true }) {
+            Err(DeviceError::Build { output, .. }) => {
+                assert!(output.contains("smidgen_can_panic"), "{output}")
+            }
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod losses;
 pub mod max_pool_2d;
 pub mod movement;
 mod operands;
+mod pieces;
 mod pooling;
 pub mod prelu;
 pub mod quantize;

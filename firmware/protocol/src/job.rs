@@ -1,13 +1,8 @@
 //! Carrying out a [`Run`]: the same code on the device and on the host.
 
-use bytemuck::{NoUninit, try_cast_slice, try_cast_slice_mut};
-use heapless::Vec;
 use smidgen::checksum::crc32c;
-use smidgen::model::{Entry, MAX_ENTRY_OPERANDS};
-use smidgen::{
-    Element, ElementType, EntryKind, Memory, Observer, Operand, Operators, Session, SessionError, Step,
-    StepError,
-};
+use smidgen::model::Entry;
+use smidgen::{EntryKind, Memory, Observer, Operators, Session, SessionError, Step, StepError};
 
 use crate::message::{Record, Run};
 
@@ -130,16 +125,10 @@ pub fn read_inputs<O: Operators, H: Host>(
     session: &mut Session<'_, '_, O>,
     host: &mut H,
 ) -> Result<(), JobError<H::Error>> {
-    let inputs = element_types(kind, session, |entry| entry.inputs)?;
-    for (index, element_type) in inputs.into_iter().enumerate() {
-        let bytes = match element_type {
-            ElementType::I8 => input_bytes::<i8, O>(kind, index, session),
-            ElementType::U8 => input_bytes::<u8, O>(kind, index, session),
-            ElementType::I16 => input_bytes::<i16, O>(kind, index, session),
-            ElementType::I32 => input_bytes::<i32, O>(kind, index, session),
-            ElementType::F32 => input_bytes::<f32, O>(kind, index, session),
-        };
-        host.input(bytes.map_err(JobError::Session)?).map_err(JobError::Host)?;
+    let count = entry(kind, session)?.inputs.len();
+    for index in 0..count {
+        let bytes = session.input_bytes_mut(kind, index).map_err(JobError::Session)?;
+        host.input(bytes).map_err(JobError::Host)?;
     }
     Ok(())
 }
@@ -153,49 +142,19 @@ pub fn write_outputs<O: Operators, H: Host>(
     session: &mut Session<'_, '_, O>,
     host: &mut H,
 ) -> Result<(), JobError<H::Error>> {
-    let outputs = element_types(kind, session, |entry| entry.outputs)?;
-    for (index, element_type) in outputs.into_iter().enumerate() {
-        let bytes = match element_type {
-            ElementType::I8 => output_bytes::<i8, O>(kind, index, session),
-            ElementType::U8 => output_bytes::<u8, O>(kind, index, session),
-            ElementType::I16 => output_bytes::<i16, O>(kind, index, session),
-            ElementType::I32 => output_bytes::<i32, O>(kind, index, session),
-            ElementType::F32 => output_bytes::<f32, O>(kind, index, session),
-        };
-        host.output(bytes.map_err(JobError::Session)?).map_err(JobError::Host)?;
+    let count = entry(kind, session)?.outputs.len();
+    for index in 0..count {
+        let bytes = session.output_bytes(kind, index).map_err(JobError::Session)?;
+        host.output(bytes).map_err(JobError::Host)?;
     }
     Ok(())
 }
 
-fn input_bytes<'s, T: Element, O: Operators>(
+fn entry<'m, O: Operators, E>(
     kind: EntryKind,
-    index: usize,
-    session: &'s mut Session<'_, '_, O>,
-) -> Result<&'s mut [u8], SessionError> {
-    try_cast_slice_mut(session.input_mut::<T>(kind, index)?).map_err(|_| SessionError::NoOperand { index })
-}
-
-fn output_bytes<'s, T: Element + NoUninit, O: Operators>(
-    kind: EntryKind,
-    index: usize,
-    session: &'s mut Session<'_, '_, O>,
-) -> Result<&'s [u8], SessionError> {
-    try_cast_slice(session.output::<T>(kind, index)?).map_err(|_| SessionError::NoOperand { index })
-}
-
-/// Element types of an entry's inputs or outputs.
-fn element_types<O: Operators, E>(
-    kind: EntryKind,
-    session: &Session<'_, '_, O>,
-    operands: impl Fn(Entry<'_>) -> &[Operand],
-) -> Result<Vec<ElementType, MAX_ENTRY_OPERANDS>, JobError<E>> {
-    let entry = session.model().entry(kind).ok_or(JobError::Session(SessionError::NoEntry { kind }))?;
-    let mut types = Vec::new();
-    for operand in operands(entry) {
-        // There is a place for every operand that an entry can have.
-        let _ = types.push(operand.element_type);
-    }
-    Ok(types)
+    session: &Session<'m, '_, O>,
+) -> Result<Entry<'m>, JobError<E>> {
+    session.model().entry(kind).ok_or(JobError::Session(SessionError::NoEntry { kind }))
 }
 
 /// Hash of what a step wrote: the CRC-32C of its write. With several writes, each rotates the hash so far by one bit to the left and

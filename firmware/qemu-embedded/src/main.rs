@@ -1,7 +1,7 @@
 //! Runs the model that is built in, on the samples that the host lays beside the emulator.
 //!
-//! This is how an application uses smidgen: the model in flash, a static of exactly its length as memory, and of the operators only those
-//! that it uses. The sections of this image are what `smidgen bench` calls its code.
+//! The model is in flash, a static of exactly its length is its memory, and of the operators only those that it uses are there, as in the image
+//! `application`; around it is what feeds it and measures it. The instructions and the stack that `smidgen bench` reports are of this image.
 
 #![no_std]
 #![no_main]
@@ -31,13 +31,12 @@ fn run(memory: &'static mut Memory) -> u32 {
     let Ok(mut files) = Files::open() else { return exit::FILES };
     let mut clock = Clock::start();
     let calibration = clock.calibrate();
-    let (loaded, load_stack_bytes) = clock.stack(|clock| {
+    let ((loaded, ticks), load_stack_bytes) = clock.stack(|clock| {
         let began = clock.ticks();
-        let model = Network::model();
-        (model, clock.ticks().wrapping_sub(began))
+        let session = Session::new(Network::model(), &mut memory.0);
+        (session, clock.ticks().wrapping_sub(began))
     });
-    let (Ok(model), ticks) = loaded else { return refuse(&mut files) };
-    let Ok(mut session) = Session::new(model, &mut memory.0) else { return refuse(&mut files) };
+    let Ok(mut session) = loaded else { return refuse(&mut files) };
     let memory_bytes = Network::ARENA_BYTES as u32;
     #[cfg(feature = "defmt")]
     defmt::info!("model of {=usize} bytes, memory of {=u32} bytes", Network::file().len(), memory_bytes);

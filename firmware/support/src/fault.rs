@@ -1,5 +1,6 @@
 //! A panic, a fault and an unexpected interrupt are failures: they say where, and leave the emulator with their exit code.
 
+#[cfg(not(feature = "bare"))]
 use cortex_m_rt::{ExceptionFrame, exception};
 use smidgen_protocol::exit;
 
@@ -26,7 +27,7 @@ fn say(what: &str, number: u32) {
     }
 }
 
-#[cfg(not(feature = "prove-no-panic"))]
+#[cfg(not(any(feature = "bare", feature = "prove-no-panic")))]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     match info.location() {
@@ -48,12 +49,22 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     smidgen_can_panic()
 }
 
+#[cfg(all(feature = "bare", not(feature = "prove-no-panic")))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[cfg(not(feature = "bare"))]
 #[exception]
 #[allow(non_snake_case, reason = "the name is the runtime's")]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     stop("hard fault at", frame.pc())
 }
 
+#[cfg(not(feature = "bare"))]
 #[exception]
 #[allow(non_snake_case, reason = "the name is the runtime's")]
 unsafe fn DefaultHandler(number: i16) {

@@ -10,15 +10,55 @@ use smidgen_protocol::machine::Machine;
 
 use super::{DeviceError, firmware_folder};
 
+/// How the firmware's code is optimized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Optimize {
+    /// As the firmware's profile says.
+    #[default]
+    Default,
+    /// For speed (`opt-level = 3`).
+    Speed,
+    /// For size (`opt-level = "s"`).
+    Size,
+}
+
 /// Which image a model is built into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
-    /// Without logs: the smallest.
-    Plain,
-    /// With logs.
+    /// With what feeds it and measures it, without logs.
+    Measured,
+    /// With logs, too.
     Logged,
-    /// Does not link if anything in it can panic.
-    NoPanic,
+    /// The model, its memory and a loop.
+    Application,
+    /// As [`Application`](Self::Application). It does not link if anything in it can panic.
+    NoPanic {
+        /// The device validates the model, as one that it loads.
+        load: bool,
+        /// Something in it can panic: it must not link.
+        control: bool,
+    },
+}
+
+impl Variant {
+    /// The binary and its features.
+    fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Measured => ("qemu-embedded", ""),
+            Self::Logged => ("qemu-embedded", "defmt"),
+            Self::Application => ("application", "application"),
+            Self::NoPanic { load: false, control: false } => ("application", "application,prove-no-panic"),
+            Self::NoPanic { load: true, control: false } => {
+                ("application", "application,prove-no-panic,load")
+            }
+            Self::NoPanic { load: false, control: true } => {
+                ("application", "application,prove-no-panic,panic-on-purpose")
+            }
+            Self::NoPanic { load: true, control: true } => {
+                ("application", "application,prove-no-panic,load,panic-on-purpose")
+            }
+        }
+    }
 }
 
 /// Lengths of an image's sections in bytes.
@@ -39,7 +79,7 @@ impl CodeSize {
 
 /// The image that runs any model.
 pub(super) fn runner(machine: &'static Machine) -> Result<PathBuf, DeviceError> {
-    build(machine, "qemu-runner", "", None)
+    build(machine, ["qemu-runner", "qemu-runner", ""], Optimize::Default, None)
 }
 
 /// The image with this model built in.
@@ -47,20 +87,18 @@ pub(super) fn embedded(
     machine: &'static Machine,
     model: &[u8],
     variant: Variant,
+    optimize: Optimize,
 ) -> Result<PathBuf, DeviceError> {
-    match variant {
-        Variant::Plain => build(machine, "qemu-embedded", "", Some(model)),
-        Variant::NoPanic => build(machine, "qemu-embedded", "prove-no-panic", Some(model)),
-        Variant::Logged => build(machine, "qemu-embedded", "defmt", Some(model)),
-    }
+    let (binary, features) = variant.parts();
+    build(machine, ["qemu-embedded", binary, features], optimize, Some(model))
 }
 
-/// Builds a package of the firmware and returns the ELF file, in a place of its own for machine, features and model: another build
-/// does not write over it.
+/// Builds a binary of a package of the firmware and returns the ELF file, in a place of its own for machine, features, optimization and model: another
+/// build does not write over it.
 fn build(
     machine: &'static Machine,
-    package: &str,
-    features: &str,
+    [package, binary, features]: [&str; 3],
+    optimize: Optimize,
     model: Option<&[u8]>,
 ) -> Result<PathBuf, DeviceError> {
     let folder = firmware_folder();
@@ -75,13 +113,27 @@ fn build(
     let lock = File::create(&lock_path).map_err(DeviceError::file(&lock_path))?;
     lock.lock().map_err(DeviceError::file(&lock_path))?;
 
-    let mut name = package.to_owned();
+    let mut name = binary.to_owned();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&folder).args(["build", "--release", "--locked", "--quiet", "--color=never"]);
-    command.args(["--package", package, "--target", machine.triple]).arg("--target-dir").arg(&target);
+    command
+        .args(["--package", package, "--bin", binary, "--target", machine.triple])
+        .arg("--target-dir")
+        .arg(&target);
     if !features.is_empty() {
         command.args(["--features", features]);
         name = format!("{name}-{features}");
+    }
+    let level = match optimize {
+        Optimize::Default => None,
+        Optimize::Speed => Some("3"),
+        Optimize::Size => Some("s"),
+    };
+    if let Some(level) = level {
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level);
+        name = format!("{name}-{level}");
+    } else {
+        command.env_remove("CARGO_PROFILE_RELEASE_OPT_LEVEL");
     }
     // Flags of whoever calls are not meant for the firmware.
     for variable in
@@ -110,7 +162,7 @@ fn build(
         }
         return Err(DeviceError::Build { machine: machine.name, output });
     }
-    let built = target.join(machine.triple).join("release").join(package);
+    let built = target.join(machine.triple).join("release").join(binary);
     let image = images.join(name);
     replace(&built, &image)?;
     Ok(image)

@@ -32,7 +32,8 @@ use smidgen_protocol::machine::Machine;
 use smidgen_protocol::{Job, MAX_TRACED, Run};
 
 pub use error::DeviceError;
-pub use firmware::CodeSize;
+use firmware::Variant;
+pub use firmware::{CodeSize, Optimize};
 pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use target::{Target, UnknownTarget};
@@ -56,6 +57,17 @@ pub enum Failure {
     Panic,
     /// The firmware reads an address where nothing is.
     Fault,
+}
+
+/// Of which image it is to be proved that it cannot panic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoPanic {
+    /// How it is optimized: what the compiler can leave out depends on it.
+    pub optimize: Optimize,
+    /// Whether the device validates the model, as one that it loads at run time.
+    pub load: bool,
+    /// Whether something in it can panic, on purpose, so that the proof must fail.
+    pub control: bool,
 }
 
 impl Device {
@@ -133,10 +145,22 @@ impl Device {
     /// # Errors
     /// See [`DeviceError`]. A model that is none does not build.
     pub fn run_embedded(&self, model: &[u8], inputs: &[u8]) -> Result<Report, DeviceError> {
+        self.embedded_rounds(model, inputs, Variant::Logged)
+    }
+
+    /// As [`run_embedded`](Self::run_embedded), without logs: instructions and stack are those of an application that has the model in its flash.
+    ///
+    /// # Errors
+    /// See [`DeviceError`]. A model that is none does not build.
+    pub fn measure(&self, model: &[u8], inputs: &[u8]) -> Result<Report, DeviceError> {
+        self.embedded_rounds(model, inputs, Variant::Measured)
+    }
+
+    fn embedded_rounds(&self, model: &[u8], inputs: &[u8], variant: Variant) -> Result<Report, DeviceError> {
         let machine = self.machine()?;
         let round = host::round_bytes(model, &[EntryKind::Infer])?;
         let rounds = whole_rounds(inputs, round.inputs)?;
-        let image = firmware::embedded(machine, model, firmware::Variant::Logged)?;
+        let image = firmware::embedded(machine, model, variant, Optimize::Default)?;
         let run = Run { entries: [EntryKind::Infer].into_iter().collect(), rounds, ..Run::default() };
         // The image takes samples until they end, and reads no request.
         let work = qemu::Work { model: None, inputs, job: &Job::Run(run.clone()) };
@@ -146,30 +170,39 @@ impl Device {
         Ok(report)
     }
 
-    /// The size of an image into which the model is built, without the model.
+    /// The size of an application with the model built in, without the model.
     ///
     /// # Errors
     /// See [`DeviceError`].
     pub fn code_size(&self, model: &[u8]) -> Result<CodeSize, DeviceError> {
-        let image = self.embedded_image(model)?;
-        firmware::code_size(&image, model.len())
+        firmware::code_size(&self.application_image(model)?, model.len())
     }
 
-    /// The ELF file of an image into which the model is built, without logs.
+    /// The size of the image of [`measure`](Self::measure), without the model: an application's and that of what feeds it and measures it.
     ///
     /// # Errors
     /// See [`DeviceError`].
-    pub fn embedded_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
-        firmware::embedded(self.machine()?, model, firmware::Variant::Plain)
+    pub fn measured_code_size(&self, model: &[u8]) -> Result<CodeSize, DeviceError> {
+        let image = firmware::embedded(self.machine()?, model, Variant::Measured, Optimize::Default)?;
+        firmware::code_size(&image, model.len())
     }
 
-    /// Proves that nothing in an image with this model built in can panic: its panic handler calls a function that is nowhere, so that it
+    /// The ELF file of an application with the model built in.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn application_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
+        firmware::embedded(self.machine()?, model, Variant::Application, Optimize::Default)
+    }
+
+    /// Proves that nothing in an application with this model built in can panic: its panic handler calls a function that is nowhere, so that it
     /// links only if the handler is not reached from anywhere.
     ///
     /// # Errors
     /// [`DeviceError::Build`], with what the linker says, if it can panic. Otherwise see [`DeviceError`].
-    pub fn prove_no_panic(&self, model: &[u8]) -> Result<(), DeviceError> {
-        firmware::embedded(self.machine()?, model, firmware::Variant::NoPanic).map(|_| ())
+    pub fn prove_no_panic(&self, model: &[u8], proof: NoPanic) -> Result<(), DeviceError> {
+        let NoPanic { optimize, load, control } = proof;
+        firmware::embedded(self.machine()?, model, Variant::NoPanic { load, control }, optimize).map(|_| ())
     }
 
     /// Makes the device fail.

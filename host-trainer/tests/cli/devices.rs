@@ -29,6 +29,7 @@ fn bench_has_the_names_of_the_design_and_its_steps_add_up() {
     let expected = [
         "arena_bytes",
         "code_bytes",
+        "measured_code_bytes",
         "instructions",
         "macs",
         "model_bytes",

@@ -11,6 +11,7 @@ use crate::ops::int8::{
     check_lengths, check_window, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// Weights of an output channel up to which a pixel's inputs are gathered on the stack first.
@@ -84,8 +85,8 @@ pub fn forward(
     let per_channel = (window.y.kernel * kernel_row).max(1);
     let mut gathered = [0; GATHERED];
     let mut gathered = gathered.get_mut(..per_channel);
-    let samples = input.chunks_exact((in_h * in_row).max(1));
-    for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * out_c).max(1))) {
+    let in_length = in_h * in_row;
+    for (input, output) in pieces((input, output), [in_length, out_h * out_w * out_c]) {
         for (out_y, output) in output.chunks_exact_mut((out_w * out_c).max(1)).enumerate() {
             let y = window.y.taps(out_y, in_h);
             for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {

@@ -11,6 +11,7 @@ use crate::ops::int8::{
     check_window, product, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// What an int8 depthwise convolution is told besides its operands.
@@ -68,8 +69,8 @@ pub fn forward(
     check_lengths([params.input, params.filter(), params.output], lengths)?;
     let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    let samples = input.chunks_exact((in_h * in_w * in_c).max(1));
-    for (input, output) in samples.zip(output.chunks_exact_mut((out_h * out_w * out_c).max(1))) {
+    let in_length = in_h * in_w * in_c;
+    for (input, output) in pieces((input, output), [in_length, out_h * out_w * out_c]) {
         for (out_y, output) in output.chunks_exact_mut((out_w * out_c).max(1)).enumerate() {
             let y = window.y.taps(out_y, in_h);
             for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {

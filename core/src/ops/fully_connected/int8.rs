@@ -8,6 +8,7 @@ use crate::ops::int8::{
     check_lengths, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// What an int8 fully connected layer is told besides its operands.
@@ -78,7 +79,7 @@ pub(in crate::ops) fn rows(
     output: &mut [i8],
 ) {
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
-    for (input, output) in input.chunks_exact(in_c).zip(output.chunks_exact_mut(out_c)) {
+    for (input, output) in pieces((input, output), [in_c, out_c]) {
         // Four outputs at once, then what is left of them.
         let (outputs, outputs_left) = output.as_chunks_mut::<4>();
         let blocks =

@@ -2,6 +2,7 @@
 
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool};
+use crate::ops::pieces::pieces;
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 
@@ -13,7 +14,7 @@ use crate::step::{Step, StepError};
 /// Slices that are shorter than the shapes say leave outputs unwritten or maxima incomplete; nothing panics.
 pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &mut [i8]) {
     let (in_length, out_length, c) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+    for (input, output) in pieces((input, output), [in_length, out_length]) {
         for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
             output.fill(if window.count() == 0 { range.zero_point as i8 } else { i8::MIN });
             window.for_each(|pixel| {
@@ -96,7 +97,7 @@ mod tests {
         expect_operand_errors(&case, &[0, 1]);
         expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
         case.expect(StepError::Quantization { operand: 1 }, |step| {
-            step.writes[0].quantization = at(4).unwrap()
+            step.writes[0].quantization = at(4).unwrap();
         });
         case.expect(StepError::ZeroWindow { index: 0 }, |step| step.attributes[0] = 0);
         for dim in 0..4 {

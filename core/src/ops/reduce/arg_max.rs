@@ -4,6 +4,7 @@ use super::{Params, fold, store};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand};
 use crate::ops::operands::{bounded, flag, is};
+use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// Places that are looked for together.
@@ -14,7 +15,7 @@ const BLOCK: usize = 8;
 /// As in TensorFlow Lite the first element leads until another is strictly better, so that a NaN in front stays and others are passed over.
 pub fn forward<T: Copy + PartialOrd>(minimum: bool, params: &Params, input: &[T], output: &mut [i32]) {
     let (in_length, out_length) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+    for (input, output) in pieces((input, output), [in_length, out_length]) {
         let mut store = store(output);
         let better = |best: Option<(T, usize)>, element: T, taken: super::Taken| match best {
             Some((best, _)) if minimum && element < best || !minimum && element > best => {

@@ -4,6 +4,7 @@ use super::{Params, fold, store};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::operands::{all_are, bounded, flag, quantization};
+use crate::ops::pieces::pieces;
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 
@@ -89,7 +90,7 @@ impl Sum {
 /// `output = clamp(zero point + factor * sum(input - input zero point))` for every sample.
 pub fn sum(sum: &Sum, input: &[i8], output: &mut [i8]) {
     let (in_length, out_length) = sum.params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+    for (input, output) in pieces((input, output), [in_length, out_length]) {
         let mut store = store(output);
         let add = |sum: i32, element: i8, _| sum.wrapping_add(i32::from(element));
         fold::<BLOCK, _, _>(&sum.params, input, 0, add, |total| store(sum.finish(total)));
@@ -99,7 +100,7 @@ pub fn sum(sum: &Sum, input: &[i8], output: &mut [i8]) {
 /// The largest, or with `minimum` the smallest, of the elements that make an output. Both tensors have one quantization.
 pub fn extreme(minimum: bool, params: &Params, input: &[i8], output: &mut [i8]) {
     let (in_length, out_length) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+    for (input, output) in pieces((input, output), [in_length, out_length]) {
         let store = store(output);
         if minimum {
             fold::<BLOCK, _, _>(

@@ -4,6 +4,7 @@ use super::{Between, Grid, Params};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::ElementType;
 use crate::ops::operands::{all_are, quantization};
+use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// One pixel in units of a position.
@@ -43,7 +44,7 @@ fn between(grid: Grid, index: usize, input: usize, output: usize) -> Between<i32
 pub fn forward(params: &Params, input: &[i8], output: &mut [i8]) {
     let ([in_h, in_w, c], [out_h, out_w]) = (params.input, params.output);
     let (in_length, out_length) = params.lengths();
-    for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+    for (input, output) in pieces((input, output), [in_length, out_length]) {
         let mut pixels = output.chunks_exact_mut(c.max(1));
         for out_y in 0..out_h {
             let y = between(params.grid, out_y, in_h, out_h);

@@ -353,7 +353,7 @@ mod tests {
         let case = case(&params, 1, 5);
         expect_operand_errors(&case, &[0, 1]);
         case.expect(StepError::Quantization { operand: 1 }, |step| {
-            step.writes[0].quantization = at(-128).unwrap()
+            step.writes[0].quantization = at(-128).unwrap();
         });
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] = 4);
         for (index, found) in [(0, 1), (0, -1), (1, -1), (1, 32), (2, 1), (2, -257)] {
