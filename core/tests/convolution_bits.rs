@@ -6,7 +6,7 @@ mod common;
 use common::{KINDS, Kind, Layer, Random, elements, first_difference};
 use smidgen::CallError;
 use smidgen::ops::activation::Activation;
-use smidgen::ops::{conv_2d, depthwise_conv_2d, fully_connected, grad_bias};
+use smidgen::ops::{conv_2d, depthwise_conv_2d, fully_connected, grad_bias, transpose_conv};
 
 /// Layers of each kind and instruction set.
 const LAYERS: u64 = if cfg!(debug_assertions) { 150 } else { 1000 };
@@ -35,6 +35,10 @@ fn forward(
             let params = fully_connected::FullyConnected { input: i, weights: f, output: o, activation };
             fully_connected::forward(&params, input, filter, bias, &mut output)
         }
+        Kind::Transposed => {
+            let params = transpose_conv::TransposeConv { input: i, filter: f, output: o, window, activation };
+            transpose_conv::forward(&params, input, filter, bias, &mut output)
+        }
     }?;
     Ok(output)
 }
@@ -59,6 +63,11 @@ fn gradient(layer: &Layer, of_input: bool, left: &[f32], right: &[f32]) -> Vec<f
         Kind::FullyConnected => {
             let params = fully_connected::FullyConnected { input, weights: filter, output, activation };
             let function = if of_input { fully_connected::grad_input } else { fully_connected::grad_weights };
+            function(&params, left, right, &mut gradient)
+        }
+        Kind::Transposed => {
+            let params = transpose_conv::TransposeConv { input, filter, output, window, activation };
+            let function = if of_input { transpose_conv::grad_input } else { transpose_conv::grad_weights };
             function(&params, left, right, &mut gradient)
         }
     };

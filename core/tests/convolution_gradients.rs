@@ -4,7 +4,7 @@ mod common;
 
 use common::{KINDS, Kind, Layer, Random, elements};
 use smidgen::ops::activation::Activation;
-use smidgen::ops::{conv_2d, depthwise_conv_2d, fully_connected, grad_bias};
+use smidgen::ops::{conv_2d, depthwise_conv_2d, fully_connected, grad_bias, transpose_conv};
 
 const LAYERS: u64 = 60;
 
@@ -44,6 +44,11 @@ fn gradients(layer: &Layer, input: &[f32], filter: &[f32], grad_output: &[f32]) 
             let params = fully_connected::FullyConnected { input: i, weights: f, output: o, activation };
             fully_connected::grad_input(&params, grad_output, filter, grad_input).unwrap();
             fully_connected::grad_weights(&params, input, grad_output, grad_weights).unwrap();
+        }
+        Kind::Transposed => {
+            let params = transpose_conv::TransposeConv { input: i, filter: f, output: o, window, activation };
+            transpose_conv::grad_input(&params, grad_output, filter, grad_input).unwrap();
+            transpose_conv::grad_weights(&params, input, grad_output, grad_weights).unwrap();
         }
     }
     grad_bias::backward(o, grad_output, bias).unwrap();

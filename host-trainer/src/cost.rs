@@ -6,7 +6,8 @@ use smidgen::{Operator, Shape, Step};
 /// how papers count them. 0 for every other operator.
 ///
 /// A convolution of `[N, H_out, W_out, C_out]` outputs has `N * H_out * W_out * C_out * K_h * K_w * C_in / groups`, a depthwise one
-/// `N * H_out * W_out * C_out * K_h * K_w`, a fully connected layer `N * C_in * C_out`; each of their two gradients has as many.
+/// `N * H_out * W_out * C_out * K_h * K_w`, a transposed one of `[N, H, W, C_in]` inputs `N * H * W * C_in * K_h * K_w * C_out`, a fully
+/// connected layer `N * H * W * C_in * C_out`; each of their two gradients has as many.
 pub fn macs(step: Step<'_>) -> u64 {
     let read = |index: usize| step.reads.get(index).map(|operand| operand.shape);
     let write = || step.writes.first().map(|operand| operand.shape);
@@ -28,6 +29,10 @@ pub fn macs(step: Step<'_>) -> u64 {
         Some(Operator::FullyConnected | Operator::FullyConnectedI8) => (write(), read(0).map(channels), 1),
         Some(Operator::FullyConnectedGradInput) => (read(0), write().map(channels), 1),
         Some(Operator::FullyConnectedGradWeights) => (read(1), read(0).map(channels), 1),
+        // Counted from the input: each element of it meets every tap and output channel.
+        Some(Operator::TransposeConv | Operator::TransposeConvI8) => (read(0), write().map(channels), taps()),
+        Some(Operator::TransposeConvGradInput) => (write(), read(0).map(channels), taps()),
+        Some(Operator::TransposeConvGradWeights) => (read(0), read(1).map(channels), taps()),
         _ => return 0,
     };
     let outputs = outputs.and_then(Shape::elements).unwrap_or(0) as u64;

@@ -127,7 +127,7 @@ impl Image<'_> {
     }
 }
 
-/// For each input pixel and channel: from 0, `fma(grad_output, filter, sum)` over the taps that join it with an output pixel and
+/// For each input pixel and channel: from the bias (or 0), `fma(grad_output, filter, sum)` over the taps that join it with an output pixel and
 /// the output's channels of the input channel's group, ascending.
 pub(crate) struct ConvolveTransposed<'a> {
     /// Shape of `grad_input`, `[N, H, W, C_in]`.
@@ -140,6 +140,8 @@ pub(crate) struct ConvolveTransposed<'a> {
     pub grad_output: &'a [f32],
     /// `[K_h, K_w, C_in / groups, C_out]`.
     pub filter: &'a [f32],
+    /// `C_in` elements: of a transposed convolution, whose output the grad_input is.
+    pub bias: Option<&'a [f32]>,
     pub grad_input: &'a mut [f32],
 }
 
@@ -150,7 +152,14 @@ impl Kernel for ConvolveTransposed<'_> {
     #[inline(always)]
     fn run<const WIDE: usize, const TILE: usize>(mut self) {
         let [.., c_in] = self.input_shape.dims();
-        self.grad_input.fill(0.0);
+        match self.bias {
+            None => self.grad_input.fill(0.0),
+            Some(bias) => {
+                for pixel in self.grad_input.chunks_exact_mut(c_in.max(1)) {
+                    pixel.iter_mut().zip(bias).for_each(|(sum, &bias)| *sum = bias);
+                }
+            }
+        }
         let groups = self.groups.max(1);
         for group in 0..groups {
             for_channel_blocks!(WIDE, c_in / groups, self.block::<_, TILE>(group));

@@ -26,8 +26,9 @@ use crate::operand::Shape;
 /// Dimensions of input and output. If the window has one tap and no stride, all pixels of the batch are one row: fewer, longer loops.
 #[inline(always)]
 fn image_dims(window: &Window, input: Shape, output: Shape) -> ([usize; 4], [usize; 4]) {
-    let ([n, h, w, c_in], [.., c_out]) = (input.dims(), output.dims());
-    if *window == Window::ONE {
+    let ([n, h, w, c_in], [_, out_h, out_w, c_out]) = (input.dims(), output.dims());
+    // A transposed convolution's larger tensor may have more pixels than its window joins.
+    if *window == Window::ONE && [h, w] == [out_h, out_w] {
         let pixels = n * h * w;
         ([1, 1, pixels, c_in], [1, 1, pixels, c_out])
     } else {

@@ -9,6 +9,7 @@ use self::binary::gradient::{MaximumGradient, MinimumGradient, PreluGradient};
 use self::conv_2d::Conv2d;
 use self::depthwise_conv_2d::DepthwiseConv2d;
 use self::fully_connected::FullyConnected;
+use self::transpose_conv::TransposeConv;
 use crate::memory::Memory;
 use crate::step::{Step, StepError};
 
@@ -26,6 +27,7 @@ pub mod fully_connected;
 pub mod function;
 pub mod grad_bias;
 pub mod int8;
+pub mod log_softmax;
 pub mod lookup;
 pub mod losses;
 pub mod max_pool_2d;
@@ -40,6 +42,7 @@ pub mod reshape;
 pub mod resize_bilinear;
 pub mod softmax;
 pub mod sum_chunks;
+pub mod transpose_conv;
 pub mod updates;
 mod weighted;
 
@@ -228,6 +231,10 @@ operators! {
     13 ArgMax "arg_max" Never reduce::arg_max::check, reduce::arg_max::run;
     /// Bilinear resizing, f32.
     14 ResizeBilinear "resize_bilinear" Never resize_bilinear::float::check, resize_bilinear::float::run;
+    /// Transposed convolution, f32.
+    16 TransposeConv "transpose_conv" Never weighted::check::<TransposeConv>, weighted::run::<TransposeConv>;
+    /// Logarithm of softmax over the channels.
+    17 LogSoftmax "log_softmax" First log_softmax::float::check, log_softmax::float::run;
     /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
@@ -298,6 +305,14 @@ operators! {
     54 BatchNormGradInput "batch_norm_grad_input" Any batch_norm::check_grad_input, batch_norm::run_grad_input;
     /// Sum over the chunks of a batch, in chunk order.
     55 SumChunks "sum_chunks" Never sum_chunks::check, sum_chunks::run;
+    /// Gradient of a transposed convolution with respect to its input.
+    56 TransposeConvGradInput "transpose_conv_grad_input" Never
+        weighted::check_grad_input::<TransposeConv>, weighted::run_grad_input::<TransposeConv>;
+    /// Gradient of a transposed convolution with respect to its filter.
+    57 TransposeConvGradWeights "transpose_conv_grad_weights" Never
+        weighted::check_grad_weights::<TransposeConv>, weighted::run_grad_weights::<TransposeConv>;
+    /// Gradient of log-softmax.
+    58 LogSoftmaxGrad "log_softmax_grad" Any log_softmax::float::check_grad, log_softmax::float::run_grad;
     /// Softmax and cross-entropy with their gradient.
     60 SoftmaxCrossEntropy "softmax_cross_entropy" Never losses::softmax_cross_entropy::check, losses::softmax_cross_entropy::run;
     /// Mean squared error with its gradient.
@@ -389,6 +404,10 @@ operators! {
     121 ReduceExtremeI8 "reduce_extreme_i8" Never reduce::int8::check_extreme, reduce::int8::run_extreme;
     /// int8 bilinear resizing.
     122 ResizeBilinearI8 "resize_bilinear_i8" Never resize_bilinear::int8::check, resize_bilinear::int8::run;
+    /// int8 transposed convolution.
+    130 TransposeConvI8 "transpose_conv_i8" Never transpose_conv::int8::check, transpose_conv::int8::run;
+    /// int8 logarithm of softmax.
+    131 LogSoftmaxI8 "log_softmax_i8" First log_softmax::int8::check, log_softmax::int8::run;
 }
 
 #[cfg(test)]

@@ -51,9 +51,11 @@ pub(crate) enum Kind {
     Convolution,
     Depthwise,
     FullyConnected,
+    Transposed,
 }
 
-pub(crate) const KINDS: [Kind; 3] = [Kind::Convolution, Kind::Depthwise, Kind::FullyConnected];
+pub(crate) const KINDS: [Kind; 4] =
+    [Kind::Convolution, Kind::Depthwise, Kind::FullyConnected, Kind::Transposed];
 
 /// A layer with weights.
 #[derive(Clone, Copy, Debug)]
@@ -93,11 +95,25 @@ impl Layer {
                 (Axis { pad_before, pad_after, ..axis }, random.integer(1, 12))
             };
             let ((y, h), (x, w)) = match kind {
+                Kind::FullyConnected if pointwise => ((Axis::ONE, 2), (Axis::ONE, 3)),
                 Kind::FullyConnected => ((Axis::ONE, 1), (Axis::ONE, 1)),
                 _ if pointwise => ((Axis::ONE, 5), (Axis::ONE, 3)),
                 _ => (axis(), axis()),
             };
             let (Some(out_h), Some(out_w)) = (y.output(h), x.output(w)) else { continue };
+            if kind == Kind::Transposed {
+                // The window slides over the output, which now and then has pixels that no tap reaches.
+                let fewer = |most: usize, random: &mut Random| most - random.integer(0, 4).min(most - 1) / 4;
+                let (in_h, in_w) = (fewer(out_h, random), fewer(out_w, random));
+                return Self {
+                    kind,
+                    input: Shape([n, in_h, in_w, c_in].map(size)),
+                    filter: Shape([y.kernel, x.kernel, c_out, c_in].map(size)),
+                    output: Shape([n, h, w, c_out].map(size)),
+                    window: Window { y, x },
+                    groups,
+                };
+            }
             let filter = match kind {
                 Kind::Depthwise => [1, y.kernel, x.kernel, c_out],
                 _ => [y.kernel, x.kernel, c_in / groups, c_out],
@@ -118,6 +134,19 @@ impl Layer {
     pub(crate) fn products(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let ([n, in_h, in_w, c_in], [_, out_h, out_w, c_out]) = (self.input.dims(), self.output.dims());
         let Window { y, x } = self.window;
+        if self.kind == Kind::Transposed {
+            for (k_y, k_x, n) in grid([y.kernel, x.kernel, n]) {
+                for (in_y, in_x, out_c) in grid([in_h, in_w, c_out]) {
+                    let place = y.input(in_y, k_y, out_h).zip(x.input(in_x, k_x, out_w));
+                    let Some((out_y, out_x)) = place else { continue };
+                    let input = ((n * in_h + in_y) * in_w + in_x) * c_in;
+                    let output = ((n * out_h + out_y) * out_w + out_x) * c_out + out_c;
+                    let filter = ((k_y * x.kernel + k_x) * c_out + out_c) * c_in;
+                    (0..c_in).for_each(|in_c| visit(input + in_c, filter + in_c, output));
+                }
+            }
+            return;
+        }
         for (n, out_y, out_x) in grid([n, out_h, out_w]) {
             for (k_y, k_x, _) in grid([y.kernel, x.kernel, 1]) {
                 let (Some(in_y), Some(in_x)) = (y.input(out_y, k_y, in_h), x.input(out_x, k_x, in_w)) else {

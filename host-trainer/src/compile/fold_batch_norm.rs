@@ -35,7 +35,10 @@ fn fold(graph: &mut Graph, index: usize) -> Option<()> {
     let layer = graph.nodes[producer].clone();
     let foldable = matches!(
         layer.op,
-        GraphOp::Conv2d { .. } | GraphOp::DepthwiseConv2d { .. } | GraphOp::FullyConnected { .. }
+        GraphOp::Conv2d { .. }
+            | GraphOp::DepthwiseConv2d { .. }
+            | GraphOp::FullyConnected { .. }
+            | GraphOp::TransposeConv { .. }
     );
     let weights = layer.inputs.get(1).copied()?;
     let owned = graph.only_consumer(weights) == Some(NodeId(producer));
@@ -62,11 +65,12 @@ fn fold(graph: &mut Graph, index: usize) -> Option<()> {
         .collect();
     let bias =
         (0..channels).map(|c| (beta[c] + scale[c] * (f64::from(old_bias[c]) - mean[c])) as f32).collect();
-    // The output channel is innermost in every f32 filter.
-    for row in graph.tensor_mut(weights).value.as_mut()?.as_f32_mut()?.chunks_exact_mut(channels) {
-        for (weight, scale) in row.iter_mut().zip(&scale) {
-            *weight = (f64::from(*weight) * scale) as f32;
-        }
+    let filter = graph.tensor_mut(weights);
+    // The output channel is innermost in f32 filters, but for those that have the input channel there.
+    let neighbours = if let GraphOp::TransposeConv { .. } = layer.op { filter.shape.dims()[3] } else { 1 };
+    let values = filter.value.as_mut()?.as_f32_mut()?;
+    for (weights, scale) in values.chunks_exact_mut(neighbours.max(1)).zip(scale.iter().cycle()) {
+        weights.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
     }
     let shape = Shape::vector(channels as u32);
     let bias = graph.add_value(format!("{}/bias", layer.name), shape, Role::Bias, Value::F32(bias));

@@ -236,12 +236,16 @@ fn operator(node: &Node) -> (Operator, Vec<i32>) {
         GraphOp::FullyConnected { activation } => {
             (Operator::FullyConnected, activation.attributes().to_vec())
         }
+        GraphOp::TransposeConv { window, activation, .. } => {
+            (Operator::TransposeConv, [&window.attributes()[..], &activation.attributes()].concat())
+        }
         GraphOp::MaxPool2d { window } => (Operator::MaxPool2d, window.attributes().to_vec()),
         GraphOp::AveragePool2d { window } => (Operator::AveragePool2d, window.attributes().to_vec()),
         GraphOp::BatchNorm { epsilon, activation, .. } => {
             (Operator::BatchNorm, [&[bits(*epsilon)][..], &activation.attributes()].concat())
         }
         GraphOp::Softmax => (Operator::Softmax, vec![]),
+        GraphOp::LogSoftmax => (Operator::LogSoftmax, vec![]),
         GraphOp::Reshape | GraphOp::Store => (Operator::Reshape, vec![]),
         GraphOp::Activation { activation } => (Operator::ActivationF32, activation.attributes().to_vec()),
         GraphOp::Add { activation } => (Operator::AddF32, activation.attributes().to_vec()),
@@ -252,6 +256,9 @@ fn operator(node: &Node) -> (Operator, Vec<i32>) {
             (Operator::DepthwiseConv2dI8, [&window.attributes()[..], &limits(range)].concat())
         }
         GraphOp::FullyConnectedI8 { range } => (Operator::FullyConnectedI8, limits(range).to_vec()),
+        GraphOp::TransposeConvI8 { window, range, .. } => {
+            (Operator::TransposeConvI8, [&window.attributes()[..], &limits(range)].concat())
+        }
         GraphOp::MaxPool2dI8 { window, range } => {
             (Operator::MaxPool2dI8, [&window.attributes()[..], &limits(range)].concat())
         }
@@ -265,6 +272,10 @@ fn operator(node: &Node) -> (Operator, Vec<i32>) {
         GraphOp::SoftmaxI8 { input, smallest_difference } => {
             (Operator::SoftmaxI8, vec![input.multiplier, input.shift, *smallest_difference])
         }
+        GraphOp::LogSoftmaxI8 { input, smallest_difference, reverse } => (
+            Operator::LogSoftmaxI8,
+            vec![input.multiplier, input.shift, *smallest_difference, reverse.multiplier, reverse.shift],
+        ),
         GraphOp::LookupI8 => (Operator::LookupI8, vec![]),
         GraphOp::Movement(_) => (Operator::Copy, vec![]),
         GraphOp::Gather(gather) => (Operator::Gather, gather.attributes()),

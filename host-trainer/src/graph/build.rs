@@ -96,10 +96,37 @@ impl Sliding {
     }
 }
 
+/// Of a transposed convolution: its window over the output, and the output's height and width.
+fn transposed(sliding: &Sliding, input: Shape) -> Result<(Window, [u32; 2]), Problem> {
+    let [_, height, width, _] = input.dims();
+    let too_large = |found| Problem::Number {
+        what: "the size of the output",
+        found,
+        expected: "a positive number below 2^32",
+    };
+    let size = |length: usize, axis: Axis| {
+        let strides = length.checked_mul(axis.stride)?;
+        let reached = length.checked_sub(1)?.checked_mul(axis.stride)?.checked_add(axis.extent()?)?;
+        let size = match sliding.padding {
+            Padding::Same => strides,
+            Padding::Valid => reached.max(strides),
+            Padding::Explicit { .. } => reached.checked_sub(axis.pad_before)?.checked_sub(axis.pad_after)?,
+        };
+        u32::try_from(size).ok().filter(|&size| size > 0)
+    };
+    // For SAME padding, the window depends on the size, which depends on nothing but the stride.
+    let plain = Sliding { padding: Padding::Valid, ..*sliding };
+    let Window { y, x } = if let Padding::Same = sliding.padding { plain } else { *sliding }.window(input)?;
+    let height = size(height, y).ok_or_else(|| too_large(height))?;
+    let width = size(width, x).ok_or_else(|| too_large(width))?;
+    Ok((sliding.window(Shape([1, height, width, 1]))?, [height, width]))
+}
+
 #[derive(Clone, Debug)]
 enum Layer {
     Conv2d { filters: usize, groups: usize, sliding: Sliding, bias: Option<bool> },
     DepthwiseConv2d { multiplier: usize, sliding: Sliding, bias: Option<bool> },
+    TransposeConv { filters: usize, sliding: Sliding, bias: Option<bool> },
     FullyConnected { units: usize, bias: Option<bool> },
     MaxPool2d(Sliding),
     AveragePool2d(Sliding),
@@ -107,6 +134,7 @@ enum Layer {
     BatchNorm { epsilon: f32, momentum: f32 },
     Activation(Activation),
     Softmax,
+    LogSoftmax,
     Reshape([usize; 3]),
     Flatten,
     Add(String),
@@ -120,6 +148,7 @@ impl Layer {
         match self {
             Self::Conv2d { .. } => "conv_2d",
             Self::DepthwiseConv2d { .. } => "depthwise_conv_2d",
+            Self::TransposeConv { .. } => "transpose_conv",
             Self::FullyConnected { .. } => "fully_connected",
             Self::MaxPool2d(_) => "max_pool_2d",
             Self::AveragePool2d(_) | Self::GlobalAveragePool2d => "average_pool_2d",
@@ -129,6 +158,7 @@ impl Layer {
             Self::Activation(Activation::ReluN1To1) => "relu_n1_to_1",
             Self::Activation(_) => "relu",
             Self::Softmax => "softmax",
+            Self::LogSoftmax => "log_softmax",
             Self::Reshape(_) | Self::Flatten => "reshape",
             Self::Add(_) => "add",
             Self::Tap(_) => "tap",
@@ -208,6 +238,15 @@ impl Network {
         self.layer(Layer::DepthwiseConv2d { multiplier: 1, sliding, bias: None })
     }
 
+    /// A transposed convolution with `filters` output channels: each pixel of its input adds its multiple of the filter to the output, a
+    /// stride apart. With SAME padding the output is the input's size times the stride, with VALID as large as the taps reach, at least
+    /// that; an explicit padding is cut off from what the taps reach.
+    #[doc(alias = "deconvolution")]
+    pub fn conv_2d_transpose(self, filters: usize, kernel: impl Into<Kernel>) -> Self {
+        let sliding = Sliding::new(kernel.into(), 1.into(), Padding::Same);
+        self.layer(Layer::TransposeConv { filters, sliding, bias: None })
+    }
+
     /// Every output from every input; the input must be a vector.
     #[doc(alias = "linear")]
     #[doc(alias = "dense")]
@@ -255,6 +294,11 @@ impl Network {
     /// Probabilities. Training with cross-entropy skips a softmax at the end: the loss has one of its own.
     pub fn softmax(self) -> Self {
         self.layer(Layer::Softmax)
+    }
+
+    /// Logarithms of probabilities.
+    pub fn log_softmax(self) -> Self {
+        self.layer(Layer::LogSoftmax)
     }
 
     /// The same elements in another shape (height, width, channels).
@@ -398,6 +442,7 @@ impl Network {
         self.modify(modifier, "convolutions and pools", |layer| match layer {
             Layer::Conv2d { sliding, .. }
             | Layer::DepthwiseConv2d { sliding, .. }
+            | Layer::TransposeConv { sliding, .. }
             | Layer::MaxPool2d(sliding)
             | Layer::AveragePool2d(sliding) => {
                 change(sliding);
@@ -411,6 +456,7 @@ impl Network {
         self.modify(modifier, "convolutions and fully connected layers", |layer| match layer {
             Layer::Conv2d { bias, .. }
             | Layer::DepthwiseConv2d { bias, .. }
+            | Layer::TransposeConv { bias, .. }
             | Layer::FullyConnected { bias, .. } => {
                 *bias = Some(wanted);
                 true

@@ -65,8 +65,10 @@ impl Initialization {
     }
 }
 
-fn fan_in(op: &GraphOp, [a, b, c, _]: [usize; 4]) -> usize {
+fn fan_in(op: &GraphOp, [a, b, c, d]: [usize; 4]) -> usize {
     match op {
+        // The input channel is innermost, and an output is met by one tap in each stride.
+        GraphOp::TransposeConv { window, .. } => a * b * d / (window.y.stride * window.x.stride).max(1),
         // One output channel reads one input channel.
         GraphOp::DepthwiseConv2d { .. } => b * c,
         _ => a * b * c,

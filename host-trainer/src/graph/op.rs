@@ -43,8 +43,17 @@ pub enum GraphOp {
         /// Applied to the sum.
         activation: Activation,
     },
-    /// Input `[1, 1, 1, C_in]`, weights `[1, 1, C_in, C_out]`, bias (optional).
+    /// Input `[1, H, W, C_in]`, each pixel a row; weights `[1, 1, C_in, C_out]`, bias (optional).
     FullyConnected {
+        /// Applied to the sum.
+        activation: Activation,
+    },
+    /// Input, filter `[K_h, K_w, C_out, C_in]`, bias (optional).
+    TransposeConv {
+        /// Where the filter is applied: a window over the output.
+        window: Window,
+        /// Height and width of the output.
+        size: [u32; 2],
         /// Applied to the sum.
         activation: Activation,
     },
@@ -67,8 +76,10 @@ pub enum GraphOp {
         /// Applied to the normalized value.
         activation: Activation,
     },
-    /// Input `[1, 1, 1, C]`.
+    /// Input; over the channels of each pixel.
     Softmax,
+    /// Input; over the channels of each pixel.
+    LogSoftmax,
     /// Input, of any type. The output has as many elements.
     Reshape,
     /// Input, of any type. The same elements in a place of their own: in a state, or what a state was before it changes.
@@ -98,8 +109,17 @@ pub enum GraphOp {
         /// The output is clamped to it.
         range: Range,
     },
-    /// Input `[1, 1, 1, C_in]`, weights `[C_out, 1, 1, C_in]`, channels.
+    /// Input `[1, H, W, C_in]`, each pixel a row; weights `[C_out, 1, 1, C_in]`, channels.
     FullyConnectedI8 {
+        /// The output is clamped to it.
+        range: Range,
+    },
+    /// Input, filter `[C_out, K_h, K_w, C_in]`, channels, whose biases are plain.
+    TransposeConvI8 {
+        /// Where the filter is applied: a window over the output.
+        window: Window,
+        /// Height and width of the output.
+        size: [u32; 2],
         /// The output is clamped to it.
         range: Range,
     },
@@ -130,12 +150,21 @@ pub enum GraphOp {
         /// The output is clamped to it.
         range: Range,
     },
-    /// Input `[1, 1, 1, C]`.
+    /// Input; over the channels of each pixel.
     SoftmaxI8 {
         /// Scale of the input's differences.
         input: Multiplier,
         /// The smallest difference from the maximum that counts.
         smallest_difference: i32,
+    },
+    /// Input; over the channels of each pixel.
+    LogSoftmaxI8 {
+        /// Scale of the input's differences.
+        input: Multiplier,
+        /// The smallest difference from the maximum that counts.
+        smallest_difference: i32,
+        /// Back from a scaled difference to the input's.
+        reverse: Multiplier,
     },
     /// Input, table `[1, 1, 1, 256]` of the output's type. Both are int8 or uint8.
     LookupI8,
@@ -160,10 +189,12 @@ impl GraphOp {
             Self::Conv2d { .. } => "conv_2d",
             Self::DepthwiseConv2d { .. } => "depthwise_conv_2d",
             Self::FullyConnected { .. } => "fully_connected",
+            Self::TransposeConv { .. } => "transpose_conv",
             Self::MaxPool2d { .. } => "max_pool_2d",
             Self::AveragePool2d { .. } => "average_pool_2d",
             Self::BatchNorm { .. } => "batch_norm",
             Self::Softmax => "softmax",
+            Self::LogSoftmax => "log_softmax",
             Self::Reshape => "reshape",
             Self::Store => "store",
             Self::Activation { .. } => "activation",
@@ -171,10 +202,12 @@ impl GraphOp {
             Self::Conv2dI8 { .. } => "conv_2d_i8",
             Self::DepthwiseConv2dI8 { .. } => "depthwise_conv_2d_i8",
             Self::FullyConnectedI8 { .. } => "fully_connected_i8",
+            Self::TransposeConvI8 { .. } => "transpose_conv_i8",
             Self::MaxPool2dI8 { .. } => "max_pool_2d_i8",
             Self::AveragePool2dI8 { .. } => "average_pool_2d_i8",
             Self::AddI8 { .. } => "add_i8",
             Self::SoftmaxI8 { .. } => "softmax_i8",
+            Self::LogSoftmaxI8 { .. } => "log_softmax_i8",
             Self::LookupI8 => "lookup_i8",
             Self::Movement(movement) => movement.kind.name(),
             Self::Gather(gather) => gather.kind.name(),
@@ -190,9 +223,11 @@ impl GraphOp {
         match self {
             Self::Conv2d { window, .. }
             | Self::DepthwiseConv2d { window, .. }
+            | Self::TransposeConv { window, .. }
             | Self::MaxPool2d { window }
             | Self::AveragePool2d { window }
             | Self::Conv2dI8 { window, .. }
+            | Self::TransposeConvI8 { window, .. }
             | Self::DepthwiseConv2dI8 { window, .. }
             | Self::MaxPool2dI8 { window, .. }
             | Self::AveragePool2dI8 { window, .. } => Some(window),
@@ -206,6 +241,7 @@ impl GraphOp {
             Self::Conv2d { activation, .. }
             | Self::DepthwiseConv2d { activation, .. }
             | Self::FullyConnected { activation }
+            | Self::TransposeConv { activation, .. }
             | Self::BatchNorm { activation, .. }
             | Self::Activation { activation }
             | Self::Add { activation } => Some(activation),
@@ -219,6 +255,7 @@ impl GraphOp {
             Self::Conv2d { activation, .. }
             | Self::DepthwiseConv2d { activation, .. }
             | Self::FullyConnected { activation }
+            | Self::TransposeConv { activation, .. }
             | Self::BatchNorm { activation, .. }
             | Self::Activation { activation }
             | Self::Add { activation } => activation,
@@ -268,11 +305,17 @@ impl GraphOp {
                 slide(window, input.shape, out_c)?
             }
             (Self::FullyConnected { .. }, [input, weights, bias @ ..]) => {
-                let in_c = vector(input.shape)?;
-                let [_, _, _, out_c] = weights.shape.0;
+                let ([n, h, w, in_c], [.., out_c]) = (input.shape.0, weights.shape.0);
                 is("the weights", weights.shape, Shape([1, 1, in_c, out_c]))?;
                 is_bias(bias, out_c)?;
-                Shape::vector(out_c)
+                Shape([n, h, w, out_c])
+            }
+            (Self::TransposeConv { window, size, .. }, [input, filter, bias @ ..]) => {
+                let ([k_h, k_w, out_c, _], [.., in_c]) = (filter.shape.0, input.shape.0);
+                is("the filter", filter.shape, Shape([k_h, k_w, out_c, in_c]))?;
+                has_kernel(window, k_h, k_w)?;
+                is_bias(bias, out_c)?;
+                slide_back(window, *size, input.shape, out_c)?
             }
             (
                 Self::MaxPool2d { window }
@@ -287,12 +330,16 @@ impl GraphOp {
                 is("the table of running statistics", running.shape, table)?;
                 input.shape
             }
-            (Self::Softmax | Self::SoftmaxI8 { .. }, [input]) => {
-                vector(input.shape)?;
-                input.shape
-            }
             (
-                Self::Reshape | Self::Store | Self::Activation { .. } | Self::Quantize | Self::Dequantize,
+                Self::Softmax
+                | Self::SoftmaxI8 { .. }
+                | Self::LogSoftmax
+                | Self::LogSoftmaxI8 { .. }
+                | Self::Reshape
+                | Self::Store
+                | Self::Activation { .. }
+                | Self::Quantize
+                | Self::Dequantize,
                 [input],
             ) => input.shape,
             (Self::Add { .. } | Self::AddI8 { .. }, [left, right]) => {
@@ -314,11 +361,17 @@ impl GraphOp {
                 slide(window, input.shape, out_c)?
             }
             (Self::FullyConnectedI8 { .. }, [input, weights, channels]) => {
-                let in_c = vector(input.shape)?;
-                let [out_c, ..] = weights.shape.0;
+                let ([n, h, w, in_c], [out_c, ..]) = (input.shape.0, weights.shape.0);
                 is("the weights", weights.shape, Shape([out_c, 1, 1, in_c]))?;
                 is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
-                Shape::vector(out_c)
+                Shape([n, h, w, out_c])
+            }
+            (Self::TransposeConvI8 { window, size, .. }, [input, filter, channels]) => {
+                let ([out_c, k_h, k_w, _], [.., in_c]) = (filter.shape.0, input.shape.0);
+                is("the filter", filter.shape, Shape([out_c, k_h, k_w, in_c]))?;
+                has_kernel(window, k_h, k_w)?;
+                is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
+                slide_back(window, *size, input.shape, out_c)?
             }
             (Self::LookupI8, [input, table]) => {
                 is("the table", table.shape, Shape::vector(256))?;
@@ -344,21 +397,27 @@ impl GraphOp {
             Self::Conv2dI8 { .. }
                 | Self::DepthwiseConv2dI8 { .. }
                 | Self::FullyConnectedI8 { .. }
+                | Self::TransposeConvI8 { .. }
                 | Self::MaxPool2dI8 { .. }
                 | Self::AveragePool2dI8 { .. }
                 | Self::AddI8 { .. }
                 | Self::SoftmaxI8 { .. }
+                | Self::LogSoftmaxI8 { .. }
                 | Self::LookupI8
         )
     }
 
     const fn input_count(&self) -> &'static str {
         match self {
-            Self::Conv2d { .. } | Self::DepthwiseConv2d { .. } | Self::FullyConnected { .. } => "2 or 3",
+            Self::Conv2d { .. }
+            | Self::DepthwiseConv2d { .. }
+            | Self::FullyConnected { .. }
+            | Self::TransposeConv { .. } => "2 or 3",
             Self::BatchNorm { .. }
             | Self::Conv2dI8 { .. }
             | Self::DepthwiseConv2dI8 { .. }
-            | Self::FullyConnectedI8 { .. } => "3",
+            | Self::FullyConnectedI8 { .. }
+            | Self::TransposeConvI8 { .. } => "3",
             Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 => "2",
             _ => "1",
         }
@@ -415,11 +474,22 @@ fn has_kernel(window: &Window, k_h: u32, k_w: u32) -> Result<(), Problem> {
     Err(Problem::Shape { what: "the window", found, expected: Shape([1, k_h, k_w, 1]) })
 }
 
-fn vector(shape: Shape) -> Result<u32, Problem> {
-    match shape.0 {
-        [1, 1, 1, c] => Ok(c),
-        _ => Err(Problem::NotAVector { found: shape }),
+/// Output shape of a transposed convolution of this height and width, over which the window slides: at least as often as the input has
+/// pixels.
+fn slide_back(
+    window: &Window,
+    [height, width]: [u32; 2],
+    input: Shape,
+    out_c: u32,
+) -> Result<Shape, Problem> {
+    let [n, in_h, in_w, in_c] = input.0;
+    let output = Shape([n, height, width, out_c]);
+    let Shape([_, most_h, most_w, _]) = slide(window, output, in_c)?;
+    if in_h > most_h || in_w > most_w || input.has_zero() {
+        let expected = Shape([n, most_h, most_w, in_c]);
+        return Err(Problem::Shape { what: "the input", found: input, expected });
     }
+    Ok(output)
 }
 
 /// Output shape of a window with `out_c` output channels.

@@ -26,8 +26,8 @@ pub struct ParseError {
     pub expected: String,
 }
 
-const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), fully_connected(units), max_pool_2d(kernel), \
-    average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), softmax(), reshape([h, w, c]), \
+const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), max_pool_2d(kernel), \
+    average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), softmax(), log_softmax(), reshape([h, w, c]), \
     flatten(), tap(\"name\"), add(\"name\"), from(\"name\"), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
     groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
 
@@ -96,6 +96,11 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
             let pair = count(0).zip(kernel(1));
             need(pair.map(|(filters, kernel)| network.conv_2d(filters, kernel)), "conv_2d(filters, kernel)")
         }
+        "conv_2d_transpose" if arity(2) => {
+            let pair = count(0).zip(kernel(1));
+            let network = pair.map(|(filters, kernel)| network.conv_2d_transpose(filters, kernel));
+            need(network, "conv_2d_transpose(filters, kernel)")
+        }
         "depthwise_conv_2d" if arity(1) => {
             need(kernel(0).map(|kernel| network.depthwise_conv_2d(kernel)), "depthwise_conv_2d(kernel)")
         }
@@ -114,6 +119,7 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
         "relu6" if arity(0) => Ok(network.relu6()),
         "leaky_relu" => need(real().map(|alpha| network.leaky_relu(alpha)), "leaky_relu(alpha)"),
         "softmax" if arity(0) => Ok(network.softmax()),
+        "log_softmax" if arity(0) => Ok(network.log_softmax()),
         "flatten" if arity(0) => Ok(network.flatten()),
         "reshape" if arity(1) => match wholes(0).as_deref() {
             Some(&[h, w, c]) => Ok(network.reshape([h, w, c])),

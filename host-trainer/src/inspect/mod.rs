@@ -188,6 +188,10 @@ fn has_window(operator: Operator) -> bool {
             | Operator::DepthwiseConv2dGradWeights
             | Operator::MaxPool2dGrad
             | Operator::AveragePool2dGrad
+            | Operator::TransposeConv
+            | Operator::TransposeConvGradInput
+            | Operator::TransposeConvGradWeights
+            | Operator::TransposeConvI8
             | Operator::Conv2dI8
             | Operator::DepthwiseConv2dI8
             | Operator::MaxPool2dI8

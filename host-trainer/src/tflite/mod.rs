@@ -17,5 +17,5 @@ mod read;
 
 pub use convert::{Calibration, ConvertError, Converted, convert};
 pub use error::{ImportError, UnsupportedOperator};
-pub use import::{Imported, import};
+pub use import::{Imported, import, operator_names};
 pub use net::{Net, NetOperator, NetQuantization, NetTensor, Subgraph};

@@ -99,12 +99,17 @@ impl NetTensor<'_> {
 impl NetOperator<'_> {
     /// Its name, in capitals.
     pub fn name(&self) -> String {
-        match (self.custom, usize::try_from(self.code).ok().and_then(|code| OPERATOR_NAMES.get(code))) {
-            (Some(custom), Some(&"CUSTOM")) => format!("CUSTOM {}", shortened(custom)),
-            (_, Some(&name)) => name.to_owned(),
-            (_, None) => format!("operator code {}", self.code),
+        match (self.custom, operator_name(self.code)) {
+            (Some(custom), name) if name == "CUSTOM" => format!("CUSTOM {}", shortened(custom)),
+            (_, name) => name,
         }
     }
+}
+
+/// The name of a built-in operator, in capitals.
+pub(super) fn operator_name(code: i32) -> String {
+    let name = usize::try_from(code).ok().and_then(|code| OPERATOR_NAMES.get(code));
+    name.map_or_else(|| format!("operator code {code}"), |&name| name.to_owned())
 }
 
 /// A name from a file for a message: not longer than a line.

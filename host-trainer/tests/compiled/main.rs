@@ -59,8 +59,18 @@ fn squared_probabilities() -> (Network, Loss) {
     (Network::new("probabilities", [1, 1, 5]).fully_connected(4).softmax(), Loss::MeanSquaredError)
 }
 
+/// Up again to a larger image, with odd sizes and outputs that no tap reaches.
+fn decoder() -> (Network, Loss) {
+    let network = Network::new("decoder", [3, 4, 2]).conv_2d(4, 1).relu();
+    let network = network.conv_2d(6, 3).groups(2).stride(2).batch_norm().relu();
+    let network = network.conv_2d_transpose(4, 3).stride(2).batch_norm().relu();
+    let padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 1 };
+    let network = network.conv_2d_transpose(3, [3, 2]).padding(padding).stride([1, 2]).relu6();
+    (network.conv_2d_transpose(2, 2).valid().stride(3).log_softmax(), Loss::MeanSquaredError)
+}
+
 fn networks() -> Vec<(Graph, Loss)> {
-    [separable(), residual(), plain(), autoencoder(), squared_probabilities()]
+    [separable(), residual(), plain(), autoencoder(), squared_probabilities(), decoder()]
         .into_iter()
         .map(|(network, loss)| (vary(network.seed(5).build().unwrap()), loss))
         .collect()

@@ -97,13 +97,28 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
     let bias = |c: usize| if node.inputs.len() > 2 { value(2)[c] } else { 0.0 };
     match &node.op {
         GraphOp::Conv2d { window, .. } => slide(window, shape(0), output, samples, |pixel, _, taps| {
+            let [_, _, group_c, _] = shape(1).dims();
             for c in 0..out_c {
+                let first = c / (out_c * group_c / in_c) * group_c;
                 let products = taps.iter().flat_map(|&(tap, from)| {
-                    (0..in_c).map(move |i| input[from * in_c + i] * value(1)[(tap * in_c + i) * out_c + c])
+                    (0..group_c).map(move |i| {
+                        input[from * in_c + first + i] * value(1)[(tap * group_c + i) * out_c + c]
+                    })
                 });
                 result[pixel * out_c + c] = bias(c) + products.sum::<f64>();
             }
         }),
+        GraphOp::TransposeConv { window, .. } => {
+            result.iter_mut().enumerate().for_each(|(index, sum)| *sum = bias(index % out_c));
+            // The convolution whose gradient it is reads the output.
+            slide(window, output, shape(0), samples, |from, _, taps| {
+                for (&(tap, pixel), c) in taps.iter().flat_map(|tap| (0..out_c).map(move |c| (tap, c))) {
+                    let products =
+                        (0..in_c).map(|i| input[from * in_c + i] * value(1)[(tap * out_c + c) * in_c + i]);
+                    result[pixel * out_c + c] += products.sum::<f64>();
+                }
+            });
+        }
         GraphOp::DepthwiseConv2d { window, .. } => {
             slide(window, shape(0), output, samples, |pixel, _, taps| {
                 for c in 0..out_c {
@@ -115,7 +130,7 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
             });
         }
         GraphOp::FullyConnected { .. } => {
-            for n in 0..samples {
+            for n in 0..input.len() / in_c {
                 for c in 0..out_c {
                     let products = (0..in_c).map(|i| input[n * in_c + i] * value(1)[i * out_c + c]);
                     result[n * out_c + c] = bias(c) + products.sum::<f64>();
@@ -151,6 +166,11 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
         GraphOp::Softmax => {
             for (result, x) in result.chunks_exact_mut(out_c).zip(input.chunks_exact(out_c)) {
                 result.copy_from_slice(&softmax(x));
+            }
+        }
+        GraphOp::LogSoftmax => {
+            for (result, x) in result.chunks_exact_mut(out_c).zip(input.chunks_exact(out_c)) {
+                result.iter_mut().zip(softmax(x)).for_each(|(result, p)| *result = p.ln());
             }
         }
         GraphOp::Reshape | GraphOp::Activation { .. } => result.copy_from_slice(input),

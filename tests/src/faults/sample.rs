@@ -2,6 +2,7 @@
 
 use smidgen::model::MemoryLengths;
 use smidgen::ops::Operator;
+use smidgen::ops::log_softmax::{self, int8::LogSoftmaxI8};
 use smidgen::ops::softmax::{self, int8::SoftmaxI8};
 use smidgen::{
     ElementType, EntryKind, NewStep, Operand, Preprocessing, Quantization, Schedule, Shape, Space,
@@ -432,6 +433,57 @@ pub fn movement_f32() -> Parts {
     b.finish()
 }
 
+/// A model with convolutions in groups, transposed ones and log-softmax, in int8.
+pub fn convolutions_int8() -> Parts {
+    let mut b = Builder::new("convolutions int8");
+    let clamp = [-128, 127];
+    let input = b.i8([1, 3, 2, 4], 0.05, 3);
+    let grouped = b.i8([1, 3, 2, 6], 0.1, -4);
+    let (filter, channels) = (b.constant_i8([6, 3, 3, 2]), b.channels(6));
+    let attributes = [window(1, 1).as_slice(), &clamp].concat();
+    b.step(Operator::Conv2dI8, &attributes, &[input, filter, channels], &[grouped]);
+    let transposed = b.i8([1, 6, 4, 5], 0.1, 7);
+    let (filter, channels) = (b.constant_i8([5, 3, 3, 6]), b.channels(5));
+    let attributes = [[3, 3, 2, 2, 0, 1, 0, 1, 1, 1].as_slice(), &clamp].concat();
+    b.step(Operator::TransposeConvI8, &attributes, &[grouped, filter, channels], &[transposed]);
+    let rows = b.i8([1, 6, 4, 3], 0.2, 0);
+    let (weights, channels) = (b.constant_i8([3, 1, 1, 5]), b.channels(3));
+    b.step(Operator::FullyConnectedI8, &clamp, &[transposed, weights, channels], &[rows]);
+    let output = b.i8([1, 6, 4, 3], log_softmax::int8::OUTPUT.scale, log_softmax::int8::OUTPUT.zero_point);
+    let attributes = LogSoftmaxI8::new(0.2).unwrap().attributes();
+    b.step(Operator::LogSoftmaxI8, &attributes, &[rows], &[output]);
+    b.entry(EntryKind::Infer, &[input], &[output]);
+    b.finish()
+}
+
+/// A model with convolutions in groups, transposed ones and log-softmax, in f32, and back.
+pub fn convolutions_f32() -> Parts {
+    let mut b = Builder::new("convolutions f32");
+    let none = [0, 0];
+    let input = b.f32(Space::Arena, [2, 3, 2, 4]);
+    let grouped = b.f32(Space::Arena, [2, 3, 2, 6]);
+    let (filter, bias) = (b.constant_f32([3, 3, 2, 6]), b.constant_f32([1, 1, 1, 6]));
+    let attributes = [window(1, 1).as_slice(), &none].concat();
+    b.step(Operator::Conv2d, &attributes, &[input, filter, bias], &[grouped]);
+    let [transposed, scores, grad_transposed] = [(); 3].map(|()| b.f32(Space::Arena, [2, 6, 4, 3]));
+    let (transposed_filter, bias) = (b.f32(Space::Parameter, [3, 3, 3, 6]), b.constant_f32([1, 1, 1, 3]));
+    let double = [3, 3, 2, 2, 0, 1, 0, 1, 1, 1];
+    let attributes = [double.as_slice(), &none].concat();
+    b.step(Operator::TransposeConv, &attributes, &[grouped, transposed_filter, bias], &[transposed]);
+    b.step(Operator::LogSoftmax, &[], &[transposed], &[scores]);
+    b.step(Operator::LogSoftmaxGrad, &[], &[scores, transposed], &[grad_transposed]);
+    let partial = b.f32(Space::Chunk, [3, 3, 3, 6]);
+    b.step(Operator::TransposeConvGradWeights, &double, &[grouped, grad_transposed], &[partial]);
+    let grad = b.f32(Space::Arena, [2, 3, 2, 6]);
+    b.step(Operator::TransposeConvGradInput, &double, &[grad_transposed, transposed_filter], &[grad]);
+    let partial = b.f32(Space::Chunk, [3, 3, 2, 6]);
+    b.step(Operator::Conv2dGradWeights, &window(1, 1), &[input, grad], &[partial]);
+    let grad_input = b.f32(Space::Arena, [2, 3, 2, 4]);
+    b.step(Operator::Conv2dGradInput, &window(1, 1), &[grad, filter], &[grad_input]);
+    b.entry(EntryKind::Train, &[input], &[grad_input]);
+    b.finish()
+}
+
 /// The bits of an f32, as an attribute holds them.
 fn bits(value: f32) -> i32 {
     value.to_bits() as i32
@@ -439,7 +491,16 @@ fn bits(value: f32) -> i32 {
 
 /// All samples: together they have a step of every operator.
 pub fn all() -> Vec<Parts> {
-    vec![sum(), int8(), f32(), training(), movement_int8(), movement_f32()]
+    vec![
+        sum(),
+        int8(),
+        f32(),
+        training(),
+        movement_int8(),
+        movement_f32(),
+        convolutions_int8(),
+        convolutions_f32(),
+    ]
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ pub fn grad_input(
         groups: params.groups(),
         grad_output,
         filter,
+        bias: None,
         grad_input,
     });
     Ok(())

@@ -13,11 +13,11 @@ use crate::step::StepError;
 #[doc(alias = "dense")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FullyConnected {
-    /// `[N, 1, 1, C_in]`.
+    /// `[N, H, W, C_in]`.
     pub input: Shape,
     /// `[1, 1, C_in, C_out]`.
     pub weights: Shape,
-    /// `[N, 1, 1, C_out]`.
+    /// `[N, H, W, C_out]`.
     pub output: Shape,
     /// Applied to each output. The gradients do not look at it.
     pub activation: Activation,
@@ -36,7 +36,8 @@ impl FullyConnected {
     }
 }
 
-/// `output[n, out_c] = activation(bias[out_c] + sum over in_c of input[n, in_c] * weights[in_c, out_c])`.
+/// `output[n, out_c] = activation(bias[out_c] + sum over in_c of input[n, in_c] * weights[in_c, out_c])`, where `n` goes over the pixels of
+/// all samples: each is a row of its own.
 ///
 /// Chain: from `bias[out_c]` (0 without a bias), `fma(input, weights, sum)` over `in_c` ascending; then the activation.
 ///
@@ -53,7 +54,7 @@ pub fn forward(
 }
 
 /// Gradient with respect to the input: `grad_input[n, in_c] = sum over out_c of grad_output[n, out_c] * weights[in_c, out_c]`.
-/// Overwrites `grad_input` (`[N, 1, 1, C_in]`).
+/// Overwrites `grad_input` (`[N, H, W, C_in]`).
 ///
 /// Chain: from 0, `fma(grad_output, weights, sum)` over `out_c` ascending.
 ///
@@ -103,11 +104,12 @@ impl Weighted for FullyConnected {
     }
 
     fn check(&self) -> Result<(), Tensor> {
-        let [_, h, w, _] = self.input.0;
-        if [h, w] != [1, 1] {
-            return Err(Tensor::Input);
+        // Not in groups, as a convolution of this shape could be.
+        let ([.., in_c], [.., weights_c, _]) = (self.input.0, self.weights.0);
+        match self.convolution().check() {
+            Ok(()) if weights_c != in_c => Err(Tensor::Filter),
+            checked => checked,
         }
-        self.convolution().check()
     }
 
     fn forward(

@@ -14,9 +14,9 @@ use crate::step::{Step, StepError};
 /// What an int8 fully connected layer is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FullyConnectedI8 {
-    /// Shape of the input, `[N, 1, 1, C_in]`.
+    /// Shape of the input, `[N, H, W, C_in]`: each pixel is a row of its own.
     pub input: Shape,
-    /// Shape of the output, `[N, 1, 1, C_out]`.
+    /// Shape of the output, `[N, H, W, C_out]`.
     pub output: Shape,
     /// Zero point and clamp of the output.
     pub range: OutputRange,
@@ -31,10 +31,10 @@ impl FullyConnectedI8 {
 
     fn check(&self) -> Result<(), Tensor> {
         let (Shape([in_n, in_h, in_w, _]), Shape([out_n, out_h, out_w, _])) = (self.input, self.output);
-        if [in_h, in_w] != [1, 1] || self.input.has_zero() || self.input.elements().is_none() {
+        if self.input.has_zero() || self.input.elements().is_none() {
             return Err(Tensor::Input);
         }
-        let fits = [out_n, out_h, out_w] == [in_n, 1, 1];
+        let fits = [out_n, out_h, out_w] == [in_n, in_h, in_w];
         if !fits || self.output.has_zero() || self.output.elements().is_none() {
             return Err(Tensor::Output);
         }
@@ -44,7 +44,7 @@ impl FullyConnectedI8 {
 
 /// `output = clamp(zero_point + multiplier * (bias + sum over in_c of weights * input))`.
 ///
-/// `input` is `[N, 1, 1, C_in]`, `weights` `[C_out, 1, 1, C_in]`; `channels` has a record (see [`Channel`]) per output, its bias with the
+/// `input` is `[N, H, W, C_in]`, `weights` `[C_out, 1, 1, C_in]`; `channels` has a record (see [`Channel`]) per output, its bias with the
 /// input's zero point folded in. The sum is exact if `|bias| + 128 * sum(|weight|)` of each output is at most `i32::MAX`.
 ///
 /// Otherwise the sum wraps.
@@ -238,7 +238,8 @@ mod tests {
             channels: [channel].into(),
         };
         expect_constant_errors(&case, |channel| single(channel).case());
-        case.expect(StepError::Shape { operand: 0 }, |step| step.reads[0].shape.0[1] = 2);
+        case.expect(StepError::Shape { operand: 0 }, |step| step.reads[0].shape.0[1] = 0);
+        case.expect(StepError::Shape { operand: 3 }, |step| step.reads[0].shape.0[1] = 2);
         case.expect(StepError::Shape { operand: 1 }, |step| step.reads[0].shape.0[3] += 1);
         case.expect(StepError::Shape { operand: 3 }, |step| step.writes[0].shape.0[0] += 1);
         case.expect(StepError::Shape { operand: 3 }, |step| step.writes[0].shape.0[2] += 1);
@@ -268,8 +269,10 @@ mod tests {
             wrong[index] -= 1;
             assert_eq!(call(params, wrong), Err(CallError::Length { tensor, expected, found: expected - 1 }));
         }
-        let flat = FullyConnectedI8 { input: shape([1, 1, 4, 1]), ..params };
-        assert_eq!(call(flat, right), Err(CallError::Shape { tensor: Tensor::Input }));
+        let empty = FullyConnectedI8 { input: shape([1, 1, 0, 4]), ..params };
+        assert_eq!(call(empty, right), Err(CallError::Shape { tensor: Tensor::Input }));
+        let rows = FullyConnectedI8 { input: shape([1, 1, 2, 4]), output: shape([1, 1, 2, 5]), ..params };
+        assert_eq!(call(rows, [8, 20, 5, 10]), Ok(()));
         let many = FullyConnectedI8 { output: shape([2, 1, 1, 5]), ..params };
         assert_eq!(call(many, right), Err(CallError::Shape { tensor: Tensor::Output }));
     }

@@ -149,6 +149,18 @@ pub(super) fn check_channels(
     layout: FilterLayout,
     constant: &[u8],
 ) -> Result<(), StepError> {
+    check_channels_from(filter, channels, layout, constant, 128)
+}
+
+/// [`check_channels`] of a layer whose weights meet numbers of a magnitude up to `greatest`, which is at most 255:
+/// `|bias| + greatest * sum(|weight|) <= i32::MAX`.
+pub(super) fn check_channels_from(
+    filter: &Operand,
+    channels: &Operand,
+    layout: FilterLayout,
+    constant: &[u8],
+    greatest: u64,
+) -> Result<(), StepError> {
     let filter = elements::<i8>(constant_bytes(filter, 1, constant)?)?;
     let channels = elements::<i32>(constant_bytes(channels, 2, constant)?)?;
     for (index, &words) in channels.as_chunks::<CHANNEL_WORDS>().0.iter().enumerate() {
@@ -158,9 +170,9 @@ pub(super) fn check_channels(
         }
         let first = index.checked_mul(layout.channel_stride).ok_or(StepError::Memory)?;
         let weights = filter.iter().skip(first).step_by(layout.weight_stride.max(1)).take(layout.weights);
-        // A sum of fewer than 2^31 bytes' absolute values, times 128, fits 64 bits.
+        // A sum of fewer than 2^31 bytes' absolute values, times 255, fits 64 bits.
         let sum: u64 = weights.map(|weight| u64::from(weight.unsigned_abs())).sum();
-        if u64::from(bias.unsigned_abs()) + 128 * sum > i32::MAX as u64 {
+        if u64::from(bias.unsigned_abs()) + greatest * sum > i32::MAX as u64 {
             return Err(StepError::Accumulator { channel: index as u32 });
         }
     }

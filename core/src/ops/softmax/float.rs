@@ -79,6 +79,15 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    run_rows(step, memory, forward)
+}
+
+/// Runs a step that computes each pixel of its write from the same pixel of its read, in place or not.
+pub(in crate::ops) fn run_rows(
+    step: Step<'_>,
+    memory: &mut Memory<'_>,
+    forward: fn(usize, Option<&[f32]>, &mut [f32]),
+) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let [.., channels] = input.shape.dims();
     if input.same_place(output) {
@@ -99,6 +108,15 @@ pub(in crate::ops) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(),
 }
 
 pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    run_rows_grad(step, memory, backward)
+}
+
+/// Runs a step that computes each pixel of a gradient from the same pixel of an output and of its gradient, in the place of either or not.
+pub(in crate::ops) fn run_rows_grad(
+    step: Step<'_>,
+    memory: &mut Memory<'_>,
+    backward: fn(usize, Option<&[f32]>, Option<&[f32]>, &mut [f32]),
+) -> Result<(), StepError> {
     let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     let [.., channels] = output.shape.dims();
     match (output.same_place(grad_input), grad_output.same_place(grad_input)) {

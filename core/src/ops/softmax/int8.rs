@@ -1,14 +1,12 @@
 //! int8 softmax with TensorFlow Lite's fixed-point arithmetic.
-//!
-//! Numbers of `n` integer bits are `Qn`: an i32 that stands for `raw / 2^(31 - n)`. Their product is
-//! `saturating_rounding_doubling_high_mul`, which adds the numbers of integer bits (gemmlowp, `fixedpoint/fixedpoint.h`).
 
+use super::fixed_point::{
+    ACCUMULATOR_BITS, DIFFERENCE_BITS, exp_on_negative_values, multiply, one_over_one_plus_x,
+};
 use crate::memory::{Memory, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::operands::{all_are, has_shape, quantization};
-use crate::quantization::{
-    rounding_divide_by_power_of_two, saturating_rounding_doubling_high_mul as multiply,
-};
+use crate::quantization::rounding_divide_by_power_of_two;
 use crate::step::{Step, StepError};
 
 /// The quantization of every output: probabilities in steps of 1/256.
@@ -16,11 +14,6 @@ pub const OUTPUT: Quantization = Quantization { scale: 1.0 / 256.0, zero_point: 
 
 /// The most elements a row can have, so that the sum of their exponentials fits `Q12`.
 pub const MAX_ROW: usize = (1 << ACCUMULATOR_BITS) - 1;
-
-/// Integer bits of the scaled difference from the row's maximum.
-const DIFFERENCE_BITS: u32 = 5;
-/// Integer bits of the sum of exponentials.
-const ACCUMULATOR_BITS: u32 = 12;
 
 /// The parameters of an int8 softmax: its attributes, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +28,18 @@ pub struct SoftmaxI8 {
 }
 
 impl SoftmaxI8 {
-    /// The parameters for an input's scale, with `beta = 1` (TensorFlow Lite's `PreprocessSoftmaxScaling` and
-    /// `CalculateInputRadius`). `None` if the scale is not above `2^-26` and finite.
+    /// The parameters for an input's scale. `None` if the scale is not above `2^-26` and finite.
     pub fn new(scale: f32) -> Option<Self> {
+        Self::with_beta(scale, 1.0)
+    }
+
+    /// The parameters of `softmax(beta * input)` for an input's scale (TensorFlow Lite's `PreprocessSoftmaxScaling` and
+    /// `CalculateInputRadius`). `None` if their product is not above `2^-26` and finite.
+    pub fn with_beta(scale: f32, beta: f32) -> Option<Self> {
         let fraction_bits = 31 - DIFFERENCE_BITS;
-        let factor = (f64::from(scale) * f64::from(1u32 << fraction_bits)).min(f64::from(i32::MAX));
-        if !(factor > 1.0 && scale.is_finite()) {
+        let product = f64::from(beta) * f64::from(scale);
+        let factor = (product * f64::from(1u32 << fraction_bits)).min(f64::from(i32::MAX));
+        if !(factor > 1.0 && product.is_finite()) {
             return None;
         }
         // Above 1.0 and below 2^31: the exponent is in 1..=31.
@@ -57,12 +56,24 @@ impl SoftmaxI8 {
         [self.input_multiplier, self.input_left_shift, self.difference_min]
     }
 
+    /// The difference between a value and its row's maximum, scaled, `Q5`.
+    #[inline(always)]
+    pub(in crate::ops) fn scaled(&self, difference: i32) -> i32 {
+        multiply(difference.wrapping_shl(self.input_left_shift as u32), self.input_multiplier)
+    }
+
     /// `exp` of the difference between a value and its row's maximum, `Q0`; `None` if it does not count.
     #[inline(always)]
     fn exponential(&self, difference: i32) -> Option<i32> {
-        (difference >= self.difference_min).then(|| {
-            let shifted = difference.wrapping_shl(self.input_left_shift as u32);
-            exp_on_negative_values(multiply(shifted, self.input_multiplier))
+        (difference >= self.difference_min).then(|| exp_on_negative_values(self.scaled(difference)))
+    }
+
+    /// The sum of the exponentials of a row whose maximum is `max`, `Q12`: at least that of the maximum, 1.
+    #[inline(always)]
+    pub(in crate::ops) fn sum_of_exponentials(&self, row: &[i8], max: i32) -> i32 {
+        let exponentials = row.iter().filter_map(|&value| self.exponential(i32::from(value) - max));
+        exponentials.fold(0i32, |sum, exponential| {
+            sum.wrapping_add(rounding_divide_by_power_of_two(exponential, ACCUMULATOR_BITS))
         })
     }
 }
@@ -83,11 +94,8 @@ pub fn forward(params: &SoftmaxI8, row: usize, input: &[i8], output: &mut [i8]) 
 pub fn forward_in_place(params: &SoftmaxI8, row: usize, values: &mut [i8]) {
     for values in values.chunks_exact_mut(row.max(1)) {
         let max = i32::from(values.iter().copied().max().unwrap_or_default());
-        let exponentials = values.iter().filter_map(|&value| params.exponential(i32::from(value) - max));
-        let sum = exponentials.fold(0i32, |sum, exponential| {
-            sum.wrapping_add(rounding_divide_by_power_of_two(exponential, ACCUMULATOR_BITS))
-        });
-        // The sum is at least the maximum's exponential, 1.0. It is `2^bits_over_unit * (1 + fraction)`.
+        // It is `2^bits_over_unit * (1 + fraction)`.
+        let sum = params.sum_of_exponentials(values, max);
         let headroom = (sum as u32).leading_zeros();
         let bits_over_unit = ACCUMULATOR_BITS.saturating_sub(headroom);
         let fraction = (sum as u32).wrapping_shl(headroom).wrapping_sub(1 << 31) as i32;
@@ -106,68 +114,6 @@ pub fn forward_in_place(params: &SoftmaxI8, row: usize, values: &mut [i8]) {
     }
 }
 
-/// `exp(x)` as `Q0`, for `x` of `Q5` in [-16, 0].
-///
-/// The part of `x` in [-1/4, 0) goes through a polynomial; for each bit of the rest, which is a power of two times -1/4, the result is multiplied with
-/// that power's exponential.
-fn exp_on_negative_values(x: i32) -> i32 {
-    /// `exp(-2^(position - 26))` as `Q0`, for the bits from 1/4 (position 24) on.
-    const FACTORS: [(u32, i32); 7] = [
-        (24, 1_672_461_947),
-        (25, 1_302_514_674),
-        (26, 790_015_084),
-        (27, 290_630_308),
-        (28, 39_332_535),
-        (29, 720_401),
-        (30, 242),
-    ];
-    const QUARTER: i32 = 1 << 24;
-    if x == 0 {
-        return i32::MAX;
-    }
-    let within = (x & (QUARTER - 1)) - QUARTER;
-    // In [-1/4, 0), so that the step from Q5 to Q0 cannot overflow.
-    let mut result = exp_between_minus_quarter_and_zero(within << DIFFERENCE_BITS);
-    let rest = within.wrapping_sub(x);
-    for (position, factor) in FACTORS {
-        if rest & (1 << position) != 0 {
-            result = multiply(result, factor);
-        }
-    }
-    result
-}
-
-/// `exp(x)` as `Q0`, for `x` of `Q0` in [-1/4, 0): the Taylor polynomial of degree four around -1/8.
-fn exp_between_minus_quarter_and_zero(x: i32) -> i32 {
-    /// `exp(-1/8)`.
-    const AT_CENTRE: i32 = 1_895_147_668;
-    const ONE_THIRD: i32 = 715_827_883;
-    let x = x + (1 << 28);
-    let squared = multiply(x, x);
-    let cubed = multiply(squared, x);
-    let fourth_over_4 = rounding_divide_by_power_of_two(multiply(squared, squared), 2);
-    // x^4 / 24 + x^3 / 6 + x^2 / 2
-    let rest = rounding_divide_by_power_of_two(multiply(fourth_over_4 + cubed, ONE_THIRD) + squared, 1);
-    AT_CENTRE + multiply(AT_CENTRE, x + rest)
-}
-
-/// `1 / (1 + x)` as `Q0`, for `x` of `Q0` in [0, 1): three steps of Newton's method, in `Q2`, from `48/17 - 32/17 * (1 + x) / 2`.
-fn one_over_one_plus_x(x: i32) -> i32 {
-    const ONE: i32 = 1 << 29;
-    const C_48_OVER_17: i32 = 1_515_870_810;
-    const C_MINUS_32_OVER_17: i32 = -1_010_580_540;
-    // (x + 1) / 2, rounded; 1 is the greatest Q0.
-    let half_denominator = ((i64::from(x) + i64::from(i32::MAX) + 1) / 2) as i32;
-    let mut y = C_48_OVER_17.wrapping_add(multiply(half_denominator, C_MINUS_32_OVER_17));
-    for _ in 0..3 {
-        let error = ONE.wrapping_sub(multiply(half_denominator, y));
-        // Q2 times Q2 is Q4; two bits bring it back.
-        y = y.wrapping_add(multiply(y, error).saturating_mul(4));
-    }
-    // Twice the half denominator halves the reciprocal, which then is a Q1 with the same bits; one more bit makes it Q0.
-    y.saturating_mul(2)
-}
-
 fn params(step: Step<'_>) -> Result<(SoftmaxI8, [&Operand; 2]), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let &[input_multiplier, input_left_shift, difference_min] = step.attributes()?;
@@ -175,11 +121,23 @@ fn params(step: Step<'_>) -> Result<(SoftmaxI8, [&Operand; 2]), StepError> {
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let (SoftmaxI8 { input_multiplier, input_left_shift, difference_min }, [input, output]) = params(step)?;
+    let (params, _) = params(step)?;
+    check_rows(step, params, OUTPUT)
+}
+
+/// Checks the operands of a step that sums exponentials over the rows of its first read, the parameters of these, which are its first
+/// attributes, and the quantization of its first write.
+pub(in crate::ops) fn check_rows(
+    step: Step<'_>,
+    params: SoftmaxI8,
+    expected: Quantization,
+) -> Result<(), StepError> {
+    let SoftmaxI8 { input_multiplier, input_left_shift, difference_min } = params;
+    let ([input], [output]) = (step.reads()?, step.writes()?);
     all_are(step, ElementType::I8)?;
     has_shape(output, 1, input.shape)?;
     quantization(input, 0)?;
-    if quantization(output, 1)? != OUTPUT {
+    if quantization(output, 1)? != expected {
         return Err(StepError::Quantization { operand: 1 });
     }
     if input_multiplier < 1 << 30 {
@@ -200,7 +158,17 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, output]) = params(step)?;
+    let (params, _) = params(step)?;
+    run_rows(step, memory, |row, values| forward_in_place(&params, row, values))
+}
+
+/// Runs a step that works on the rows of its first read, of as many elements as `forward` is told, in the place of its first write.
+pub(in crate::ops) fn run_rows(
+    step: Step<'_>,
+    memory: &mut Memory<'_>,
+    forward: impl FnOnce(usize, &mut [i8]),
+) -> Result<(), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
     let [.., row] = input.shape.dims();
     if !input.same_place(output) {
         let views = memory.views([input], [output])?;
@@ -209,7 +177,7 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
             *output = input;
         }
     }
-    forward_in_place(&params, row, elements_mut(memory.write(output)?)?);
+    forward(row, elements_mut(memory.write(output)?)?);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Softmax over the last dimension.
 
+pub(in crate::ops) mod fixed_point;
 pub mod float;
 pub mod int8;
 

@@ -30,6 +30,10 @@ impl Training<'_> {
                 let operators = (Operator::FullyConnectedGradWeights, Operator::FullyConnectedGradInput);
                 self.weighted(program, node, grad_output, *activation, None, operators)
             }
+            GraphOp::TransposeConv { window, activation, .. } => {
+                let operators = (Operator::TransposeConvGradWeights, Operator::TransposeConvGradInput);
+                self.weighted(program, node, grad_output, *activation, Some(window), operators)
+            }
             GraphOp::MaxPool2d { window } => {
                 let input = self.forward.buffer(node.inputs[0]);
                 let attributes = window.attributes().to_vec();
@@ -56,16 +60,13 @@ impl Training<'_> {
             GraphOp::BatchNorm { activation, .. } => {
                 self.batch_norm_grad(program, node, grad_output, *activation)
             }
-            GraphOp::Softmax => {
+            GraphOp::Softmax | GraphOp::LogSoftmax => {
                 let output = self.forward.buffer(node.output);
-                self.push_input_gradient(
-                    program,
-                    node,
-                    0,
-                    Operator::SoftmaxGrad,
-                    vec![],
-                    vec![output, grad_output],
-                )
+                let operator = match node.op {
+                    GraphOp::Softmax => Operator::SoftmaxGrad,
+                    _ => Operator::LogSoftmaxGrad,
+                };
+                self.push_input_gradient(program, node, 0, operator, vec![], vec![output, grad_output])
             }
             GraphOp::Reshape => {
                 let input = node.inputs[0];

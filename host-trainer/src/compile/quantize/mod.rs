@@ -13,6 +13,7 @@ mod weights;
 
 use smidgen::ops::add::int8::AddI8;
 use smidgen::ops::int8::OutputRange;
+use smidgen::ops::log_softmax::int8::{LogSoftmaxI8, OUTPUT as LOG_SOFTMAX_OUTPUT};
 use smidgen::ops::lookup;
 use smidgen::ops::softmax::int8::{OUTPUT as SOFTMAX_OUTPUT, SoftmaxI8};
 use smidgen::quantization::Multiplier;
@@ -28,7 +29,7 @@ pub use error::QuantizeError;
 use movement::{keeps_quantization_moving, reduce_i8};
 pub use range::{Ranges, RealRange};
 pub use split::split_leaky_relu;
-use weights::{QuantizedChannel, quantize_channel};
+use weights::{QuantizedChannel, quantize_channel, quantize_plain_channel};
 
 /// What can be chosen about an int8 graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn post_training(
 
 /// The int8 graph of a float graph, with the ranges of its activations.
 ///
-/// Pools and reshapes keep the quantization of their input, a softmax has its own; every other activation needs a range. Names of layers and
+/// Pools and reshapes keep the quantization of their input, a softmax and its logarithm have their own; every other activation needs a range. Names of layers and
 /// activations stay.
 ///
 /// # Errors
@@ -148,6 +149,7 @@ impl Quantizer<'_> {
         }
         let output = match node.op {
             GraphOp::Softmax => SOFTMAX_OUTPUT,
+            GraphOp::LogSoftmax => LOG_SOFTMAX_OUTPUT,
             _ if keeps_quantization(&node.op) => input.quantization,
             // Said before a missing range, which such a layer has not been asked for.
             GraphOp::BatchNorm { .. } => return Err(unsupported("fold it into the convolution before it")),
@@ -162,18 +164,26 @@ impl Quantizer<'_> {
         let op = match node.op {
             GraphOp::Conv2d { window, activation } => {
                 let range = clamp(activation)?;
-                inputs.extend(self.weighted(node, input.quantization, output, false)?);
+                inputs.extend(self.weighted(node, input.quantization, output)?);
                 GraphOp::Conv2dI8 { window, range }
             }
             GraphOp::DepthwiseConv2d { window, activation } => {
                 let range = clamp(activation)?;
-                inputs.extend(self.weighted(node, input.quantization, output, true)?);
+                inputs.extend(self.weighted(node, input.quantization, output)?);
                 GraphOp::DepthwiseConv2dI8 { window, range }
             }
             GraphOp::FullyConnected { activation } => {
                 let range = clamp(activation)?;
-                inputs.extend(self.weighted(node, input.quantization, output, false)?);
+                inputs.extend(self.weighted(node, input.quantization, output)?);
                 GraphOp::FullyConnectedI8 { range }
+            }
+            GraphOp::TransposeConv { window, size, activation } => {
+                if [window.y.dilation, window.x.dilation] != [1, 1] {
+                    return Err(unsupported("its window is dilated, which only its f32 form can be"));
+                }
+                let range = clamp(activation)?;
+                inputs.extend(self.weighted(node, input.quantization, output)?);
+                GraphOp::TransposeConvI8 { window, size, range }
             }
             GraphOp::MaxPool2d { window } => GraphOp::MaxPool2dI8 { window, range: Range::FULL },
             GraphOp::AveragePool2d { window } => GraphOp::AveragePool2dI8 { window, range: Range::FULL },
@@ -199,6 +209,18 @@ impl Quantizer<'_> {
                 GraphOp::SoftmaxI8 {
                     input: Multiplier { multiplier, shift },
                     smallest_difference: difference_min,
+                }
+            }
+            GraphOp::LogSoftmax => {
+                let scale = input.quantization.scale;
+                let LogSoftmaxI8 { differences, reverse } =
+                    LogSoftmaxI8::new(scale).ok_or_else(|| too_small(node, scale))?;
+                let SoftmaxI8 { input_multiplier: multiplier, input_left_shift: shift, difference_min } =
+                    differences;
+                GraphOp::LogSoftmaxI8 {
+                    input: Multiplier { multiplier, shift },
+                    smallest_difference: difference_min,
+                    reverse,
                 }
             }
             GraphOp::Activation { activation } => {
@@ -235,22 +257,29 @@ impl Quantizer<'_> {
         node: &Node,
         input: Quantization,
         output: Quantization,
-        depthwise: bool,
     ) -> Result<[TensorId; 2], QuantizeError> {
         let filter = node.inputs[1];
         let weights = self.finite(filter)?;
-        let [_, k_h, k_w, out_c] = self.source.tensor(filter).shape.dims();
+        let [a, b, c, d] = self.source.tensor(filter).shape.dims();
+        // The output channel is innermost in f32 filters, but for those that have the input channel there.
+        let (transposed, depthwise) = match node.op {
+            GraphOp::TransposeConv { .. } => (true, false),
+            GraphOp::DepthwiseConv2d { .. } => (false, true),
+            _ => (false, false),
+        };
+        let (out_c, neighbours) = if transposed { (c, d) } else { (d, 1) };
         let bias = match node.inputs.get(2) {
             Some(&bias) => self.finite(bias)?.to_vec(),
             None => vec![0.0; out_c],
         };
-        // Both float layouts have the output channel innermost.
         let channels: Option<Vec<QuantizedChannel>> = bias
             .iter()
             .enumerate()
             .map(|(channel, &bias)| {
-                let weights: Vec<f32> = weights.iter().skip(channel).step_by(out_c).copied().collect();
-                quantize_channel(&weights, bias, input, output)
+                let of_channel = weights.chunks_exact(neighbours.max(1)).skip(channel).step_by(out_c);
+                let weights: Vec<f32> = of_channel.flatten().copied().collect();
+                let quantize = if transposed { quantize_plain_channel } else { quantize_channel };
+                quantize(&weights, bias, input, output)
             })
             .collect();
         let channels = channels.ok_or_else(|| too_small(node, output.scale))?;
@@ -258,9 +287,9 @@ impl Quantizer<'_> {
         let per_channel = weights.len() / out_c.max(1);
         let (shape, integers) = if depthwise {
             let tap = |tap: usize| channels.iter().map(move |channel| channel.weights[tap]);
-            ([1, k_h, k_w, out_c], (0..per_channel).flat_map(tap).collect())
+            ([1, b, c, out_c], (0..per_channel).flat_map(tap).collect())
         } else {
-            let [a, b, in_c, _] = self.source.tensor(filter).shape.dims();
+            let in_c = if transposed { d } else { c };
             let integers = channels.iter().flat_map(|channel| channel.weights.iter().copied()).collect();
             ([out_c, a, b, in_c], integers)
         };

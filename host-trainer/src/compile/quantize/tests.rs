@@ -99,6 +99,23 @@ fn networks() -> Vec<Graph> {
             .flatten()
             .fully_connected(4)
             .softmax(),
+        input("decoder", [5, 6, 2])
+            .conv_2d(4, 1)
+            .relu()
+            .conv_2d(6, 3)
+            .groups(2)
+            .stride(2)
+            .batch_norm()
+            .relu()
+            .conv_2d_transpose(4, 3)
+            .stride(2)
+            .batch_norm()
+            .relu()
+            .conv_2d_transpose(3, 2)
+            .valid()
+            .stride(3)
+            .conv_2d(4, 1)
+            .log_softmax(),
     ];
     let mut random = Random::new(17);
     networks.into_iter().map(|network| randomized(network.build().unwrap(), &mut random)).collect()
@@ -272,7 +289,8 @@ impl Specification<'_> {
         let [_, in_h, in_w, in_c] = shape.dims();
         let (Quantization { scale: output_scale, zero_point: output_zero_point }, output) = self.output;
         let [_, out_h, out_w, out_c] = output.dims();
-        let (weights, _) = self.weights;
+        let (weights, Shape([.., group_c])) = self.weights;
+        let group_c = if self.depthwise { 1 } else { group_c as usize };
         let Window { y, x } = self.window;
         let mut steps = Vec::new();
         for (out_y, out_x, channel) in (0..out_h)
@@ -287,19 +305,14 @@ impl Specification<'_> {
                     continue;
                 };
                 let tap = k_y * x.kernel + k_x;
-                let channels = if self.depthwise {
-                    let c = channel / (out_c / in_c);
-                    c..c + 1
-                } else {
-                    0..in_c
-                };
-                for c in channels {
+                let first = channel * in_c / (out_c * group_c) * group_c;
+                for c in 0..group_c {
                     let weight = if self.depthwise {
                         weights[tap * out_c + channel]
                     } else {
-                        weights[(channel * y.kernel * x.kernel + tap) * in_c + c]
+                        weights[(channel * y.kernel * x.kernel + tap) * group_c + c]
                     };
-                    let value = i32::from(input[(at_y * in_w + at_x) * in_c + c]) - zero_point;
+                    let value = i32::from(input[(at_y * in_w + at_x) * in_c + first + c]) - zero_point;
                     sum += f64::from(weight) * weight_scale * f64::from(value) * f64::from(input_scale);
                 }
             }

@@ -36,6 +36,27 @@ pub(super) fn quantize_channel(
     input: Quantization,
     output: Quantization,
 ) -> Option<QuantizedChannel> {
+    quantize_with(weights, bias, input, output, 128)
+}
+
+/// [`quantize_channel`] with a plain bias, for a layer that takes the input's zero point off each input: what its weights meet is up to 255.
+pub(super) fn quantize_plain_channel(
+    weights: &[f32],
+    bias: f32,
+    input: Quantization,
+    output: Quantization,
+) -> Option<QuantizedChannel> {
+    quantize_with(weights, bias, Quantization { zero_point: 0, ..input }, output, 255)
+}
+
+/// [`quantize_channel`] with weights that meet numbers of a magnitude up to `greatest`.
+fn quantize_with(
+    weights: &[f32],
+    bias: f32,
+    input: Quantization,
+    output: Quantization,
+    greatest: i64,
+) -> Option<QuantizedChannel> {
     let [input_scale, output_scale, bias] = [input.scale, output.scale, bias].map(f64::from);
     let largest = weights.iter().fold(0.0, |largest: f64, &weight| largest.max(f64::from(weight).abs()));
     let of_weights =
@@ -43,7 +64,7 @@ pub(super) fn quantize_channel(
     let of_bias = 2.0 * bias.abs() / (input_scale * f64::from(i32::MAX));
     let mut scale = of_weights.max(of_bias).clamp(f32::MIN_POSITIVE.into(), f32::MAX.into()) as f32;
     loop {
-        let found = integers(weights, bias, input, scale);
+        let found = integers(weights, bias, input, scale, greatest);
         if let Some((weights, bias, bound)) = found {
             let multiplier = Multiplier::from_real(input_scale * f64::from(scale) / output_scale)?;
             // A left shift comes before the high multiplication, where it could overflow.
@@ -61,7 +82,13 @@ pub(super) fn quantize_channel(
 }
 
 /// The weights, the folded bias and the bound of the accumulator; `None` if that is more than 32 bits.
-fn integers(weights: &[f32], bias: f64, input: Quantization, scale: f32) -> Option<(Vec<i8>, i32, i64)> {
+fn integers(
+    weights: &[f32],
+    bias: f64,
+    input: Quantization,
+    scale: f32,
+    greatest: i64,
+) -> Option<(Vec<i8>, i32, i64)> {
     let scale = f64::from(scale);
     let quantized = |&weight: &f32| {
         let steps = libm::round(f64::from(weight) / scale);
@@ -73,7 +100,7 @@ fn integers(weights: &[f32], bias: f64, input: Quantization, scale: f32) -> Opti
     // The conversion saturates, far outside of 32 bits; what is added is far inside of 64.
     let plain = libm::round(bias / (f64::from(input.scale) * scale)).clamp(-1e15, 1e15) as i64;
     let folded = plain - i64::from(input.zero_point) * sum;
-    let bound = folded.abs() + 128 * sum_of_magnitudes;
+    let bound = folded.abs() + greatest * sum_of_magnitudes;
     (bound <= i64::from(i32::MAX)).then_some((weights, folded as i32, bound))
 }
 

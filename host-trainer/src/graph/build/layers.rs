@@ -3,7 +3,7 @@
 use smidgen::Shape;
 use smidgen::ops::activation::Activation;
 
-use super::{Kernel, Layer, Network, Padding, Sliding};
+use super::{Kernel, Layer, Network, Padding, Sliding, transposed};
 use crate::graph::error::Problem;
 use crate::graph::op::GraphOp;
 use crate::graph::structure::{Graph, Role, TensorId, Value};
@@ -53,7 +53,7 @@ impl Building {
     }
 
     fn weighted(&mut self, name: &str, op: GraphOp, weights: [usize; 4], bias: bool) -> Result<(), Problem> {
-        let out_c = weights[3];
+        let out_c = if let GraphOp::TransposeConv { .. } = op { weights[2] } else { weights[3] };
         let mut inputs = vec![self.at, self.parameter(name, "weights", weights, Role::Weights)?];
         if bias {
             inputs.push(self.parameter(name, "bias", [1, 1, 1, out_c], Role::Bias)?);
@@ -87,6 +87,12 @@ impl Building {
                 let weights = [1, sliding.kernel.y, sliding.kernel.x, in_c.saturating_mul(*multiplier)];
                 self.weighted(name, op, weights, bias.unwrap_or(default_bias))
             }
+            Layer::TransposeConv { filters, sliding, bias } => {
+                let (window, size) = transposed(sliding, input)?;
+                let op = GraphOp::TransposeConv { window, size, activation };
+                let weights = [sliding.kernel.y, sliding.kernel.x, *filters, in_c];
+                self.weighted(name, op, weights, bias.unwrap_or(default_bias))
+            }
             Layer::FullyConnected { units, bias } => {
                 if height * width != 1 {
                     return Err(Problem::NotAVector { found: input });
@@ -116,6 +122,7 @@ impl Building {
                 self.node(name, GraphOp::Activation { activation }, vec![self.at])
             }
             Layer::Softmax => self.node(name, GraphOp::Softmax, vec![self.at]),
+            Layer::LogSoftmax => self.node(name, GraphOp::LogSoftmax, vec![self.at]),
             Layer::Reshape(_) | Layer::Flatten => {
                 let [out_h, out_w, out_c] =
                     if let Layer::Reshape(wanted) = *layer { wanted } else { [1, 1, height * width * in_c] };

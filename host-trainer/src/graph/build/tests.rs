@@ -21,7 +21,12 @@ fn shapes_follow() {
     assert_eq!(output(input().average_pool_2d(2).stride(1)), [1, 27, 27, 3]);
     assert_eq!(output(input().global_average_pool_2d().fully_connected(5)), [1, 1, 1, 5]);
     assert_eq!(output(input().flatten()), [1, 1, 1, 2352]);
+    assert_eq!(output(input().conv_2d(6, 1).conv_2d(8, 3).groups(2)), [1, 28, 28, 8]);
+    assert_eq!(output(input().conv_2d_transpose(8, 3).stride(2)), [1, 56, 56, 8]);
+    assert_eq!(output(input().conv_2d_transpose(8, 3).valid().stride(2)), [1, 57, 57, 8]);
+    assert_eq!(output(input().conv_2d_transpose(8, 2).valid().stride([1, 3])), [1, 29, 84, 8]);
     let padding = Padding::Explicit { top: 1, bottom: 2, left: 0, right: 1 };
+    assert_eq!(output(input().conv_2d_transpose(8, 4).padding(padding)), [1, 28, 30, 8]);
     assert_eq!(output(input().conv_2d(8, 3).padding(padding)), [1, 29, 27, 8]);
 }
 
@@ -55,6 +60,14 @@ fn mistakes_are_named_with_their_numbers() {
         "net: layer add_1: the second input has shape [1, 4, 5, 2], expected [1, 4, 5, 3]"
     );
     assert_eq!(
+        message(input().conv_2d(6, 1).groups(3)),
+        "net: layer conv_2d_1: the number of groups is 3, expected a divisor of the input's channels"
+    );
+    assert_eq!(
+        message(input().conv_2d(5, 1).groups(2)),
+        "net: layer conv_2d_1: the number of output channels is 5, expected a multiple of the groups of input channels"
+    );
+    assert_eq!(
         message(input().relu().stride(2)),
         "net: layer relu_1: stride does not apply to it; it modifies convolutions and pools"
     );
@@ -86,6 +99,10 @@ fn zeros_are_refused_wherever_they_stand() {
         input().conv_2d(2, 0),
         input().conv_2d(2, 3).stride(0),
         input().conv_2d(2, 3).dilation(0),
+        input().conv_2d(2, 3).groups(0),
+        input().conv_2d_transpose(2, 3).stride(0),
+        input().conv_2d_transpose(2, 0),
+        input().conv_2d_transpose(0, 3),
         input().depthwise_conv_2d(3).channel_multiplier(0),
         input().max_pool_2d(0),
         input().reshape([0, 4, 2]),

@@ -22,7 +22,7 @@ use smidgen_tflite_schema::BuiltinOperator as Op;
 use self::importer::Importer;
 use self::view::View;
 use super::error::{ImportError, UnsupportedOperator};
-use super::net::{Net, NetTensor, shortened};
+use super::net::{Net, NetTensor, operator_name, shortened};
 use crate::graph::Graph;
 
 /// Why an operator was not imported.
@@ -53,10 +53,12 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::Conv2d, conv::conv_2d),
     (Op::DepthwiseConv2d, conv::depthwise_conv_2d),
     (Op::FullyConnected, conv::fully_connected),
+    (Op::TransposeConv, conv::transpose_conv),
     // pool.rs
     (Op::AveragePool2d, pool::average_pool_2d),
     (Op::MaxPool2d, pool::max_pool_2d),
     (Op::Softmax, pool::softmax),
+    (Op::LogSoftmax, pool::log_softmax),
     // elementwise.rs
     (Op::Add, elementwise::add),
     (Op::Relu, elementwise::relu),
@@ -74,6 +76,11 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::AssignVariable, state::assign_variable),
     (Op::CallOnce, state::call_once),
 ];
+
+/// Names of the operators that can be imported.
+pub fn operator_names() -> Vec<String> {
+    HANDLERS.iter().map(|(op, _)| operator_name(*op as i32)).collect()
+}
 
 /// A network that was imported.
 #[derive(Clone, Debug)]

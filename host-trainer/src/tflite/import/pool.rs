@@ -1,8 +1,10 @@
-//! `AVERAGE_POOL_2D`, `MAX_POOL_2D`, `SOFTMAX`.
+//! `AVERAGE_POOL_2D`, `MAX_POOL_2D`, `SOFTMAX`, `LOG_SOFTMAX`.
 
+use smidgen::Quantization;
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
-use smidgen::ops::softmax::int8::{OUTPUT as SOFTMAX_OUTPUT, SoftmaxI8};
+use smidgen::ops::log_softmax::int8::{LogSoftmaxI8, OUTPUT as LOG_SOFTMAX_OUTPUT};
+use smidgen::ops::softmax::int8::{MAX_ROW, OUTPUT as SOFTMAX_OUTPUT, SoftmaxI8};
 use smidgen::quantization::Multiplier;
 
 use super::conv::rank_4;
@@ -85,24 +87,16 @@ pub(super) fn same_integers(
 
 pub(super) fn softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let beta = options!(view, SoftmaxOptions)?.beta()?;
-    if beta != 1.0 {
-        return Err(unsupported(format!("its beta is {beta}, expected 1")));
-    }
     let input = importer.activation(view, 0)?;
     let op = match view.arithmetic()? {
+        Arithmetic::F32 if beta != 1.0 => {
+            return Err(unsupported(format!("its beta is {beta}, expected 1 in float32")));
+        }
         Arithmetic::F32 => GraphOp::Softmax,
         Arithmetic::I8 => {
-            let output = quantization(view.output(0)?)?;
-            if output != SOFTMAX_OUTPUT {
-                return Err(unsupported(format!(
-                    "its output has scale {} and zero point {}, expected 1/256 and -128",
-                    output.scale, output.zero_point
-                )));
-            }
-            let scale = quantization(view.input(0)?)?.scale;
+            let scale = of_rows(view, SOFTMAX_OUTPUT)?;
             let SoftmaxI8 { input_multiplier: multiplier, input_left_shift: shift, difference_min } =
-                SoftmaxI8::new(scale)
-                    .ok_or_else(|| unsupported(format!("the input's scale {scale:e} is too small")))?;
+                SoftmaxI8::with_beta(scale, beta).ok_or_else(|| too_small(scale))?;
             GraphOp::SoftmaxI8 {
                 input: Multiplier { multiplier, shift },
                 smallest_difference: difference_min,
@@ -111,4 +105,47 @@ pub(super) fn softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> R
     };
     let output = importer.output(view, 0)?;
     importer.push(view.node_name(), op, vec![input], output)
+}
+
+pub(super) fn log_softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
+    let input = importer.activation(view, 0)?;
+    let op = match view.arithmetic()? {
+        Arithmetic::F32 => GraphOp::LogSoftmax,
+        Arithmetic::I8 => {
+            let scale = of_rows(view, LOG_SOFTMAX_OUTPUT)?;
+            let LogSoftmaxI8 { differences, reverse } =
+                LogSoftmaxI8::new(scale).ok_or_else(|| too_small(scale))?;
+            let SoftmaxI8 { input_multiplier: multiplier, input_left_shift: shift, difference_min } =
+                differences;
+            GraphOp::LogSoftmaxI8 {
+                input: Multiplier { multiplier, shift },
+                smallest_difference: difference_min,
+                reverse,
+            }
+        }
+    };
+    let output = importer.output(view, 0)?;
+    importer.push(view.node_name(), op, vec![input], output)
+}
+
+/// The scale of the input of an int8 softmax or log-softmax, whose output has to have this quantization.
+fn of_rows(view: &View<'_, '_>, expected: Quantization) -> Result<f32, Refusal> {
+    let output = quantization(view.output(0)?)?;
+    if output != expected {
+        return Err(unsupported(format!(
+            "its output has scale {} and zero point {}, expected {} and {}",
+            output.scale, output.zero_point, expected.scale, expected.zero_point
+        )));
+    }
+    let row = view.input(0)?.dims.last().copied().unwrap_or(1);
+    if row > MAX_ROW {
+        return Err(unsupported(format!(
+            "a row has {row} elements, whose exponentials can overflow their sum; at most {MAX_ROW} cannot"
+        )));
+    }
+    Ok(quantization(view.input(0)?)?.scale)
+}
+
+fn too_small(scale: f32) -> Refusal {
+    unsupported(format!("the input's scale {scale:e} is too small"))
 }

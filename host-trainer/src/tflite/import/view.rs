@@ -63,7 +63,12 @@ impl<'n, 'f> View<'n, 'f> {
 
     /// The elements' type of the first input, if the first output has the same, of which the handler knows f32 and int8.
     pub(super) fn arithmetic(&self) -> Result<Arithmetic, Refusal> {
-        let (input, output) = (self.input(0)?, self.output(0)?);
+        self.arithmetic_of(self.input(0)?)
+    }
+
+    /// [`View::arithmetic`] of an operator that has another first.
+    pub(super) fn arithmetic_of(&self, input: &NetTensor<'_>) -> Result<Arithmetic, Refusal> {
+        let output = self.output(0)?;
         match (input.element_type, output.element_type) {
             (TensorType::Float32, TensorType::Float32) => Ok(Arithmetic::F32),
             (TensorType::Int8, TensorType::Int8) => Ok(Arithmetic::I8),
