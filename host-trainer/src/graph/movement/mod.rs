@@ -241,7 +241,7 @@ impl Movement {
             source = source.sliced(axis, start, step, count);
         }
         let destination = Strided::whole(&source.dims)?;
-        if ranges.len() != dims.len() || output.iter().product::<usize>() != source.elements() {
+        if ranges.len() != dims.len() || destination.elements() != Strided::whole(output)?.elements() {
             return None;
         }
         Self::of(kind, output, None, vec![Transfer::new(0, source, destination)])

@@ -14,6 +14,8 @@ mod importer;
 mod movement;
 mod pool;
 mod quantize;
+mod reduce;
+mod slices;
 mod state;
 mod view;
 
@@ -70,6 +72,28 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::Reshape, movement::reshape),
     (Op::Squeeze, movement::reshape),
     (Op::ExpandDims, movement::reshape),
+    (Op::Concatenation, movement::concatenation),
+    (Op::Split, movement::split),
+    (Op::SplitV, movement::split_v),
+    (Op::Unpack, movement::unpack),
+    (Op::Pack, movement::pack),
+    (Op::Slice, movement::slice),
+    (Op::StridedSlice, movement::strided_slice),
+    (Op::Pad, movement::pad),
+    (Op::Padv2, movement::pad),
+    (Op::MirrorPad, movement::mirror_pad),
+    (Op::Transpose, movement::transpose),
+    (Op::DepthToSpace, movement::depth_to_space),
+    (Op::SpaceToDepth, movement::space_to_depth),
+    (Op::ResizeNearestNeighbor, movement::resize_nearest_neighbor),
+    // reduce.rs
+    (Op::Mean, reduce::mean),
+    (Op::Sum, reduce::sum),
+    (Op::ReduceMax, reduce::max),
+    (Op::ReduceMin, reduce::min),
+    (Op::ArgMax, reduce::arg_max),
+    (Op::ArgMin, reduce::arg_min),
+    (Op::ResizeBilinear, reduce::resize_bilinear),
     // state.rs
     (Op::VarHandle, state::var_handle),
     (Op::ReadVariable, state::read_variable),
