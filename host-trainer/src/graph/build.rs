@@ -138,6 +138,11 @@ enum Layer {
     Reshape([usize; 3]),
     Flatten,
     Add(String),
+    Concat(String),
+    Pad { top: usize, bottom: usize, left: usize, right: usize },
+    Upsample { scale: Kernel, bilinear: bool },
+    DepthToSpace(usize),
+    GlobalMaxPool2d,
     Tap(String),
     From(String),
 }
@@ -161,6 +166,12 @@ impl Layer {
             Self::LogSoftmax => "log_softmax",
             Self::Reshape(_) | Self::Flatten => "reshape",
             Self::Add(_) => "add",
+            Self::Concat(_) => "concatenation",
+            Self::Pad { .. } => "pad",
+            Self::Upsample { bilinear: false, .. } => "resize_nearest_neighbor",
+            Self::Upsample { bilinear: true, .. } => "resize_bilinear",
+            Self::DepthToSpace(_) => "depth_to_space",
+            Self::GlobalMaxPool2d => "reduce_max",
             Self::Tap(_) => "tap",
             Self::From(_) => "from",
         }
@@ -320,6 +331,41 @@ impl Network {
     #[expect(clippy::should_implement_trait, reason = "the layer is called add, as in every framework")]
     pub fn add(self, tap: impl Into<String>) -> Self {
         self.layer(Layer::Add(tap.into()))
+    }
+
+    /// Puts the channels of what was at the tap behind those of the layer before.
+    #[doc(alias = "concatenate")]
+    pub fn concat(self, tap: impl Into<String>) -> Self {
+        self.layer(Layer::Concat(tap.into()))
+    }
+
+    /// So many rows and columns of zeros around the image.
+    #[doc(alias = "zero_padding_2d")]
+    pub fn pad(self, top: usize, bottom: usize, left: usize, right: usize) -> Self {
+        self.layer(Layer::Pad { top, bottom, left, right })
+    }
+
+    /// Every pixel `scale` times in height and width.
+    #[doc(alias = "resize_nearest_neighbor")]
+    pub fn upsample(self, scale: impl Into<Kernel>) -> Self {
+        self.layer(Layer::Upsample { scale: scale.into(), bilinear: false })
+    }
+
+    /// An image `scale` times as large, bilinear between the centres of the pixels (what Keras and PyTorch do by default).
+    #[doc(alias = "resize_bilinear")]
+    pub fn upsample_bilinear(self, scale: impl Into<Kernel>) -> Self {
+        self.layer(Layer::Upsample { scale: scale.into(), bilinear: true })
+    }
+
+    /// Channels become pixels: `block²` times fewer of them, `block` times the height and the width.
+    #[doc(alias = "pixel_shuffle")]
+    pub fn depth_to_space(self, block: usize) -> Self {
+        self.layer(Layer::DepthToSpace(block))
+    }
+
+    /// The maximum over the whole height and width.
+    pub fn global_max_pool_2d(self) -> Self {
+        self.layer(Layer::GlobalMaxPool2d)
     }
 
     /// Goes on from the tap instead of from the layer before.

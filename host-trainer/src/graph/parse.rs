@@ -28,7 +28,8 @@ pub struct ParseError {
 
 const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), max_pool_2d(kernel), \
     average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), softmax(), log_softmax(), reshape([h, w, c]), \
-    flatten(), tap(\"name\"), add(\"name\"), from(\"name\"), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
+    flatten(), tap(\"name\"), add(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
+    upsample_bilinear(n), depth_to_space(n), global_max_pool_2d(), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
     groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
 
 /// An argument.
@@ -127,6 +128,19 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
         },
         "tap" => need(text().map(|name| network.tap(name)), "tap(\"name\")"),
         "add" => need(text().map(|name| network.add(name)), "add(\"name\")"),
+        "concat" => need(text().map(|name| network.concat(name)), "concat(\"name\")"),
+        "pad" if arity(1) => match wholes(0).as_deref() {
+            Some(&[top, bottom, left, right]) => Ok(network.pad(top, bottom, left, right)),
+            _ => Err((shown(), "pad([top, bottom, left, right])")),
+        },
+        "upsample" if arity(1) => need(kernel(0).map(|scale| network.upsample(scale)), "upsample(n)"),
+        "upsample_bilinear" if arity(1) => {
+            need(kernel(0).map(|scale| network.upsample_bilinear(scale)), "upsample_bilinear(n)")
+        }
+        "depth_to_space" if arity(1) => {
+            need(count(0).map(|block| network.depth_to_space(block)), "depth_to_space(n)")
+        }
+        "global_max_pool_2d" if arity(0) => Ok(network.global_max_pool_2d()),
         "from" => need(text().map(|name| network.from(name)), "from(\"name\")"),
         "stride" if arity(1) => need(kernel(0).map(|stride| network.stride(stride)), "stride(n)"),
         "dilation" if arity(1) => need(kernel(0).map(|dilation| network.dilation(dilation)), "dilation(n)"),

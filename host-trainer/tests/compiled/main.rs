@@ -55,6 +55,21 @@ fn autoencoder() -> (Network, Loss) {
     (network.fully_connected(12).reshape([2, 2, 3]), Loss::MeanSquaredError)
 }
 
+fn u_net() -> (Network, Loss) {
+    let network = Network::new("u_net", [4, 6, 2]).conv_2d(3, 3).batch_norm().relu().tap("a").max_pool_2d(2);
+    let network = network.conv_2d(4, 3).batch_norm().relu().tap("b").max_pool_2d([2, 1]).conv_2d(4, 1).relu();
+    let network = network.upsample([2, 1]).concat("b").conv_2d(4, 3).batch_norm().relu();
+    let network = network.upsample_bilinear(2).concat("a").pad(1, 0, 0, 2).conv_2d(2, 3).valid();
+    (network, Loss::MeanSquaredError)
+}
+
+fn pieces() -> (Network, Loss) {
+    let network =
+        Network::new("pieces", [4, 4, 3]).conv_2d(8, 3).tap("x").relu().concat("x").depth_to_space(2);
+    let network = network.conv_2d(3, 2).pad(0, 1, 2, 0).tap("p").global_max_pool_2d().tap("most").from("p");
+    (network.global_average_pool_2d().concat("most").fully_connected(3), CROSS_ENTROPY)
+}
+
 fn squared_probabilities() -> (Network, Loss) {
     (Network::new("probabilities", [1, 1, 5]).fully_connected(4).softmax(), Loss::MeanSquaredError)
 }
@@ -70,7 +85,7 @@ fn decoder() -> (Network, Loss) {
 }
 
 fn networks() -> Vec<(Graph, Loss)> {
-    [separable(), residual(), plain(), autoencoder(), squared_probabilities(), decoder()]
+    [separable(), residual(), plain(), autoencoder(), squared_probabilities(), decoder(), u_net(), pieces()]
         .into_iter()
         .map(|(network, loss)| (vary(network.seed(5).build().unwrap()), loss))
         .collect()

@@ -3,8 +3,11 @@
 use smidgen::Shape;
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::reduce::float::Reduction;
+use smidgen::ops::resize_bilinear::Grid;
 use smidgen_trainer::compile::Loss;
-use smidgen_trainer::graph::{Graph, GraphOp, Node, TensorId};
+use smidgen_trainer::graph::movement::Strided;
+use smidgen_trainer::graph::{Graph, GraphOp, Node, ReduceKind, TensorId};
 
 /// Values of all tensors of a graph for a whole batch.
 pub(crate) type Values = Vec<Vec<f64>>;
@@ -179,9 +182,79 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
                 *result = left + right;
             }
         }
+        GraphOp::Movement(movement) => {
+            let per_sample = output.elements().unwrap();
+            result.fill(movement.fill.map_or(0.0, |bits| f64::from(f32::from_bits(bits.cast_unsigned()))));
+            for (n, result) in result.chunks_exact_mut(per_sample).enumerate() {
+                for transfer in &movement.transfers {
+                    let length = shape(transfer.input).elements().unwrap();
+                    let input = &value(transfer.input)[n * length..][..length];
+                    for (from, to) in places(&transfer.source).into_iter().zip(places(&transfer.destination))
+                    {
+                        result[to] = input[from];
+                    }
+                }
+            }
+        }
+        GraphOp::Gather(gather) => {
+            // Rows and columns, the only ones a layer picks, `height / out_h` and `width / out_w` apart.
+            assert_eq!(gather.axes, [true, true, false]);
+            let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (shape(0).dims(), output.dims());
+            for (place, result) in result.iter_mut().enumerate() {
+                let (pixel, c) = (place / out_c, place % out_c);
+                let (n, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+                *result = input[((n * in_h + y * in_h / out_h) * in_w + x * in_w / out_w) * in_c + c];
+            }
+        }
+        GraphOp::Reduce(reduce) => {
+            let ReduceKind::Float(kind) = reduce.kind else { panic!("not f32") };
+            let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (shape(0).dims(), output.dims());
+            let mut of_output = vec![vec![]; result.len()];
+            for (place, &x) in input.iter().enumerate() {
+                let (n, rest) = (place / (in_h * in_w * in_c), place % (in_h * in_w * in_c));
+                let index = [rest / (in_w * in_c), rest / in_c % in_w, rest % in_c];
+                let [y, x_, c] = [0, 1, 2].map(|axis| if reduce.axes[axis] { 0 } else { index[axis] });
+                of_output[((n * out_h + y) * out_w + x_) * out_c + c].push(x);
+            }
+            for (result, values) in result.iter_mut().zip(of_output) {
+                let sum: f64 = values.iter().sum();
+                *result = match kind {
+                    Reduction::Sum => sum,
+                    Reduction::Mean => sum / values.len() as f64,
+                    Reduction::Max => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                    Reduction::Min => values.into_iter().fold(f64::INFINITY, f64::min),
+                };
+            }
+        }
+        GraphOp::ResizeBilinear(resize) => {
+            assert_eq!(resize.grid, Grid::HalfPixelCenters);
+            let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (shape(0).dims(), output.dims());
+            let along = |index: usize, input: usize, output: usize| {
+                let position = ((index as f64 + 0.5) * input as f64 / output as f64 - 0.5)
+                    .clamp(0.0, input as f64 - 1.0);
+                (position.floor() as usize, position.ceil() as usize, position.fract())
+            };
+            for (place, result) in result.iter_mut().enumerate() {
+                let (pixel, c) = (place / out_c, place % out_c);
+                let (n, y, x) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+                let ((y0, y1, down), (x0, x1, right)) = (along(y, in_h, out_h), along(x, in_w, out_w));
+                let at = |y: usize, x: usize| input[((n * in_h + y) * in_w + x) * in_c + c];
+                let row = |y: usize| at(y, x0) * (1.0 - right) + at(y, x1) * right;
+                *result = row(y0) * (1.0 - down) + row(y1) * down;
+            }
+        }
         other => panic!("the oracle does not know {}", other.name()),
     }
     result.iter().map(|&x| activate(node.op.activation(), x)).collect()
+}
+
+/// All places of a block, in the order of its indices.
+fn places(block: &Strided) -> Vec<usize> {
+    let mut places = vec![block.offset];
+    for (&dim, &stride) in block.dims.iter().zip(&block.strides) {
+        places = places.iter().flat_map(|&place| (0..dim).map(move |i| place + i as i64 * stride)).collect();
+    }
+    places.into_iter().map(|place| usize::try_from(place).unwrap()).collect()
 }
 
 /// Mean and biased variance of one channel.

@@ -2,10 +2,14 @@
 
 use smidgen::Shape;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::reduce::float::Reduction;
+use smidgen::ops::resize_bilinear::Grid;
 
 use super::{Kernel, Layer, Network, Padding, Sliding, transposed};
 use crate::graph::error::Problem;
+use crate::graph::movement::{Gather, Movement, MovementKind, nearest};
 use crate::graph::op::GraphOp;
+use crate::graph::reduce::{Reduce, ReduceKind, ResizeBilinear};
 use crate::graph::structure::{Graph, Role, TensorId, Value};
 
 /// A graph, as far as it has been built.
@@ -136,6 +140,57 @@ impl Building {
             Layer::Add(tap) => {
                 let other = self.tapped(tap)?;
                 self.node(name, GraphOp::Add { activation }, vec![self.at, other])
+            }
+            Layer::Concat(tap) => {
+                let other = self.tapped(tap)?;
+                let dims = [self.at, other].map(|id| self.graph.tensor(id).shape.dims().to_vec());
+                let moved = Movement::concatenation(&dims, 3).ok_or(Problem::Shape {
+                    what: "what it is joined with, but for the channels,",
+                    found: self.graph.tensor(other).shape,
+                    expected: input,
+                })?;
+                self.node(name, GraphOp::Movement(moved.0), vec![self.at, other])
+            }
+            &Layer::Pad { top, bottom, left, right } => {
+                let amounts = [(0, 0), (top, bottom), (left, right), (0, 0)];
+                let moved = Movement::pad(&input.dims(), &amounts, 0);
+                let (moved, _) =
+                    moved.ok_or(Problem::TooLarge { what: "the output, larger than", shape: input })?;
+                self.node(name, GraphOp::Movement(moved), vec![self.at])
+            }
+            &Layer::Upsample { scale, bilinear } => {
+                let wanted = [1, height.saturating_mul(scale.y), width.saturating_mul(scale.x), in_c];
+                let output = to_shape(wanted, "the smallest dimension of the output")?;
+                let [_, out_h, out_w, _] = output.0;
+                if bilinear {
+                    let op =
+                        ResizeBilinear { grid: Grid::HalfPixelCenters, output: [out_h, out_w], int8: false };
+                    return self.node(name, GraphOp::ResizeBilinear(op), vec![self.at]);
+                }
+                let [rows, columns] = [(height, scale.y), (width, scale.x)]
+                    .map(|(from, scale)| nearest(from, from * scale, false, false));
+                let table = [rows, columns].concat();
+                let shape = Shape::vector(table.len() as u32);
+                let table =
+                    self.graph.add_value(format!("{name}/table"), shape, Role::Constant, Value::I32(table));
+                let op = Gather {
+                    kind: MovementKind::ResizeNearestNeighbor,
+                    axes: [true, true, false],
+                    output: [out_h, out_w, in_c as u32],
+                };
+                self.node(name, GraphOp::Gather(op), vec![self.at, table])
+            }
+            &Layer::DepthToSpace(block) => {
+                let moved = Movement::depth_and_space(input.dims(), block, true).ok_or(Problem::Number {
+                    what: "the number of channels",
+                    found: in_c,
+                    expected: "a multiple of the square of the block",
+                })?;
+                self.node(name, GraphOp::Movement(moved.0), vec![self.at])
+            }
+            Layer::GlobalMaxPool2d => {
+                let op = Reduce { kind: ReduceKind::Float(Reduction::Max), axes: [true, true, false] };
+                self.node(name, GraphOp::Reduce(op), vec![self.at])
             }
             Layer::Tap(tap) => {
                 if self.tapped(tap).is_ok() {
