@@ -58,6 +58,7 @@ pub mod cost;
 pub mod device;
 pub mod evaluate;
 pub mod inspect;
+pub mod int8;
 pub mod report;
 pub mod throughput;
 pub mod trace;

@@ -20,6 +20,7 @@ pub mod batch_norm;
 pub mod binary;
 pub mod broadcast;
 mod call;
+pub mod cast;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
 pub mod dropout;
@@ -265,6 +266,8 @@ operators! {
     35 Prelu "prelu" First prelu::check, prelu::run;
     /// Sigmoid, hyperbolic tangent and other functions of one number.
     36 Function "function" First function::check, function::run;
+    /// The same numbers in another type.
+    37 Cast "cast" Never cast::check, cast::run;
     /// Element-wise arithmetic of i32.
     38 IntegerArithmetic "integer_arithmetic" Any binary::integer::check, binary::integer::run;
     /// Gradient of a convolution with respect to its input.

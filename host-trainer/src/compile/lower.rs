@@ -249,6 +249,7 @@ fn operator(node: &Node) -> (Operator, Vec<i32>) {
         GraphOp::Reshape | GraphOp::Store => (Operator::Reshape, vec![]),
         GraphOp::Activation { activation } => (Operator::ActivationF32, activation.attributes().to_vec()),
         GraphOp::Add { activation } => (Operator::AddF32, activation.attributes().to_vec()),
+        GraphOp::Elementwise(elementwise) => elementwise.operator(),
         GraphOp::Conv2dI8 { window, range } => {
             (Operator::Conv2dI8, [&window.attributes()[..], &limits(range)].concat())
         }

@@ -19,6 +19,7 @@
 //! The passes of [`compile`](crate::compile) turn a graph into a program of steps.
 
 mod build;
+mod elementwise;
 mod error;
 mod initialize;
 pub mod movement;
@@ -29,6 +30,7 @@ pub mod reduce;
 mod structure;
 
 pub use build::{Kernel, Network, Padding};
+pub use elementwise::Elementwise;
 pub use error::{GraphError, Problem};
 pub use initialize::Initialization;
 pub use movement::{Gather, Movement, MovementKind};

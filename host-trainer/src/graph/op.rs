@@ -5,6 +5,7 @@ use smidgen::ops::activation::Activation;
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Shape};
 
+use super::elementwise::{Elementwise, broadcast};
 use super::error::Problem;
 use super::movement::{Gather, Movement};
 use super::reduce::{Reduce, ResizeBilinear};
@@ -89,11 +90,13 @@ pub enum GraphOp {
         /// The function.
         activation: Activation,
     },
-    /// Left, right.
+    /// Left, right. They broadcast.
     Add {
         /// Applied to the sum.
         activation: Activation,
     },
+    /// Another element-wise operator.
+    Elementwise(Elementwise),
 
     /// Input, filter `[C_out, K_h, K_w, C_in / groups]`, channels.
     Conv2dI8 {
@@ -199,6 +202,7 @@ impl GraphOp {
             Self::Store => "store",
             Self::Activation { .. } => "activation",
             Self::Add { .. } => "add",
+            Self::Elementwise(operator) => operator.name(),
             Self::Conv2dI8 { .. } => "conv_2d_i8",
             Self::DepthwiseConv2dI8 { .. } => "depthwise_conv_2d_i8",
             Self::FullyConnectedI8 { .. } => "fully_connected_i8",
@@ -245,6 +249,7 @@ impl GraphOp {
             | Self::BatchNorm { activation, .. }
             | Self::Activation { activation }
             | Self::Add { activation } => Some(activation),
+            Self::Elementwise(operator) => operator.activation_mut(),
             _ => None,
         }
     }
@@ -252,6 +257,7 @@ impl GraphOp {
     /// The fused f32 activation; [`Activation::None`] for operators without one.
     pub const fn activation(&self) -> Activation {
         match *self {
+            Self::Elementwise(ref operator) => operator.activation(),
             Self::Conv2d { activation, .. }
             | Self::DepthwiseConv2d { activation, .. }
             | Self::FullyConnected { activation }
@@ -278,6 +284,7 @@ impl GraphOp {
         }
         let element_type = match self {
             Self::Quantize => I8,
+            Self::Elementwise(operator) => operator.element_type(),
             Self::LookupI8 => inputs.get(1).map_or(I8, |table| table.element_type),
             Self::Dequantize => F32,
             Self::Reshape | Self::Store => inputs.first().map_or(F32, |input| input.element_type),
@@ -287,6 +294,9 @@ impl GraphOp {
         let input_type = match self {
             Self::Quantize => F32,
             Self::Dequantize => I8,
+            Self::Elementwise(Elementwise::Cast { .. }) => {
+                inputs.first().map_or(F32, |input| input.element_type)
+            }
             _ => element_type,
         };
         let shape = match (self, inputs) {
@@ -342,10 +352,8 @@ impl GraphOp {
                 | Self::Dequantize,
                 [input],
             ) => input.shape,
-            (Self::Add { .. } | Self::AddI8 { .. }, [left, right]) => {
-                is("the second input", right.shape, left.shape)?;
-                left.shape
-            }
+            (Self::Add { .. } | Self::AddI8 { .. }, [left, right]) => broadcast(left, right)?,
+            (Self::Elementwise(operator), inputs) => operator.output(inputs)?,
             (Self::Conv2dI8 { window, .. }, [input, filter, channels]) => {
                 let [out_c, k_h, k_w, filter_c] = filter.shape.0;
                 has_groups(input.shape, filter.shape, filter_c, out_c)?;
@@ -404,7 +412,7 @@ impl GraphOp {
                 | Self::SoftmaxI8 { .. }
                 | Self::LogSoftmaxI8 { .. }
                 | Self::LookupI8
-        )
+        ) || matches!(self, Self::Elementwise(operator) if matches!(operator.element_type(), ElementType::I8))
     }
 
     const fn input_count(&self) -> &'static str {

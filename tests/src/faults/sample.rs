@@ -263,6 +263,8 @@ pub fn f32() -> Parts {
     b.step(Operator::Function, &[0], &[depthwise], &[depthwise]);
     let [counts, total] = [(); 2].map(|()| b.operand(Space::Arena, ElementType::I32, [1, 1, 1, 3]));
     b.step(Operator::IntegerArithmetic, &[2], &[counts, counts], &[total]);
+    let real = b.f32(Space::Arena, [1, 1, 1, 3]);
+    b.step(Operator::Cast, &[], &[total], &[real]);
     let average = b.f32(Space::Arena, [1, 1, 2, 3]);
     b.step(Operator::AveragePool2d, &[2, 1, 1, 1, 0, 0, 0, 0, 1, 1], &[depthwise], &[average]);
     let flat = b.f32(Space::Arena, [1, 1, 1, 6]);

@@ -14,7 +14,6 @@ mod weights;
 use smidgen::ops::add::int8::AddI8;
 use smidgen::ops::int8::OutputRange;
 use smidgen::ops::log_softmax::int8::{LogSoftmaxI8, OUTPUT as LOG_SOFTMAX_OUTPUT};
-use smidgen::ops::lookup;
 use smidgen::ops::softmax::int8::{OUTPUT as SOFTMAX_OUTPUT, SoftmaxI8};
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Quantization, Shape};
@@ -23,6 +22,7 @@ use crate::compile::calibrate::calibrate;
 use crate::graph::{
     Graph, GraphOp, Node, Range, Reduce, ReduceKind, ResizeBilinear, Role, Tensor, TensorId, Value,
 };
+use crate::int8::{TableFunction, table};
 use crate::recipe;
 
 pub use error::QuantizeError;
@@ -224,7 +224,7 @@ impl Quantizer<'_> {
                 }
             }
             GraphOp::Activation { activation } => {
-                let table = lookup::table(activation, input.quantization, output)
+                let table = table(TableFunction::Activation(activation), input.quantization, output)
                     .ok_or_else(|| too_small(node, output.scale))?;
                 let shape = Shape::vector(table.len() as u32);
                 inputs.push(self.constant(node, "table", shape, Value::I8(table.to_vec())));

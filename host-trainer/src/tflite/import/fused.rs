@@ -3,6 +3,7 @@
 use smidgen::Quantization;
 use smidgen::geometry::Axis;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::int8::OutputRange;
 use smidgen_tflite_schema::{ActivationFunctionType as Fused, Padding};
 
 use super::{Refusal, unsupported};
@@ -14,25 +15,25 @@ pub(super) fn activation(fused: Fused) -> Result<Activation, Refusal> {
         Fused::None => Ok(Activation::None),
         Fused::Relu => Ok(Activation::Relu),
         Fused::Relu6 => Ok(Activation::Relu6),
+        Fused::ReluN1To1 => Ok(Activation::ReluN1To1),
         _ => Err(refused(fused)),
     }
 }
 
 /// What an activation leaves of an int8 output (TensorFlow Lite's `CalculateActivationRangeQuantized`).
+pub(super) fn output_range(fused: Fused, output: Quantization) -> Result<OutputRange, Refusal> {
+    OutputRange::of(activation(fused)?, output).ok_or_else(|| refused(fused))
+}
+
+/// The limits of an [`output_range`].
 pub(super) fn range(fused: Fused, output: Quantization) -> Result<Range, Refusal> {
-    // The conversion saturates.
-    let quantized = |real: f32| {
-        let steps = libm::roundf(real / output.scale) as i32;
-        steps.saturating_add(output.zero_point).clamp(i8::MIN.into(), i8::MAX.into()) as i8
-    };
-    let (min, max) = match fused {
-        Fused::None => (i8::MIN, i8::MAX),
-        Fused::Relu => (quantized(0.0), i8::MAX),
-        Fused::Relu6 => (quantized(0.0), quantized(6.0)),
-        Fused::ReluN1To1 => (quantized(-1.0), quantized(1.0)),
-        _ => return Err(refused(fused)),
-    };
-    Ok(Range { min, max })
+    Ok(to_range(output_range(fused, output)?))
+}
+
+/// The limits of a range.
+pub(super) fn to_range(range: OutputRange) -> Range {
+    // It keeps both in -128..=127.
+    Range { min: range.clamp(i32::from(i8::MIN)), max: range.clamp(i32::from(i8::MAX)) }
 }
 
 fn refused(fused: Fused) -> Refusal {

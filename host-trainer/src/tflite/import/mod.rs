@@ -14,6 +14,7 @@ mod importer;
 mod movement;
 mod pool;
 mod quantize;
+mod sides;
 mod reduce;
 mod slices;
 mod state;
@@ -63,8 +64,26 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::LogSoftmax, pool::log_softmax),
     // elementwise.rs
     (Op::Add, elementwise::add),
+    (Op::Sub, elementwise::sub),
+    (Op::Mul, elementwise::mul),
+    (Op::Maximum, elementwise::maximum),
+    (Op::Minimum, elementwise::minimum),
     (Op::Relu, elementwise::relu),
     (Op::Relu6, elementwise::relu6),
+    (Op::ReluN1To1, elementwise::relu_n1_to_1),
+    (Op::LeakyRelu, elementwise::leaky_relu),
+    (Op::Prelu, elementwise::prelu),
+    (Op::Logistic, elementwise::logistic),
+    (Op::Tanh, elementwise::tanh),
+    (Op::Elu, elementwise::elu),
+    (Op::HardSwish, elementwise::hard_swish),
+    (Op::Gelu, elementwise::gelu),
+    (Op::Abs, elementwise::abs),
+    (Op::Neg, elementwise::neg),
+    (Op::Exp, elementwise::exp),
+    (Op::Sqrt, elementwise::sqrt),
+    (Op::Rsqrt, elementwise::rsqrt),
+    (Op::Cast, elementwise::cast),
     // quantize.rs
     (Op::Quantize, quantize::quantize),
     (Op::Dequantize, quantize::dequantize),
