@@ -1,7 +1,6 @@
 //! Layers that move elements, or reduce them, in int8.
 
 use smidgen::ops::activation::Activation;
-use smidgen::ops::lookup;
 use smidgen::ops::quantize::quantize_one;
 use smidgen::ops::reduce::float::Reduction;
 use smidgen::ops::reduce::int8::Sum;
@@ -9,6 +8,7 @@ use smidgen::{ElementType, Quantization, Shape};
 
 use super::{Activated, QuantizeError, Quantizer, Ranges, keeps_quantization, too_small};
 use crate::graph::{Graph, GraphOp, Movement, Node, Reduce, ReduceKind, Role, Tensor, TensorId, Value};
+use crate::int8::{TableFunction, table};
 
 /// The bits of 0.0 and -0.0.
 const ZEROS: [i32; 2] = [0, i32::MIN];
@@ -80,7 +80,7 @@ impl Quantizer<'_> {
                 inputs.push(found.id);
                 continue;
             }
-            let table = lookup::table(Activation::None, found.quantization, output)
+            let table = table(TableFunction::Activation(Activation::None), found.quantization, output)
                 .ok_or_else(|| too_small(node, output.scale))?;
             let name = format!("{}/requantize_{index}", node.name);
             let shape = Shape::vector(table.len() as u32);
