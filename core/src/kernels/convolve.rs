@@ -140,7 +140,7 @@ pub(crate) struct ConvolveTransposed<'a> {
     pub grad_output: &'a [f32],
     /// `[K_h, K_w, C_in / groups, C_out]`.
     pub filter: &'a [f32],
-    /// `C_in` elements: of a transposed convolution, whose output the grad_input is.
+    /// `C_in` elements: of a transposed convolution, whose output is the gradient here.
     pub bias: Option<&'a [f32]>,
     pub grad_input: &'a mut [f32],
 }

@@ -191,45 +191,68 @@ struct Line {
     target_step: usize,
 }
 
-/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]], gradients, sums[t])`, where all gradients meet the same input.
+/// Calls `add(sums, source, gradients)` for each pixel of `line`, as long as it says that its inputs are there.
 #[inline(always)]
-fn add_scaled_gradients<const W: usize, const T: usize>(
+fn add_pixels<const W: usize, const T: usize>(
     mut sums: [[f32; W]; T],
-    input: &[f32],
     gradients: &[f32],
     line: Line,
-    offsets: [isize; T],
+    add: impl Fn(&mut [[f32; W]; T], usize, &[f32; W]) -> Option<()>,
 ) -> [[f32; W]; T] {
     for pixel in 0..line.count {
         let source = line.source + pixel * line.source_step;
-        // Always there, for a region lies in its tensors. Tested first, so that the arithmetic is one straight piece.
+        // Always there, for a region lies in its tensors.
         let Some(gradients) = columns(gradients, line.target + pixel * line.target_step) else { break };
-        let Some(values) = gather(input, source, offsets) else { break };
-        for (sums, value) in sums.iter_mut().zip(values) {
-            add_scaled(sums, value, gradients);
+        if add(&mut sums, source, gradients).is_none() {
+            break;
         }
     }
     sums
 }
 
-/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]..], gradients, sums[t])`, channel by channel.
+/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]], gradients, sums[t])`, where all gradients meet the same input.
 #[inline(always)]
-fn add_channel_products<const W: usize, const T: usize>(
-    mut sums: [[f32; W]; T],
+fn add_scaled_gradients<const W: usize, const T: usize>(
+    sums: [[f32; W]; T],
     input: &[f32],
     gradients: &[f32],
     line: Line,
     offsets: [isize; T],
 ) -> [[f32; W]; T] {
-    for pixel in 0..line.count {
-        let source = line.source + pixel * line.source_step;
-        let Some(gradients) = columns(gradients, line.target + pixel * line.target_step) else { break };
-        let Some(values) = gather_columns(input, source, offsets) else { break };
-        for (sums, values) in sums.iter_mut().zip(values) {
-            add_product(sums, values, gradients);
-        }
-    }
-    sums
+    add_pixels(
+        sums,
+        gradients,
+        line,
+        #[inline(always)]
+        |sums, source, gradients| {
+            // Tested first, so that the arithmetic is one straight piece.
+            let values = gather(input, source, offsets)?;
+            sums.iter_mut().zip(values).for_each(|(sums, value)| add_scaled(sums, value, gradients));
+            Some(())
+        },
+    )
+}
+
+/// For each pixel of `line`: `sums[t] = fma(input[offsets[t]..], gradients, sums[t])`, channel by channel.
+#[inline(always)]
+fn add_channel_products<const W: usize, const T: usize>(
+    sums: [[f32; W]; T],
+    input: &[f32],
+    gradients: &[f32],
+    line: Line,
+    offsets: [isize; T],
+) -> [[f32; W]; T] {
+    add_pixels(
+        sums,
+        gradients,
+        line,
+        #[inline(always)]
+        |sums, source, gradients| {
+            let values = gather_columns(input, source, offsets)?;
+            sums.iter_mut().zip(values).for_each(|(sums, values)| add_product(sums, values, gradients));
+            Some(())
+        },
+    )
 }
 
 /// `values[t] = slice[start + offsets[t]]`.

@@ -1,8 +1,10 @@
 //! The f32 steps of layers that have weights: how a convolution's, a depthwise convolution's and a fully connected layer's operands are
 //! read and checked is the same.
 
+use super::activation::Activation;
 use super::call::{CallError, Tensor, holds, unchecked};
 use super::operands::{all_are, reads_with_bias};
+use crate::geometry::Window;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
 use crate::step::{Step, StepError};
@@ -15,13 +17,24 @@ pub(super) struct Shapes {
     pub(super) output: Shape,
 }
 
+/// Computes a layer's output from input, filter and bias.
+pub(super) type Forward<L> = fn(&L, &[f32], &[f32], Option<&[f32]>, &mut [f32]) -> Result<(), CallError>;
+/// Computes a gradient from two tensors.
+pub(super) type Gradient<L> = fn(&L, &[f32], &[f32], &mut [f32]) -> Result<(), CallError>;
+
 /// A layer with weights, in f32.
 pub(super) trait Weighted: Sized {
-    /// The layer of a forward step with these attributes.
-    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError>;
+    /// Whether the attributes of its steps begin with a window.
+    const HAS_WINDOW: bool;
+    /// The output, from input, filter and bias.
+    const FORWARD: Forward<Self>;
+    /// The gradient with respect to the input, from that of the output and the filter.
+    const GRAD_INPUT: Gradient<Self>;
+    /// The gradient with respect to the filter, from the input and the gradient of the output.
+    const GRAD_WEIGHTS: Gradient<Self>;
 
-    /// The layer of a gradient's step with these attributes: one without an activation.
-    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError>;
+    /// The layer with these parameters.
+    fn new(shapes: Shapes, window: Window, activation: Activation) -> Self;
 
     /// Its shapes.
     fn shapes(&self) -> Shapes;
@@ -29,30 +42,16 @@ pub(super) trait Weighted: Sized {
     /// Whether the shapes follow from each other; if not, one that does not.
     fn check(&self) -> Result<(), Tensor>;
 
-    /// The output.
-    fn forward(
-        &self,
-        input: &[f32],
-        filter: &[f32],
-        bias: Option<&[f32]>,
-        output: &mut [f32],
-    ) -> Result<(), CallError>;
-
-    /// The gradient with respect to the input.
-    fn grad_input(
-        &self,
-        grad_output: &[f32],
-        filter: &[f32],
-        grad_input: &mut [f32],
-    ) -> Result<(), CallError>;
-
-    /// The gradient with respect to the filter.
-    fn grad_weights(
-        &self,
-        input: &[f32],
-        grad_output: &[f32],
-        grad_weights: &mut [f32],
-    ) -> Result<(), CallError>;
+    /// The layer of a step with these attributes. Those of a gradient's step have no activation.
+    fn read(shapes: Shapes, attributes: &[i32], is_forward: bool) -> Result<Self, StepError> {
+        let (window, rest) =
+            if Self::HAS_WINDOW { Window::read(attributes)? } else { (Window::ONE, attributes) };
+        let first = attributes.len().saturating_sub(rest.len()) as u8;
+        let (activation, rest) =
+            if is_forward { Activation::read(rest, first)? } else { (Activation::None, rest) };
+        nothing_more(attributes, rest)?;
+        Ok(Self::new(shapes, window, activation))
+    }
 
     /// Checks the shapes, and that slices of these lengths hold them.
     fn check_call(&self, input: usize, filter: usize, output: usize) -> Result<(), CallError> {
@@ -71,7 +70,7 @@ pub(super) trait Weighted: Sized {
 }
 
 /// Checks that `rest` of the attributes is empty.
-pub(super) fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepError> {
+fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepError> {
     let (expected, found) = (attributes.len().saturating_sub(rest.len()), attributes.len());
     if rest.is_empty() {
         Ok(())
@@ -82,19 +81,20 @@ pub(super) fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepE
 
 fn forward_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ((input, filter, _), [output]) = (reads_with_bias(step)?, step.writes()?);
-    L::read(Shapes { input: input.shape, filter: filter.shape, output: output.shape }, step.attributes)
+    let shapes = Shapes { input: input.shape, filter: filter.shape, output: output.shape };
+    L::read(shapes, step.attributes, true)
 }
 
 fn grad_input_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ([grad_output, filter], [grad_input]) = (step.reads()?, step.writes()?);
     let shapes = Shapes { input: grad_input.shape, filter: filter.shape, output: grad_output.shape };
-    L::read_gradient(shapes, step.attributes)
+    L::read(shapes, step.attributes, false)
 }
 
 fn grad_weights_layer<L: Weighted>(step: Step<'_>) -> Result<L, StepError> {
     let ([input, grad_output], [grad_weights]) = (step.reads()?, step.writes()?);
     let shapes = Shapes { input: input.shape, filter: grad_weights.shape, output: grad_output.shape };
-    L::read_gradient(shapes, step.attributes)
+    L::read(shapes, step.attributes, false)
 }
 
 /// Checks types and shapes; `operands` are the places of input, filter and output among the step's operands.
@@ -136,10 +136,12 @@ pub(super) fn run<L: Weighted>(step: Step<'_>, memory: &mut Memory<'_>) -> Resul
         let Views { reads: [input, filter, bias], writes: [output] } =
             memory.views([input, filter, bias], [output])?;
         let bias = Some(elements(bias)?);
-        layer.forward(elements(input)?, elements(filter)?, bias, elements_mut(output)?).map_err(unchecked)
+        L::FORWARD(&layer, elements(input)?, elements(filter)?, bias, elements_mut(output)?)
+            .map_err(unchecked)
     } else {
         let Views { reads: [input, filter], writes: [output] } = memory.views([input, filter], [output])?;
-        layer.forward(elements(input)?, elements(filter)?, None, elements_mut(output)?).map_err(unchecked)
+        L::FORWARD(&layer, elements(input)?, elements(filter)?, None, elements_mut(output)?)
+            .map_err(unchecked)
     }
 }
 
@@ -148,7 +150,8 @@ pub(super) fn run_grad_input<L: Weighted>(step: Step<'_>, memory: &mut Memory<'_
     let Views { reads: [grad_output, filter], writes: [grad_input] } =
         memory.views([grad_output, filter], [grad_input])?;
     let layer = grad_input_layer::<L>(step)?;
-    layer.grad_input(elements(grad_output)?, elements(filter)?, elements_mut(grad_input)?).map_err(unchecked)
+    L::GRAD_INPUT(&layer, elements(grad_output)?, elements(filter)?, elements_mut(grad_input)?)
+        .map_err(unchecked)
 }
 
 pub(super) fn run_grad_weights<L: Weighted>(
@@ -159,7 +162,6 @@ pub(super) fn run_grad_weights<L: Weighted>(
     let Views { reads: [input, grad_output], writes: [grad_weights] } =
         memory.views([input, grad_output], [grad_weights])?;
     let layer = grad_weights_layer::<L>(step)?;
-    layer
-        .grad_weights(elements(input)?, elements(grad_output)?, elements_mut(grad_weights)?)
+    L::GRAD_WEIGHTS(&layer, elements(input)?, elements(grad_output)?, elements_mut(grad_weights)?)
         .map_err(unchecked)
 }

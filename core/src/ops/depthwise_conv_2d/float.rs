@@ -1,6 +1,6 @@
 //! `depthwise_conv_2d` in f32, and its gradients.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+use crate::geometry::Window;
 use crate::kernels::correlate::Correlate;
 use crate::kernels::isa::dispatch;
 use crate::kernels::stencil::{Direction, Stencil};
@@ -8,8 +8,7 @@ use crate::operand::Shape;
 use crate::ops::activation::Activation;
 use crate::ops::call::{CallError, Tensor};
 use crate::ops::conv_2d::{self, Conv2d};
-use crate::ops::weighted::{Shapes, Weighted, nothing_more};
-use crate::step::StepError;
+use crate::ops::weighted::{Forward, Gradient, Shapes, Weighted};
 
 /// The shapes and parameters of a depthwise convolution in f32.
 ///
@@ -139,19 +138,13 @@ pub fn grad_weights(
 }
 
 impl Weighted for DepthwiseConv2d {
-    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
-        let (window, rest) = Window::read(attributes)?;
-        let (activation, rest) = Activation::read(rest, WINDOW_ATTRIBUTES as u8)?;
-        nothing_more(attributes, rest)?;
-        let Shapes { input, filter, output } = shapes;
-        Ok(Self { input, filter, output, window, activation })
-    }
+    const HAS_WINDOW: bool = true;
+    const FORWARD: Forward<Self> = forward;
+    const GRAD_INPUT: Gradient<Self> = grad_input;
+    const GRAD_WEIGHTS: Gradient<Self> = grad_weights;
 
-    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
-        let (window, rest) = Window::read(attributes)?;
-        nothing_more(attributes, rest)?;
-        let Shapes { input, filter, output } = shapes;
-        Ok(Self { input, filter, output, window, activation: Activation::None })
+    fn new(Shapes { input, filter, output }: Shapes, window: Window, activation: Activation) -> Self {
+        Self { input, filter, output, window, activation }
     }
 
     fn shapes(&self) -> Shapes {
@@ -182,33 +175,5 @@ impl Weighted for DepthwiseConv2d {
             return Err(Tensor::Output);
         }
         Ok(())
-    }
-
-    fn forward(
-        &self,
-        input: &[f32],
-        filter: &[f32],
-        bias: Option<&[f32]>,
-        output: &mut [f32],
-    ) -> Result<(), CallError> {
-        forward(self, input, filter, bias, output)
-    }
-
-    fn grad_input(
-        &self,
-        grad_output: &[f32],
-        filter: &[f32],
-        grad_input: &mut [f32],
-    ) -> Result<(), CallError> {
-        self::grad_input(self, grad_output, filter, grad_input)
-    }
-
-    fn grad_weights(
-        &self,
-        input: &[f32],
-        grad_output: &[f32],
-        grad_weights: &mut [f32],
-    ) -> Result<(), CallError> {
-        self::grad_weights(self, input, grad_output, grad_weights)
     }
 }

@@ -5,8 +5,7 @@ use crate::operand::Shape;
 use crate::ops::activation::Activation;
 use crate::ops::call::{CallError, Tensor};
 use crate::ops::conv_2d::{self, Conv2d};
-use crate::ops::weighted::{Shapes, Weighted, nothing_more};
-use crate::step::StepError;
+use crate::ops::weighted::{Forward, Gradient, Shapes, Weighted};
 
 /// The shapes and parameters of a fully connected layer in f32. What [`Conv2d`] says of the bits of a result holds here too.
 #[doc(alias = "linear")]
@@ -86,17 +85,17 @@ pub fn grad_weights(
 }
 
 impl Weighted for FullyConnected {
-    fn read(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
-        let (activation, rest) = Activation::read(attributes, 0)?;
-        nothing_more(attributes, rest)?;
-        let Shapes { input, filter: weights, output } = shapes;
-        Ok(Self { input, weights, output, activation })
-    }
+    const HAS_WINDOW: bool = false;
+    const FORWARD: Forward<Self> = forward;
+    const GRAD_INPUT: Gradient<Self> = grad_input;
+    const GRAD_WEIGHTS: Gradient<Self> = grad_weights;
 
-    fn read_gradient(shapes: Shapes, attributes: &[i32]) -> Result<Self, StepError> {
-        nothing_more(attributes, attributes)?;
-        let Shapes { input, filter: weights, output } = shapes;
-        Ok(Self { input, weights, output, activation: Activation::None })
+    fn new(
+        Shapes { input, filter: weights, output }: Shapes,
+        _window: Window,
+        activation: Activation,
+    ) -> Self {
+        Self { input, weights, output, activation }
     }
 
     fn shapes(&self) -> Shapes {
@@ -110,33 +109,5 @@ impl Weighted for FullyConnected {
             Ok(()) if weights_c != in_c => Err(Tensor::Filter),
             checked => checked,
         }
-    }
-
-    fn forward(
-        &self,
-        input: &[f32],
-        filter: &[f32],
-        bias: Option<&[f32]>,
-        output: &mut [f32],
-    ) -> Result<(), CallError> {
-        forward(self, input, filter, bias, output)
-    }
-
-    fn grad_input(
-        &self,
-        grad_output: &[f32],
-        filter: &[f32],
-        grad_input: &mut [f32],
-    ) -> Result<(), CallError> {
-        self::grad_input(self, grad_output, filter, grad_input)
-    }
-
-    fn grad_weights(
-        &self,
-        input: &[f32],
-        grad_output: &[f32],
-        grad_weights: &mut [f32],
-    ) -> Result<(), CallError> {
-        self::grad_weights(self, input, grad_output, grad_weights)
     }
 }

@@ -57,7 +57,7 @@ pub fn forward_in_place(params: &LogSoftmaxI8, row: usize, values: &mut [i8]) {
             *value = if difference > least {
                 let logarithm = differences.scaled(difference).wrapping_sub(log_sum);
                 let steps = rounding_divide_by_power_of_two(logarithm, 31 - DIFFERENCE_BITS - OUTPUT_BITS);
-                steps.saturating_add(127).max(-128).min(127) as i8
+                steps.saturating_add(127).clamp(-128, 127) as i8
             } else {
                 i8::MIN
             };
@@ -162,7 +162,7 @@ mod tests {
         let case = case(&LogSoftmaxI8::new(0.1).unwrap(), 2, 5);
         expect_operand_errors(&case, &[0, 1]);
         case.expect(StepError::Quantization { operand: 1 }, |step| {
-            step.writes[0].quantization = at(127).unwrap()
+            step.writes[0].quantization = at(127).unwrap();
         });
         case.expect(StepError::Shape { operand: 1 }, |step| step.writes[0].shape.0[3] = 4);
         for (index, found) in [(0, 1), (1, -1), (1, 32), (2, 1), (3, 1), (3, -1)] {

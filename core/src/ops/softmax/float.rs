@@ -111,11 +111,14 @@ pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Resul
     run_rows_grad(step, memory, backward)
 }
 
+/// Computes a gradient from an output and its gradient, which stand in the gradient's place if they are not there.
+type RowsGradient = fn(usize, Option<&[f32]>, Option<&[f32]>, &mut [f32]);
+
 /// Runs a step that computes each pixel of a gradient from the same pixel of an output and of its gradient, in the place of either or not.
 pub(in crate::ops) fn run_rows_grad(
     step: Step<'_>,
     memory: &mut Memory<'_>,
-    backward: fn(usize, Option<&[f32]>, Option<&[f32]>, &mut [f32]),
+    backward: RowsGradient,
 ) -> Result<(), StepError> {
     let ([output, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
     let [.., channels] = output.shape.dims();
