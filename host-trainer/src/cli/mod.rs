@@ -5,6 +5,7 @@ mod bench_train;
 mod demo;
 mod diff_trace;
 mod eval;
+mod export;
 mod import;
 mod inspect;
 mod progress;
@@ -50,6 +51,8 @@ enum Command {
     DiffTrace(diff_trace::DiffTrace),
     /// Make a model of a TensorFlow Lite file
     Import(import::Import),
+    /// Make a TensorFlow Lite file of an int8 model
+    Export(export::Export),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
     /// Count a model's instructions, memory and code on an emulated core
@@ -70,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::DiffTrace(diff) => diff.run(),
         Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),

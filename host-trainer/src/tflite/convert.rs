@@ -5,6 +5,7 @@ use smidgen::model::WriteError;
 use smidgen::{Metadata, Preprocessing};
 
 use super::error::ImportError;
+use super::export::{LABELS, PREPROCESSING};
 use super::import::{Imported, import};
 use super::net::Net;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
@@ -79,12 +80,14 @@ pub fn convert(
             "outputs": output_names,
         },
     });
+    let about = |wanted: &str| net.metadata.iter().find(|(name, _)| name == wanted).map(|&(_, bytes)| bytes);
+    let labels = about(LABELS).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
     let metadata = Metadata {
         name,
-        labels: "",
+        labels,
         step_names: "",
         provenance: &provenance.to_string(),
-        preprocessing: Preprocessing::None,
+        preprocessing: about(PREPROCESSING).and_then(normalize).unwrap_or_default(),
     };
     Ok(Converted { file: program.to_file(&metadata)?, graph })
 }
@@ -114,6 +117,14 @@ fn quantized(graph: Graph, calibration: Calibration<'_>) -> Result<Graph, Conver
             input.copy_from_slice(samples[sample]);
         },
     )?)
+}
+
+/// The preprocessing that an exported file names.
+fn normalize(bytes: &[u8]) -> Option<Preprocessing> {
+    let (&[mean, std], []) = bytes.as_chunks() else { return None };
+    let [mean, std] = [mean, std].map(f32::from_le_bytes);
+    let is_one = mean.is_finite() && std.is_finite() && std > 0.0;
+    is_one.then_some(Preprocessing::Normalize { mean, std })
 }
 
 fn hex(bytes: &[u8]) -> String {

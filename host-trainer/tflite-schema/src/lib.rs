@@ -13,6 +13,24 @@ mod operator_names;
 pub use generated::tflite::*;
 pub use operator_names::OPERATOR_NAMES;
 
+/// The bytes of a file.
+pub fn to_file(model: &Model) -> Vec<u8> {
+    let mut file = planus::Builder::new().finish(model, Some(IDENTIFIER)).to_vec();
+    // planus 1.3 puts the identifier before the root's offset, the format behind it.
+    if let Some([identifier, offset]) =
+        file.as_chunks_mut().0.get_mut(..2).and_then(|head| head.as_mut_array())
+    {
+        if *identifier == IDENTIFIER {
+            *identifier = (u32::from_le_bytes(*offset) + 4).to_le_bytes();
+            *offset = IDENTIFIER;
+        }
+    }
+    file
+}
+
+/// What stands at byte 4 of every file.
+pub const IDENTIFIER: [u8; 4] = *b"TFL3";
+
 /// A table that knows where it is.
 pub trait Place {
     /// Offset of the table in the file, in bytes.
@@ -39,6 +57,17 @@ place!(ModelRef SubGraphRef TensorRef OperatorRef OperatorCodeRef BufferRef Quan
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_begins_with_the_roots_offset_and_the_identifier() {
+        use planus::ReadAsRoot;
+        let model = Model { version: 3, description: Some("empty".to_owned()), ..Model::default() };
+        let file = to_file(&model);
+        assert_eq!(file[4..8], IDENTIFIER);
+        let found = ModelRef::read_as_root(&file).unwrap();
+        assert_eq!(found.description().unwrap(), Some("empty"));
+        assert_eq!(found.version().unwrap(), 3);
+    }
 
     #[test]
     fn names_are_in_the_order_of_the_numbers() {

@@ -43,6 +43,14 @@ impl<E: Into<ImportError>> From<E> for Refusal {
     }
 }
 
+/// What an activation leaves of an int8 output; `None` if it is not one that can be fused.
+pub(super) fn fused_range(
+    fused: smidgen_tflite_schema::ActivationFunctionType,
+    output: smidgen::Quantization,
+) -> Option<crate::graph::Range> {
+    fused::range(fused, output).ok()
+}
+
 /// For `return Err(…)`.
 pub(super) fn unsupported(reason: impl Into<String>) -> Refusal {
     Refusal::Unsupported(reason.into())

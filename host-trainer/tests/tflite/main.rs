@@ -1,0 +1,5 @@
+//! `.tflite` files: what is refused, and how; and round trips.
+
+mod errors;
+mod export;
+mod networks;
