@@ -15,11 +15,12 @@ if ! cargo +nightly --version >/dev/null 2>&1 || ! command -v cargo-fuzz >/dev/n
   printf '*** Install them:  rustup toolchain install nightly && cargo install cargo-fuzz\n' >&2
   printf '*** Running the seeded stand-in on the stable toolchain.\n\n' >&2
   cargo test --quiet -p smidgen-tests --lib faults
-  exec cargo test --quiet -p smidgen-tests --test loader_faults mutations
+  cargo test --quiet -p smidgen-tests --test loader_faults mutations
+  exec cargo test --quiet -p smidgen-tests --test tflite_faults
 fi
 
 cargo run --quiet -p smidgen-tests --example fuzz_corpus -- "$corpus"
-for target in model_load_and_run idx; do
+for target in model_load_and_run idx tflite_import; do
   printf '\n== fuzz %s for %s s\n' "$target" "$seconds" >&2
   # A run of more than 10 s is a hang; more than 1 GiB is an allocation that a header asked for.
   cargo +nightly fuzz run "$target" "$corpus/$target" -- \

@@ -1,9 +1,9 @@
-//! Writes the seeds of both fuzz targets below the directory named by the only argument, each target's into a directory of its own.
+//! Writes the seeds of the fuzz targets below the directory named by the only argument, each target's into a directory of its own.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use smidgen_tests::faults::{idx_seeds, sample, seed_of};
+use smidgen_tests::faults::{idx_seeds, sample, seed_of, tflite_seeds};
 
 fn main() -> io::Result<()> {
     let Some(directory) = env::args_os().nth(1).map(PathBuf::from) else {
@@ -15,7 +15,9 @@ fn main() -> io::Result<()> {
         (0..models.len() as u8).flat_map(|sample| [vec![sample], vec![sample, 9, 9, 9, 9, 0, 0, 0, 1]]),
     );
     write(&directory.join("model_load_and_run"), &models)?;
-    write(&directory.join("idx"), &idx_seeds())
+    write(&directory.join("idx"), &idx_seeds())?;
+    let networks: Vec<Vec<u8>> = tflite_seeds()?.into_iter().map(|(_, file)| file).collect();
+    write(&directory.join("tflite_import"), &networks)
 }
 
 fn write(directory: &Path, seeds: &[Vec<u8>]) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod idx;
 mod mutate;
 mod parts;
 pub mod sample;
+mod tflite;
 
 pub use drive::{MEMORY_BYTES, Outcome, Scratch, run_file};
 pub use fuzz::{fuzz_model, seed_of};
@@ -16,3 +17,4 @@ pub use idx::{fuzz_idx, idx_seeds};
 pub use mutate::{Choices, FromBytes, Seeded, mutate};
 pub use parts::{OwnedEntry, Parts, edit_header, repair};
 pub use smidgen_trainer::buffer::AlignedBytes;
+pub use tflite::{TfliteOutcome, convert_tflite, fuzz_tflite, mutate_tflite, tflite_seeds};
