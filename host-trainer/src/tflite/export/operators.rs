@@ -2,8 +2,8 @@
 
 use smidgen::geometry::{Axis, Window};
 use smidgen::ops::activation::Activation;
+use smidgen::ops::function::Function;
 use smidgen::ops::int8::Channel;
-use smidgen::ops::lookup;
 use smidgen::{ElementType, Model, Operand, Operator as Op, Quantization, Shape, Space, Step};
 use smidgen_tflite_schema as schema;
 use smidgen_tflite_schema::{ActivationFunctionType as Fused, BuiltinOperator, BuiltinOptions};
@@ -11,6 +11,7 @@ use smidgen_tflite_schema::{ActivationFunctionType as Fused, BuiltinOperator, Bu
 use super::scales::{Product, weight_scale};
 use super::write::{NewOperator, NewQuantization, NewTensor, Tables};
 use crate::graph::Range;
+use crate::int8::{TableFunction, table as table_of};
 use crate::tflite::import::fused_range;
 
 /// Slopes that a table of leaky `ReLU` is looked for with.
@@ -219,22 +220,19 @@ impl<'m> Exporter<'m> {
         if [input, output].iter().any(|operand| operand.element_type != ElementType::I8) {
             return self.unary_of(input, output, BuiltinOperator::Quantize, None);
         }
-        let is = |activation| {
-            let found = lookup::table(activation, from, to);
+        let said = step.attributes.try_into().ok().and_then(TableFunction::from_attributes);
+        let is = |function: &TableFunction| {
+            let found = table_of(*function, from, to);
             found.is_some_and(|found| found.iter().zip(bytes).all(|(a, &b)| a.cast_unsigned() == b))
         };
-        let (code, options) = if is(Activation::None) {
-            (BuiltinOperator::Quantize, None)
-        } else if is(Activation::Relu) {
-            (BuiltinOperator::Relu, None)
-        } else if is(Activation::Relu6) {
-            (BuiltinOperator::Relu6, None)
-        } else if let Some(alpha) = SLOPES.into_iter().find(|&alpha| is(Activation::LeakyRelu { alpha })) {
-            let options = BuiltinOptions::LeakyReluOptions(Box::new(schema::LeakyReluOptions { alpha }));
-            (BuiltinOperator::LeakyRelu, Some(options))
-        } else {
-            return Err("its table is that of no activation that is known here".to_owned());
-        };
+        let activations = [Activation::None, Activation::Relu, Activation::Relu6, Activation::ReluN1To1];
+        let slopes = SLOPES.map(|alpha| Activation::LeakyRelu { alpha });
+        let known = activations.into_iter().chain(slopes).map(TableFunction::Activation);
+        let functions = Function::ALL.iter().copied().map(TableFunction::Function);
+        let mut candidates = said.into_iter().chain(known).chain(functions);
+        let found = candidates.find(is).and_then(operator_of);
+        let (code, options) =
+            found.ok_or("its table is that of no activation that TensorFlow Lite has in int8")?;
         self.unary_of(input, output, code, options)
     }
 
@@ -462,6 +460,31 @@ fn fused(range: Range, output: Quantization) -> Outcome<Fused> {
         .into_iter()
         .find(|&fused| fused_range(fused, output) == Some(range));
     found.ok_or_else(|| format!("the range {}..={} is that of no activation", range.min, range.max))
+}
+
+/// The operator of a function of one int8, with its options.
+fn operator_of(function: TableFunction) -> Option<(BuiltinOperator, Option<BuiltinOptions>)> {
+    let gelu = |approximate| BuiltinOptions::GeluOptions(Box::new(schema::GeluOptions { approximate }));
+    Some(match function {
+        TableFunction::Activation(Activation::None) => (BuiltinOperator::Quantize, None),
+        TableFunction::Activation(Activation::Relu) => (BuiltinOperator::Relu, None),
+        TableFunction::Activation(Activation::Relu6) => (BuiltinOperator::Relu6, None),
+        TableFunction::Activation(Activation::ReluN1To1) => (BuiltinOperator::ReluN1To1, None),
+        TableFunction::Activation(Activation::LeakyRelu { alpha }) => {
+            let options = BuiltinOptions::LeakyReluOptions(Box::new(schema::LeakyReluOptions { alpha }));
+            (BuiltinOperator::LeakyRelu, Some(options))
+        }
+        TableFunction::Function(Function::Logistic) => (BuiltinOperator::Logistic, None),
+        TableFunction::Function(Function::Tanh) => (BuiltinOperator::Tanh, None),
+        TableFunction::Function(Function::Elu) => (BuiltinOperator::Elu, None),
+        TableFunction::Function(Function::HardSwish) => (BuiltinOperator::HardSwish, None),
+        TableFunction::Function(Function::Gelu) => (BuiltinOperator::Gelu, Some(gelu(false))),
+        TableFunction::Function(Function::GeluTanh) => (BuiltinOperator::Gelu, Some(gelu(true))),
+        TableFunction::Function(Function::Abs) => (BuiltinOperator::Abs, None),
+        TableFunction::Function(Function::Exp) => (BuiltinOperator::Exp, None),
+        TableFunction::Function(Function::Rsqrt) => (BuiltinOperator::Rsqrt, None),
+        TableFunction::Function(_) => return None,
+    })
 }
 
 /// A scale for each channel.

@@ -60,8 +60,9 @@ pub(super) fn conv_2d(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> R
         }
         Arithmetic::I8 => {
             let range = fused::range(convolution.fused, quantization(view.output(0)?)?)?;
-            let scales = ChannelScales::of_convolution(view, PLACES, out_c, 0)?;
+            // First of all: there are as many of them as the dimensions say, which are as large as they like.
             let weights = constant::i8s(filter)?;
+            let scales = ChannelScales::of_convolution(view, PLACES, out_c, 0)?;
             let rows = weights.chunks_exact((k_h * k_w * filter_c).max(1));
             let channels =
                 scales.records(view, rows.map(|row| Sums::of(row.iter(), scales.input)).collect())?;
@@ -97,8 +98,8 @@ pub(super) fn depthwise_conv_2d(importer: &mut Importer<'_, '_>, view: &View<'_,
         }
         Arithmetic::I8 => {
             let range = fused::range(convolution.fused, quantization(view.output(0)?)?)?;
-            let scales = ChannelScales::of_convolution(view, PLACES, out_c, 3)?;
             let weights = constant::i8s(filter)?;
+            let scales = ChannelScales::of_convolution(view, PLACES, out_c, 3)?;
             let sums = (0..out_c).map(|c| Sums::of(weights.iter().skip(c).step_by(out_c), scales.input));
             let channels = scales.records(view, sums.collect())?;
             let op = GraphOp::DepthwiseConv2dI8 { window, range };
@@ -137,8 +138,8 @@ pub(super) fn transpose_conv(importer: &mut Importer<'_, '_>, view: &View<'_, '_
         }
         Arithmetic::I8 => {
             let range = fused::range(fused, quantization(output)?)?;
-            let scales = ChannelScales::of_convolution(view, TRANSPOSED, out_c, 0)?;
             let weights = constant::i8s(filter)?;
+            let scales = ChannelScales::of_convolution(view, TRANSPOSED, out_c, 0)?;
             let rows = weights.chunks_exact((k_h * k_w * in_c).max(1));
             let channels = scales.records(view, rows.map(|row| Sums::plain(row.iter())).collect())?;
             let shape = Shape([out_c, k_h, k_w, in_c].map(|dim| dim as u32));
@@ -193,8 +194,8 @@ pub(super) fn fully_connected(importer: &mut Importer<'_, '_>, view: &View<'_, '
         }
         Arithmetic::I8 => {
             let range = fused::range(fused, quantization(view.output(0)?)?)?;
-            let scales = ChannelScales::of_fully_connected(view, out_c)?;
             let weights = constant::i8s(filter)?;
+            let scales = ChannelScales::of_fully_connected(view, out_c)?;
             let rows = weights.chunks_exact(in_c);
             let channels =
                 scales.records(view, rows.map(|row| Sums::of(row.iter(), scales.input)).collect())?;
