@@ -5,6 +5,7 @@
 //! | pass | from | to |
 //! |---|---|---|
 //! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them |
+//! | [`fold_padding()`] | graph | graph: zeros around an image become padding of the convolutions behind them |
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
 //! | [`calibrate`] | graph and samples | ranges of its activations |
 //! | [`quantize`] | graph and ranges | int8 graph |
@@ -23,6 +24,7 @@ pub mod calibrate;
 mod differentiate;
 mod error;
 mod fold_batch_norm;
+mod fold_padding;
 mod fuse_activation;
 mod liveness;
 mod lower;
@@ -37,6 +39,7 @@ pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
 pub use differentiate::{GradientOptions, Loss, Optimizer, TrainingOptions, differentiate};
 pub use error::CompileError;
 pub use fold_batch_norm::fold_batch_norm;
+pub use fold_padding::fold_padding;
 pub use fuse_activation::fuse_activation;
 pub use lower::{LowerOptions, lower};
 pub use phases::{group_phases, phases};
@@ -60,7 +63,7 @@ pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assemb
 /// # Errors
 /// See [`CompileError`].
 pub fn compile_training(graph: &Graph, options: &TrainingOptions) -> Result<Assembled, CompileError> {
-    let graph = fuse_activation(graph.clone());
+    let graph = fold_padding(fuse_activation(graph.clone()));
     finish(recompute(group_phases(differentiate(&graph, options)?)))
 }
 

@@ -112,4 +112,25 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!(phases(&grouped.entries[0]), [0..3, 3..5, 5..6]);
     }
+
+    #[test]
+    fn parts_of_one_buffer_are_written_in_one_phase() {
+        let mut program = Program::default();
+        for index in 0..6 {
+            program.add_f32(index.to_string(), Space::Chunk, Shape::vector(1)).unwrap();
+        }
+        let (chunk, once) = (Schedule::PerChunk, Schedule::Once);
+        let steps = vec![
+            step("first part", Operator::Copy, chunk, &[0], &[4]),
+            step("statistics", Operator::BatchNormStatistics, chunk, &[0], &[1]),
+            step("sum", Operator::SumChunks, once, &[1], &[2]),
+            step("second part", Operator::Copy, chunk, &[2], &[4]),
+            step("reader", Operator::AddF32, chunk, &[4, 0], &[5]),
+        ];
+        program.entries.push(VirtualEntry { kind: EntryKind::Train, steps, inputs: vec![], outputs: vec![] });
+        let grouped = group_phases(program);
+        let names: Vec<&str> = grouped.entries[0].steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["statistics", "sum", "first part", "second part", "reader"]);
+        assert_eq!(phases(&grouped.entries[0]), [0..1, 1..2, 2..5]);
+    }
 }

@@ -302,6 +302,40 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_may_be_written_part_by_part_before_it_is_read() {
+        let mut program = Program::default();
+        let ids: Vec<BufferId> = (0..3)
+            .map(|index| program.add_f32(format!("{index}"), Space::Arena, Shape::vector(4)).unwrap())
+            .collect();
+        let step = |operator, read: usize, write: usize| VirtualStep {
+            name: "step".to_owned(),
+            operator,
+            schedule: Schedule::PerChunk,
+            attributes: vec![],
+            reads: vec![ids[read]],
+            writes: vec![ids[write]],
+            in_place: None,
+        };
+        let (copy, whole) = (|read, write| step(Operator::Copy, read, write), Operator::ActivationF32);
+        let mut plan = |steps: Vec<VirtualStep>| {
+            let (inputs, outputs) = (vec![ids[0]], vec![ids[steps.last().unwrap().writes[0].0]]);
+            program.entries = vec![VirtualEntry { kind: EntryKind::Infer, steps, inputs, outputs }];
+            plan_memory(&program).map(|plan| (plan.space(Space::Arena).bytes, first_fault(&program, &plan)))
+        };
+        // All three live while the second is written: its place is its own from the first part on.
+        let parts = vec![copy(0, 1), step(whole, 0, 2), copy(2, 1)];
+        assert_eq!(plan(parts).unwrap(), (48, None));
+        let problem = |found: Result<_, CompileError>| match found {
+            Err(CompileError::Invariant { problem, .. }) => Some(problem),
+            _ => None,
+        };
+        let early = vec![copy(0, 1), step(whole, 1, 2), copy(2, 1)];
+        assert_eq!(problem(plan(early)), Some("is read before all of it is written"));
+        let twice = vec![copy(0, 1), step(whole, 0, 1)];
+        assert_eq!(problem(plan(twice)), Some("is written twice"));
+    }
+
+    #[test]
     fn what_outlives_its_phase_or_is_never_written_is_refused() {
         let mut program = Program::default();
         let ids: Vec<BufferId> = [Space::Arena, Space::Arena, Space::State]

@@ -267,6 +267,28 @@ impl Graph {
         self.trained_parameters().filter_map(|id| self.tensor(id).shape.elements()).sum()
     }
 
+    /// Drops nodes whose output nothing reads, and that change no state.
+    #[must_use]
+    pub fn without_unused_nodes(mut self) -> Self {
+        let mut used = vec![false; self.tensors.len()];
+        self.outputs.iter().for_each(|id| used[id.0] = true);
+        let tensors = &self.tensors;
+        let keeps = |node: &Node, used: &[bool]| {
+            let writes_state = tensors[node.output.0].role == Role::State || !node.updates.is_empty();
+            writes_state || used[node.output.0]
+        };
+        let mut kept = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes.drain(..).rev() {
+            if keeps(&node, &used) {
+                node.inputs.iter().for_each(|id| used[id.0] = true);
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        self.nodes = kept;
+        self
+    }
+
     /// Drops tensors that nothing names any more; ids change.
     #[must_use]
     pub fn without_unused_tensors(mut self) -> Self {

@@ -14,7 +14,7 @@ use crate::buffer::AlignedBytes;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
 use crate::compile::{
     Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
-    fuse_activation,
+    fold_padding, fuse_activation,
 };
 use crate::data::{Augmenter, DataError, Dataset, Normalization, Split};
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
@@ -258,7 +258,7 @@ pub fn quantize_trained(
     split: &Split,
     trained: &Trained,
 ) -> Result<Quantized, PipelineError> {
-    let float = fuse_activation(fold_batch_norm(trained.graph.clone()));
+    let float = fold_padding(fuse_activation(fold_batch_norm(trained.graph.clone())));
     // Samples that were trained on: the held-out ones have already chosen the epoch.
     let (train, _) = hold_out(recipe.training.seed, split.train.len(), recipe.data.validation_fraction);
     let graph = post_training(

@@ -9,7 +9,7 @@ use super::export::{LABELS, PREPROCESSING};
 use super::import::{Imported, import};
 use super::net::Net;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
-use crate::compile::{CompileError, LowerOptions, compile_inference, fuse_activation};
+use crate::compile::{CompileError, LowerOptions, compile_inference, fold_padding, fuse_activation};
 use crate::graph::{Graph, Value};
 use crate::recipe;
 
@@ -66,6 +66,7 @@ pub fn convert(
 ) -> Result<Converted, ConvertError> {
     let net = Net::read(tflite)?;
     let Imported { graph, input_names, output_names } = import(&net, name)?;
+    let graph = fold_padding(graph);
     let graph = match calibration {
         Some(calibration) => quantized(fuse_activation(graph), calibration)?,
         None => graph,
@@ -93,11 +94,13 @@ pub fn convert(
 }
 
 fn quantized(graph: Graph, calibration: Calibration<'_>) -> Result<Graph, ConvertError> {
-    let is_float = |value: &Value| value.as_f32().is_some();
-    let floats = graph.tensors.iter().all(|tensor| match &tensor.value {
-        Some(value) => is_float(value),
-        None => tensor.element_type == smidgen::ElementType::F32,
-    });
+    // Tables of indices and what an arg_max computes are integers in any network.
+    let is_float = |value: &Value| matches!(value, Value::F32(_) | Value::I32(_));
+    let floats =
+        graph.tensors.iter().all(|tensor| match &tensor.value {
+            Some(value) => is_float(value),
+            None => matches!(tensor.element_type, smidgen::ElementType::F32 | smidgen::ElementType::I32),
+        }) && graph.inputs.iter().all(|&id| graph.tensor(id).element_type == smidgen::ElementType::F32);
     let (&[input], true) = (graph.inputs.as_slice(), floats) else {
         let types: Vec<String> = graph
             .inputs

@@ -116,6 +116,28 @@ fn networks() -> Vec<Graph> {
             .stride(3)
             .conv_2d(4, 1)
             .log_softmax(),
+        input("u_net", [6, 4, 2])
+            .conv_2d(4, 3)
+            .batch_norm()
+            .relu()
+            .tap("skip")
+            .max_pool_2d(2)
+            .conv_2d(6, 3)
+            .relu()
+            .upsample(2)
+            .concat("skip")
+            .pad(1, 0, 0, 2)
+            .conv_2d(8, 3)
+            .valid()
+            .depth_to_space(2)
+            .upsample_bilinear([1, 2])
+            .tap("image")
+            .global_max_pool_2d()
+            .tap("most")
+            .from("image")
+            .global_average_pool_2d()
+            .concat("most")
+            .fully_connected(3),
     ];
     let mut random = Random::new(17);
     networks.into_iter().map(|network| randomized(network.build().unwrap(), &mut random)).collect()
@@ -126,7 +148,7 @@ fn randomized(mut graph: Graph, random: &mut Random) -> Graph {
     let mut odd_channels = true;
     for id in (0..graph.tensors.len()).map(TensorId) {
         let (role, [.., c]) = (graph.tensor(id).role, graph.tensor(id).shape.dims());
-        if role == Role::Activation {
+        if matches!(role, Role::Activation | Role::Constant) {
             continue;
         }
         let values = values_mut(&mut graph, id);

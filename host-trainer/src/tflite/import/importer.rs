@@ -81,7 +81,7 @@ impl<'n, 'f> Importer<'n, 'f> {
         if self.graph.inputs.is_empty() || self.graph.outputs.is_empty() {
             return network("the network has no inputs or no outputs".to_owned());
         }
-        let graph = self.graph.without_unused_tensors();
+        let graph = self.graph.without_unused_nodes().without_unused_tensors();
         graph.validate()?;
         Ok(graph)
     }

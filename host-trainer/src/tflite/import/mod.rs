@@ -99,6 +99,7 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::Reshape, movement::reshape),
     (Op::Squeeze, movement::reshape),
     (Op::ExpandDims, movement::reshape),
+    (Op::Shape, movement::shape_of),
     (Op::Concatenation, movement::concatenation),
     (Op::Split, movement::split),
     (Op::SplitV, movement::split_v),

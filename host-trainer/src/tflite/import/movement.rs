@@ -20,6 +20,18 @@ pub(super) fn reshape(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> R
     importer.push(view.node_name(), GraphOp::Reshape, vec![input], output)
 }
 
+/// `SHAPE`, whose output is known: what is computed of it is dropped if it is nothing but the shape of a `RESHAPE`, which the file says anyway.
+pub(super) fn shape_of(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
+    let dims = view.input(0)?.dims.iter().map(|&dim| i32::try_from(dim).unwrap_or(i32::MAX)).collect();
+    let shape = shape(view.output(0)?).ok_or_else(|| unsupported("its input has no dimensions"))?;
+    let value = Value::I32(dims);
+    if shape.elements() != Some(value.len()) || view.output(0)?.element_type != TensorType::Int32 {
+        return Err(does_not_fit(view)?);
+    }
+    let id = importer.constant(&view.node_name(), "shape", shape, Role::Constant, value)?;
+    importer.alias(view, 0, id)
+}
+
 pub(super) fn concatenation(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let options = options!(view, ConcatenationOptions)?;
     let fused = options.fused_activation_function()?;
