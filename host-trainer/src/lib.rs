@@ -38,6 +38,7 @@
 //! | turn a graph into steps over fixed memory, or into int8 | [`compile`] |
 //! | run a model here or on an emulated device, and compare | [`device`], [`trace`] |
 //! | measure and look into a model | [`evaluate`], [`inspect`], [`cost`], [`throughput`], [`report`] |
+//! | say which operators there are | [`support`] |
 //!
 //! The binary `smidgen` is a command line over these modules, and nothing here knows it.
 
@@ -60,6 +61,7 @@ pub mod evaluate;
 pub mod inspect;
 pub mod int8;
 pub mod report;
+pub mod support;
 pub mod throughput;
 pub mod trace;
 

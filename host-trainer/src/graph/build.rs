@@ -99,6 +99,11 @@ impl Sliding {
 /// Of a transposed convolution: its window over the output, and the output's height and width.
 fn transposed(sliding: &Sliding, input: Shape) -> Result<(Window, [u32; 2]), Problem> {
     let [_, height, width, _] = input.dims();
+    let Sliding { kernel, stride, dilation, .. } = *sliding;
+    if [kernel, stride, dilation].iter().any(|pair| pair.y == 0 || pair.x == 0) {
+        let expected = "positive kernel, stride and dilation";
+        return Err(Problem::Number { what: "the window over the output", found: 0, expected });
+    }
     let too_large = |found| Problem::Number {
         what: "the size of the output",
         found,

@@ -1,17 +1,17 @@
 //! `AVERAGE_POOL_2D`, `MAX_POOL_2D`, `SOFTMAX`, `LOG_SOFTMAX`.
 
-use smidgen::Quantization;
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
 use smidgen::ops::log_softmax::int8::{LogSoftmaxI8, OUTPUT as LOG_SOFTMAX_OUTPUT};
 use smidgen::ops::softmax::int8::{MAX_ROW, OUTPUT as SOFTMAX_OUTPUT, SoftmaxI8};
 use smidgen::quantization::Multiplier;
+use smidgen::{Quantization, Shape};
 
 use super::conv::rank_4;
 use super::importer::{Importer, quantization};
 use super::view::{Arithmetic, View, options};
 use super::{Refusal, fused, unsupported};
-use crate::graph::{GraphOp, Range, TensorId};
+use crate::graph::{GraphOp, Range, Role, TensorId, Value};
 
 pub(super) fn average_pool_2d(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     pool(importer, view, |window, range| match range {
@@ -87,12 +87,14 @@ pub(super) fn same_integers(
 
 pub(super) fn softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let beta = options!(view, SoftmaxOptions)?.beta()?;
-    let input = importer.activation(view, 0)?;
+    let mut input = importer.activation(view, 0)?;
     let op = match view.arithmetic()? {
-        Arithmetic::F32 if beta != 1.0 => {
-            return Err(unsupported(format!("its beta is {beta}, expected 1 in float32")));
+        Arithmetic::F32 => {
+            if beta != 1.0 {
+                input = scaled(importer, view, input, beta)?;
+            }
+            GraphOp::Softmax
         }
-        Arithmetic::F32 => GraphOp::Softmax,
         Arithmetic::I8 => {
             let scale = of_rows(view, SOFTMAX_OUTPUT)?;
             let SoftmaxI8 { input_multiplier: multiplier, input_left_shift: shift, difference_min } =
@@ -105,6 +107,28 @@ pub(super) fn softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> R
     };
     let output = importer.output(view, 0)?;
     importer.push(view.node_name(), op, vec![input], output)
+}
+
+/// `beta` times an f32 activation: a depthwise convolution of one pixel.
+fn scaled(
+    importer: &mut Importer<'_, '_>,
+    view: &View<'_, '_>,
+    input: TensorId,
+    beta: f32,
+) -> Result<TensorId, Refusal> {
+    if !beta.is_finite() {
+        return Err(unsupported(format!("its beta is {beta}, expected a finite number")));
+    }
+    let tensor = importer.tensor(input);
+    let (shape, element_type) = (tensor.shape, tensor.element_type);
+    let [.., channels] = shape.dims();
+    let (node, name) = (view.node_name(), format!("{}/scaled", view.node_name()));
+    let (filter, values) = (Shape::vector(channels as u32), Value::F32(vec![beta; channels]));
+    let filter = importer.constant(&node, "beta", filter, Role::Constant, values)?;
+    let output = importer.intermediate(name.clone(), shape, element_type, None);
+    let op = GraphOp::DepthwiseConv2d { window: Window::ONE, activation: Activation::None };
+    importer.push(name, op, vec![input, filter], output)?;
+    Ok(output)
 }
 
 pub(super) fn log_softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
