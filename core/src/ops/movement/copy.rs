@@ -159,6 +159,12 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
     if input.shape.0[0] != output.shape.0[0] && input.shape.0[0] != 1 {
         return Err(StepError::Shape { operand: 1 });
     }
+    // No more elements than one of the two has, so that a stride of 0 cannot make it run for ever.
+    let elements = params.dims.into_iter().try_fold(1usize, usize::checked_mul);
+    if elements.is_none_or(|elements| elements > from.max(to)) {
+        let found = step.attributes.first().copied().unwrap_or_default();
+        return Err(StepError::Attribute { index: 0, found });
+    }
     for (place, length, index) in
         [(params.source, from, SOURCE_OFFSET), (params.destination, to, SOURCE_OFFSET + 1)]
     {
@@ -252,7 +258,8 @@ mod tests {
             let extents = strides.into_iter().zip(dims).map(|(stride, dim)| stride * (dim as i32 - 1));
             let (low, high) = extents.fold((0, 0), |(low, high), e| (low + e.min(0), high + e.max(0)));
             let slack = random.size(0, 3);
-            (Place { offset: slack as i32 - low, strides }, (slack as i32 - low + high + 1) as usize)
+            let length = (slack as i32 - low + high + 1) as usize;
+            (Place { offset: slack as i32 - low, strides }, length.max(dims.iter().product()))
         };
         let ((source, from), (destination, to)) = (place(true), place(false));
         (Params { dims, source, destination }, from, to)
@@ -331,14 +338,14 @@ mod tests {
         case.expect(attribute(12, 7), |step| step.attributes[12] = 7);
         case.expect(attribute(13, 2), |step| step.attributes[13] = 2);
         case.expect(attribute(13, -1), |step| step.attributes[13] = -1);
-        // Places whose product with the dimension does not fit 32 or 64 bits.
-        case.expect(attribute(12, 6), |step| {
-            step.attributes[..8].copy_from_slice(&[i32::MAX; 8]);
+        // More elements than there are, which strides of 0 would allow.
+        case.expect(attribute(0, i32::MAX), |step| {
+            step.attributes[..8].copy_from_slice(&[i32::MAX, i32::MAX, i32::MAX, i32::MAX, 0, 0, 0, 0]);
         });
-        case.expect(attribute(12, 6), |step| {
-            step.attributes[..4].copy_from_slice(&[i32::MAX; 4]);
-            step.attributes[4..8].copy_from_slice(&[i32::MIN; 4]);
-        });
+        case.expect(attribute(0, 5), |step| step.attributes[..4].copy_from_slice(&[5, 1, 1, 3]));
+        // Strides whose product with the dimension does not fit 32 bits.
+        case.expect(attribute(12, 6), |step| step.attributes[4..8].copy_from_slice(&[i32::MAX; 4]));
+        case.expect(attribute(12, 6), |step| step.attributes[4..8].copy_from_slice(&[i32::MIN; 4]));
         case.expect(StepError::ElementType { operand: 1 }, |step| {
             step.writes[0].element_type = ElementType::I32;
         });

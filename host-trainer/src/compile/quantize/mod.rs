@@ -351,8 +351,11 @@ fn to_range(range: OutputRange) -> Range {
 /// Whether the output of an operator has the quantization of its input.
 pub(super) fn keeps_quantization(op: &GraphOp) -> bool {
     match op {
-        GraphOp::MaxPool2d { .. } | GraphOp::AveragePool2d { .. } | GraphOp::Reshape => true,
-        GraphOp::Gather(_) | GraphOp::ResizeBilinear(_) => true,
+        GraphOp::MaxPool2d { .. }
+        | GraphOp::AveragePool2d { .. }
+        | GraphOp::Reshape
+        | GraphOp::Gather(_)
+        | GraphOp::ResizeBilinear(_) => true,
         GraphOp::Movement(movement) => keeps_quantization_moving(movement),
         GraphOp::Reduce(reduce) => matches!(reduce.kind, ReduceKind::Float(kind) if kind.is_extreme()),
         _ => false,
