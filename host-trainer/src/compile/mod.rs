@@ -9,6 +9,7 @@
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
 //! | [`calibrate`] | graph and samples | ranges of its activations |
 //! | [`quantize`] | graph and ranges | int8 graph |
+//! | [`weigh_sums()`] | int8 graph | int8 graph: sums as two multiply-adds an element |
 //! | [`lower()`] | graph | program: the entry `infer` |
 //! | [`differentiate()`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 //! | [`group_phases()`] | program | program: steps in as few phases as there can be |
@@ -34,6 +35,7 @@ mod program;
 pub mod quantize;
 mod recompute;
 mod schedule;
+mod weigh_sums;
 
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
 pub use differentiate::{GradientOptions, Loss, Optimizer, TrainingOptions, differentiate};
@@ -47,6 +49,7 @@ pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 pub use recompute::recompute;
 pub use schedule::schedule;
+pub use weigh_sums::weigh_sums;
 
 use crate::graph::Graph;
 
@@ -55,7 +58,7 @@ use crate::graph::Graph;
 /// # Errors
 /// See [`CompileError`].
 pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assembled, CompileError> {
-    finish(lower(graph, options)?)
+    finish(lower(&weigh_sums(graph.clone()), options)?)
 }
 
 /// Compiles `graph`, whose batch norms are not folded, to a program with the entries `train`, `update`, `evaluate` and `infer`.

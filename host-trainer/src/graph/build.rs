@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
 use smidgen::ops::activation::Activation;
+use smidgen::ops::function::Function;
 
 use self::layers::Building;
 use super::error::{GraphError, Problem};
@@ -143,6 +144,9 @@ enum Layer {
     Reshape([usize; 3]),
     Flatten,
     Add(String),
+    Binary(BinaryLayer, String),
+    Function(Function),
+    Prelu,
     Concat(String),
     Pad { top: usize, bottom: usize, left: usize, right: usize },
     Upsample { scale: Kernel, bilinear: bool },
@@ -150,6 +154,26 @@ enum Layer {
     GlobalMaxPool2d,
     Tap(String),
     From(String),
+}
+
+/// A layer of two inputs, one of them a tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BinaryLayer {
+    Sub,
+    Mul,
+    Maximum,
+    Minimum,
+}
+
+impl BinaryLayer {
+    const fn stem(self) -> &'static str {
+        match self {
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::Maximum => "maximum",
+            Self::Minimum => "minimum",
+        }
+    }
 }
 
 impl Layer {
@@ -171,6 +195,9 @@ impl Layer {
             Self::LogSoftmax => "log_softmax",
             Self::Reshape(_) | Self::Flatten => "reshape",
             Self::Add(_) => "add",
+            Self::Binary(layer, _) => layer.stem(),
+            Self::Function(function) => function.name(),
+            Self::Prelu => "prelu",
             Self::Concat(_) => "concatenation",
             Self::Pad { .. } => "pad",
             Self::Upsample { bilinear: false, .. } => "resize_nearest_neighbor",
@@ -307,6 +334,47 @@ impl Network {
         self.layer(Layer::Activation(Activation::LeakyRelu { alpha }))
     }
 
+    /// `min(max(x, -1), 1)`.
+    pub fn relu_n1_to_1(self) -> Self {
+        self.layer(Layer::Activation(Activation::ReluN1To1))
+    }
+
+    /// `x` for positive `x`, else `x` times a slope per channel that is trained and begins at 0.
+    pub fn prelu(self) -> Self {
+        self.layer(Layer::Prelu)
+    }
+
+    /// `1 / (1 + exp(-x))`.
+    #[doc(alias = "logistic")]
+    pub fn sigmoid(self) -> Self {
+        self.function(Function::Logistic)
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(self) -> Self {
+        self.function(Function::Tanh)
+    }
+
+    /// `x` for positive `x`, else `exp(x) - 1`.
+    pub fn elu(self) -> Self {
+        self.function(Function::Elu)
+    }
+
+    /// `x * min(max(x + 3, 0), 6) / 6`.
+    pub fn hard_swish(self) -> Self {
+        self.function(Function::HardSwish)
+    }
+
+    /// `x` times the normal distribution function of `x`.
+    pub fn gelu(self) -> Self {
+        self.function(Function::Gelu)
+    }
+
+    /// Any element-wise function of one number.
+    pub fn function(self, function: Function) -> Self {
+        self.layer(Layer::Function(function))
+    }
+
     /// Probabilities. Training with cross-entropy skips a softmax at the end: the loss has one of its own.
     pub fn softmax(self) -> Self {
         self.layer(Layer::Softmax)
@@ -371,6 +439,28 @@ impl Network {
     /// The maximum over the whole height and width.
     pub fn global_max_pool_2d(self) -> Self {
         self.layer(Layer::GlobalMaxPool2d)
+    }
+
+    /// Subtracts what was at the tap. As all layers of two inputs, it broadcasts: each dimension of one is that of the other, or 1.
+    #[expect(clippy::should_implement_trait, reason = "the layer is called sub, as in every framework")]
+    pub fn sub(self, tap: impl Into<String>) -> Self {
+        self.layer(Layer::Binary(BinaryLayer::Sub, tap.into()))
+    }
+
+    /// Multiplies with what was at the tap.
+    #[expect(clippy::should_implement_trait, reason = "the layer is called mul, as in every framework")]
+    pub fn mul(self, tap: impl Into<String>) -> Self {
+        self.layer(Layer::Binary(BinaryLayer::Mul, tap.into()))
+    }
+
+    /// The greater one of this and what was at the tap.
+    pub fn maximum(self, tap: impl Into<String>) -> Self {
+        self.layer(Layer::Binary(BinaryLayer::Maximum, tap.into()))
+    }
+
+    /// The smaller one of this and what was at the tap.
+    pub fn minimum(self, tap: impl Into<String>) -> Self {
+        self.layer(Layer::Binary(BinaryLayer::Minimum, tap.into()))
     }
 
     /// Goes on from the tap instead of from the layer before.

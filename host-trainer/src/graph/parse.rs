@@ -10,6 +10,8 @@
 //! A kernel, a stride or a dilation is one number, or two as `[height, width]`. A name is in quotes: `.tap("before")`. White space and line
 //! ends may stand anywhere between words; `#` begins a comment that ends with its line.
 
+use smidgen::ops::function::Function;
+
 use super::build::{Kernel, Network, Padding};
 
 /// Why a text is no network.
@@ -27,8 +29,9 @@ pub struct ParseError {
 }
 
 const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), max_pool_2d(kernel), \
-    average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), softmax(), log_softmax(), reshape([h, w, c]), \
-    flatten(), tap(\"name\"), add(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
+    average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), relu_n1_to_1(), prelu(), \
+    sigmoid(), tanh(), elu(), hard_swish(), gelu(), gelu_tanh(), abs(), neg(), exp(), sqrt(), rsqrt(), softmax(), log_softmax(), reshape([h, w, c]), \
+    flatten(), tap(\"name\"), add(\"name\"), sub(\"name\"), mul(\"name\"), maximum(\"name\"), minimum(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
     upsample_bilinear(n), depth_to_space(n), global_max_pool_2d(), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
     groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
 
@@ -119,6 +122,13 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
         "relu" if arity(0) => Ok(network.relu()),
         "relu6" if arity(0) => Ok(network.relu6()),
         "leaky_relu" => need(real().map(|alpha| network.leaky_relu(alpha)), "leaky_relu(alpha)"),
+        "relu_n1_to_1" if arity(0) => Ok(network.relu_n1_to_1()),
+        "prelu" if arity(0) => Ok(network.prelu()),
+        "sigmoid" if arity(0) => Ok(network.sigmoid()),
+        _ if arity(0) && Function::ALL.iter().any(|function| function.name() == name) => {
+            let function = Function::ALL.into_iter().find(|function| function.name() == name);
+            need(function.map(|function| network.function(function)), LAYERS)
+        }
         "softmax" if arity(0) => Ok(network.softmax()),
         "log_softmax" if arity(0) => Ok(network.log_softmax()),
         "flatten" if arity(0) => Ok(network.flatten()),
@@ -141,6 +151,10 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
             need(count(0).map(|block| network.depth_to_space(block)), "depth_to_space(n)")
         }
         "global_max_pool_2d" if arity(0) => Ok(network.global_max_pool_2d()),
+        "sub" => need(text().map(|name| network.sub(name)), "sub(\"name\")"),
+        "mul" => need(text().map(|name| network.mul(name)), "mul(\"name\")"),
+        "maximum" => need(text().map(|name| network.maximum(name)), "maximum(\"name\")"),
+        "minimum" => need(text().map(|name| network.minimum(name)), "minimum(\"name\")"),
         "from" => need(text().map(|name| network.from(name)), "from(\"name\")"),
         "stride" if arity(1) => need(kernel(0).map(|stride| network.stride(stride)), "stride(n)"),
         "dilation" if arity(1) => need(kernel(0).map(|dilation| network.dilation(dilation)), "dilation(n)"),

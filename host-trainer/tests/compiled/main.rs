@@ -70,6 +70,15 @@ fn pieces() -> (Network, Loss) {
     (network.global_average_pool_2d().concat("most").fully_connected(3), CROSS_ENTROPY)
 }
 
+/// Squeeze and excitation, and every layer of two inputs, with broadcasting.
+fn gated() -> (Network, Loss) {
+    let network = Network::new("gated", [4, 5, 3]).conv_2d(4, 3).prelu().tap("a").hard_swish().tap("b");
+    let network = network.global_average_pool_2d().tap("mean").fully_connected(4).sigmoid().mul("b").tap("c");
+    let network = network.from("b").sub("mean").tanh().maximum("c").tap("d");
+    let network = network.from("mean").gelu().add("a").minimum("d").elu().relu_n1_to_1();
+    (network.flatten().fully_connected(3), CROSS_ENTROPY)
+}
+
 fn squared_probabilities() -> (Network, Loss) {
     (Network::new("probabilities", [1, 1, 5]).fully_connected(4).softmax(), Loss::MeanSquaredError)
 }
@@ -85,10 +94,20 @@ fn decoder() -> (Network, Loss) {
 }
 
 fn networks() -> Vec<(Graph, Loss)> {
-    [separable(), residual(), plain(), autoencoder(), squared_probabilities(), decoder(), u_net(), pieces()]
-        .into_iter()
-        .map(|(network, loss)| (vary(network.seed(5).build().unwrap()), loss))
-        .collect()
+    [
+        separable(),
+        residual(),
+        plain(),
+        gated(),
+        autoencoder(),
+        squared_probabilities(),
+        decoder(),
+        u_net(),
+        pieces(),
+    ]
+    .into_iter()
+    .map(|(network, loss)| (vary(network.seed(5).build().unwrap()), loss))
+    .collect()
 }
 
 /// Batch norms and biases that are not at their special first values.

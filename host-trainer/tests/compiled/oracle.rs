@@ -3,11 +3,12 @@
 use smidgen::Shape;
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::function::Function;
 use smidgen::ops::reduce::float::Reduction;
 use smidgen::ops::resize_bilinear::Grid;
 use smidgen_trainer::compile::Loss;
 use smidgen_trainer::graph::movement::Strided;
-use smidgen_trainer::graph::{Graph, GraphOp, Node, ReduceKind, TensorId};
+use smidgen_trainer::graph::{Elementwise, Graph, GraphOp, Node, ReduceKind, TensorId};
 
 /// Values of all tensors of a graph for a whole batch.
 pub(crate) type Values = Vec<Vec<f64>>;
@@ -39,6 +40,22 @@ pub(crate) fn forward(
     values[graph.inputs[0].0] = input.to_vec();
     for node in &graph.nodes {
         values[node.output.0] = compute(graph, node, values, samples, statistics);
+    }
+}
+
+fn apply(function: Function, x: f64) -> f64 {
+    let normal = |x: f64| 0.5 * libm::erfc(-x / 2f64.sqrt());
+    match function {
+        Function::Logistic => 1.0 / (1.0 + (-x).exp()),
+        Function::Tanh => x.tanh(),
+        Function::Elu if x >= 0.0 => x,
+        Function::Elu => x.exp_m1(),
+        Function::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Function::Gelu => x * normal(x),
+        Function::Exp => x.exp(),
+        Function::Neg => -x,
+        Function::Abs => x.abs(),
+        other => panic!("the oracle does not know {}", other.name()),
     }
 }
 
@@ -177,9 +194,33 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
             }
         }
         GraphOp::Reshape | GraphOp::Activation { .. } => result.copy_from_slice(input),
-        GraphOp::Add { .. } => {
-            for (result, (left, right)) in result.iter_mut().zip(input.iter().zip(value(1))) {
-                *result = left + right;
+        GraphOp::Elementwise(Elementwise::Function { function }) => {
+            for (result, &x) in result.iter_mut().zip(input) {
+                *result = apply(*function, x);
+            }
+        }
+        operator @ (GraphOp::Add { .. } | GraphOp::Elementwise(_)) => {
+            let function: fn(f64, f64) -> f64 = match operator {
+                GraphOp::Add { .. } => |x, y| x + y,
+                GraphOp::Elementwise(Elementwise::Sub { .. }) => |x, y| x - y,
+                GraphOp::Elementwise(Elementwise::Mul { .. }) => |x, y| x * y,
+                GraphOp::Elementwise(Elementwise::Maximum { .. }) => f64::max,
+                GraphOp::Elementwise(Elementwise::Minimum { .. }) => f64::min,
+                GraphOp::Elementwise(Elementwise::Prelu) => |x, alpha| if x >= 0.0 { x } else { x * alpha },
+                other => panic!("the oracle does not know {}", other.name()),
+            };
+            let [_, h, w, c] = output.dims();
+            for (index, result) in result.iter_mut().enumerate() {
+                let at = [index / (h * w * c), index / (w * c) % h, index / c % w, index % c];
+                let side = |input: usize| {
+                    let [_, h, w, c] = shape(input).dims();
+                    // A parameter is the same for all samples.
+                    let n = value(input).len() / (h * w * c);
+                    let place = |place, axis: usize, dim| place * dim + if dim == 1 { 0 } else { at[axis] };
+                    value(input)
+                        [[n, h, w, c].into_iter().enumerate().fold(0, |p, (axis, dim)| place(p, axis, dim))]
+                };
+                *result = function(side(0), side(1));
             }
         }
         GraphOp::Movement(movement) => {

@@ -82,11 +82,9 @@ impl Training<'_> {
             }
             GraphOp::Add { activation } => {
                 let grad = self.through_activation(program, node, grad_output, *activation)?;
-                for &input in node.inputs.iter().filter(|input| self.learns[input.0]) {
-                    self.contributions[input.0].push(grad);
-                }
-                Ok(())
+                self.sum_grad(program, node, grad, [1.0, 1.0])
             }
+            GraphOp::Elementwise(operator) => self.elementwise_grad(program, node, grad_output, operator),
             GraphOp::Movement(movement) => self.movement_grad(program, node, grad_output, movement),
             GraphOp::Gather(gather) => {
                 let table = self.forward.buffer(node.inputs[1]);
@@ -112,7 +110,7 @@ impl Training<'_> {
     }
 
     /// The gradient before the node's activation, from the one behind it.
-    fn through_activation(
+    pub(super) fn through_activation(
         &mut self,
         program: &mut Program,
         node: &Node,
@@ -136,7 +134,7 @@ impl Training<'_> {
     }
 
     /// Appends the step that computes the gradient with respect to an input, if that is needed.
-    fn push_input_gradient(
+    pub(super) fn push_input_gradient(
         &mut self,
         program: &mut Program,
         node: &Node,
@@ -157,7 +155,7 @@ impl Training<'_> {
     }
 
     /// Appends the gradient of a parameter, if it learns: a partial per chunk and the sum over the chunks.
-    fn push_parameter_gradient(
+    pub(super) fn push_parameter_gradient(
         &mut self,
         program: &mut Program,
         id: TensorId,

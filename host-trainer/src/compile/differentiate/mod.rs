@@ -5,6 +5,7 @@
 //! parameter that learns, and the input.
 
 mod backward;
+mod elementwise;
 mod movement;
 mod options;
 mod training;

@@ -3,6 +3,7 @@
 //! The scheme is TensorFlow Lite's 8-bit quantization specification; `docs/quantization.md` has its formulas. The rules for activations
 //! are in [`RealRange::quantization`], those for weights in `weights.rs`.
 
+mod elementwise;
 mod error;
 mod movement;
 mod range;
@@ -137,8 +138,11 @@ impl Quantizer<'_> {
             operator: node.op.name(),
             advice,
         };
+        if let GraphOp::Elementwise(operator) = &node.op {
+            return self.elementwise(node, operator);
+        }
         let input = match node.inputs.first() {
-            Some(&first) => self.quantized(first)?,
+            Some(_) => self.side(node, 0)?,
             None => return Err(unsupported("it reads nothing")),
         };
         if let GraphOp::Movement(movement) = &node.op {
@@ -233,7 +237,7 @@ impl Quantizer<'_> {
             GraphOp::Add { activation } => {
                 let range = clamp(activation)?;
                 let right = match node.inputs.get(1) {
-                    Some(&right) => self.quantized(right)?,
+                    Some(_) => self.side(node, 1)?,
                     None => return Err(unsupported("it reads one tensor only")),
                 };
                 let sum = AddI8::new(input.quantization, right.quantization, output, activation)

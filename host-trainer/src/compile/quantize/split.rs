@@ -1,10 +1,10 @@
-//! Leaky `ReLU` as an operator of its own.
+//! Activations that no int8 operator can have fused, as operators of their own.
 
 use smidgen::ops::activation::Activation;
 
-use crate::graph::{Graph, GraphOp};
+use crate::graph::{Elementwise, Graph, GraphOp};
 
-/// Splits every fused leaky `ReLU` from its operator.
+/// Splits every fused leaky `ReLU` from its operator, and every activation from a maximum or a minimum, whose int8 forms have no place for one.
 ///
 /// It is no clamp, so that no int8 operator can have it fused: it becomes a lookup, and what it reads needs a range of its own. Layer
 /// `x` becomes `x`, which computes the tensor `x/linear`, and `x/leaky_relu`; tensors keep their ids.
@@ -15,9 +15,7 @@ pub fn split_leaky_relu(graph: &Graph) -> Graph {
     for node in &graph.nodes {
         let mut linear = node.clone();
         let leaky = match linear.op.activation_mut() {
-            Some(fused @ Activation::LeakyRelu { .. }) if !matches!(node.op, GraphOp::Activation { .. }) => {
-                std::mem::take(fused)
-            }
+            Some(fused) if must_be_split(&node.op) => std::mem::take(fused),
             _ => {
                 split.nodes.push(linear);
                 continue;
@@ -31,6 +29,16 @@ pub fn split_leaky_relu(graph: &Graph) -> Graph {
         split.add_node(format!("{}/leaky_relu", node.name), op, inputs, node.output);
     }
     split
+}
+
+fn must_be_split(op: &GraphOp) -> bool {
+    match op {
+        GraphOp::Activation { .. } => false,
+        GraphOp::Elementwise(Elementwise::Maximum { activation } | Elementwise::Minimum { activation }) => {
+            *activation != Activation::None
+        }
+        _ => matches!(op.activation(), Activation::LeakyRelu { .. }),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use smidgen::ops::activation::Activation;
 use smidgen::ops::reduce::float::Reduction;
 use smidgen::ops::resize_bilinear::Grid;
 
-use super::{Kernel, Layer, Network, Padding, Sliding, transposed};
+use super::{BinaryLayer, Kernel, Layer, Network, Padding, Sliding, transposed};
+use crate::graph::elementwise::Elementwise;
 use crate::graph::error::Problem;
 use crate::graph::movement::{Gather, Movement, MovementKind, nearest};
 use crate::graph::op::GraphOp;
@@ -136,6 +137,24 @@ impl Building {
                 }
                 self.node_to(name, GraphOp::Reshape, vec![self.at], output);
                 Ok(())
+            }
+            &Layer::Function(function) => {
+                let op = GraphOp::Elementwise(Elementwise::Function { function });
+                self.node(name, op, vec![self.at])
+            }
+            Layer::Prelu => {
+                let alpha = self.parameter(name, "alpha", [1, 1, 1, in_c], Role::Bias)?;
+                self.node(name, GraphOp::Elementwise(Elementwise::Prelu), vec![self.at, alpha])
+            }
+            Layer::Binary(layer, tap) => {
+                let other = self.tapped(tap)?;
+                let op = match layer {
+                    BinaryLayer::Sub => Elementwise::Sub { activation },
+                    BinaryLayer::Mul => Elementwise::Mul { activation },
+                    BinaryLayer::Maximum => Elementwise::Maximum { activation },
+                    BinaryLayer::Minimum => Elementwise::Minimum { activation },
+                };
+                self.node(name, GraphOp::Elementwise(op), vec![self.at, other])
             }
             Layer::Add(tap) => {
                 let other = self.tapped(tap)?;
