@@ -131,7 +131,7 @@ impl Ports {
             operands.iter().enumerate().map(port).collect()
         };
         let (inputs, outputs) =
-            (named(&entry.inputs, "inputs", "input"), named(&entry.outputs, "outputs", "output"));
+            (named(entry.inputs, "inputs", "input"), named(entry.outputs, "outputs", "output"));
         let batch = |port: &Port| port.operand.shape.dims()[0];
         let first = inputs.first().map_or(0, batch);
         if first == 0 || outputs.is_empty() || inputs.iter().chain(&outputs).any(|port| batch(port) != first)

@@ -97,7 +97,7 @@ fn an_image_that_can_panic_does_not_link() {
     for (optimize, load) in [(Optimize::Speed, false), (Optimize::Size, true)] {
         match device.prove_no_panic(&sum(true), NoPanic { optimize, load, control: true }) {
             Err(DeviceError::Build { output, .. }) => {
-                assert!(output.contains("smidgen_can_panic"), "{output}")
+                assert!(output.contains("smidgen_can_panic"), "{output}");
             }
             other => panic!("{other:?}"),
         }

@@ -70,10 +70,9 @@ impl Reduce {
             return Err(Problem::InputCount { expected: "1", found: inputs.len() });
         };
         let expected = match self.kind {
-            ReduceKind::Float(_) => F32,
             ReduceKind::SumI8 { .. } | ReduceKind::ExtremeI8 { .. } => I8,
             ReduceKind::ArgMax { .. } if input.element_type == I8 => I8,
-            ReduceKind::ArgMax { .. } => F32,
+            ReduceKind::Float(_) | ReduceKind::ArgMax { .. } => F32,
         };
         if input.element_type != expected {
             return Err(Problem::ElementType { what: "the input", found: input.element_type, expected });

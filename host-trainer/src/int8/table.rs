@@ -67,10 +67,10 @@ pub fn table(function: TableFunction, input: Quantization, output: Quantization)
     match function {
         TableFunction::Activation(activation) => activation_table(activation, input, output),
         TableFunction::Function(Function::Logistic) if output.zero_point == LOGISTIC_OUTPUT.zero_point => {
-            sigmoid_table(input, 31 - 8, |x| fixed_point::logistic(x), LOGISTIC_OUTPUT.zero_point)
+            sigmoid_table(input, 31 - 8, fixed_point::logistic, LOGISTIC_OUTPUT.zero_point)
         }
         TableFunction::Function(Function::Logistic) => None,
-        TableFunction::Function(Function::Tanh) => sigmoid_table(input, 31 - 7, |x| fixed_point::tanh(x), 0),
+        TableFunction::Function(Function::Tanh) => sigmoid_table(input, 31 - 7, fixed_point::tanh, 0),
         TableFunction::Function(Function::HardSwish) => hard_swish_table(input, output),
         TableFunction::Function(Function::Abs) => abs_table(input, output),
         TableFunction::Function(Function::Rsqrt) => rsqrt_table(input, output),

@@ -50,7 +50,7 @@ fn candidates(sum: &AddI8, subtract: bool) -> impl Iterator<Item = WeightedSumI8
         finest.into_iter().flat_map(|finest| (0..3).filter_map(move |less| finest.checked_sub(less)));
     shifts.flat_map(move |shift| {
         NUDGES.into_iter().flat_map(move |nudge| {
-            let of = of.clone();
+            let of = of;
             GROWTH.into_iter().filter_map(move |growth| of(shift, growth, nudge))
         })
     })

@@ -68,7 +68,7 @@ pub fn convert(
     let Imported { graph, input_names, output_names } = import(&net, name)?;
     let graph = fold_padding(graph);
     let graph = match calibration {
-        Some(calibration) => quantized(fuse_activation(graph), calibration)?,
+        Some(calibration) => quantized(&fuse_activation(graph), calibration)?,
         None => graph,
     };
     let program = compile_inference(&graph, &LowerOptions::default())?;
@@ -93,7 +93,7 @@ pub fn convert(
     Ok(Converted { file: program.to_file(&metadata)?, graph })
 }
 
-fn quantized(graph: Graph, calibration: Calibration<'_>) -> Result<Graph, ConvertError> {
+fn quantized(graph: &Graph, calibration: Calibration<'_>) -> Result<Graph, ConvertError> {
     // Tables of indices and what an arg_max computes are integers in any network.
     let is_float = |value: &Value| matches!(value, Value::F32(_) | Value::I32(_));
     let floats =
@@ -112,7 +112,7 @@ fn quantized(graph: Graph, calibration: Calibration<'_>) -> Result<Graph, Conver
     let elements = graph.tensor(input).shape.elements().unwrap_or(0).max(1);
     let samples: Vec<&[f32]> = calibration.samples.chunks_exact(elements).collect();
     Ok(post_training(
-        &graph,
+        graph,
         calibration.settings,
         Options::default(),
         samples.len(),

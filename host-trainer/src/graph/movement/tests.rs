@@ -76,7 +76,7 @@ fn slices_pads_and_mirrors() {
     let ranges = [(2, -1, 3), (1, 2, 2), (0, 1, 5)];
     let found = Movement::slice(MovementKind::StridedSlice, &dims, &ranges, &[3, 2, 5]).unwrap();
     let of = |index: &[usize]| x[place(&dims, &[2 - index[0], 1 + 2 * index[1], index[2]])];
-    assert_eq!(apply(&found, &[x.clone()]), expected(&[3, 2, 5], of));
+    assert_eq!(apply(&found, std::slice::from_ref(&x)), expected(&[3, 2, 5], of));
 
     let amounts = [(1, 0), (0, 2), (2, 1)];
     let (found, padded) = Movement::pad(&dims, &amounts, 77).unwrap();
@@ -85,7 +85,7 @@ fn slices_pads_and_mirrors() {
         back.map(|(&i, (&(before, _), &dim))| i.checked_sub(before).filter(|&i| i < dim)).collect()
     };
     let of = |index: &[usize]| inside(index).map_or(77, |index| x[place(&dims, &index)]);
-    assert_eq!(apply(&found, &[x.clone()]), expected(&padded, of));
+    assert_eq!(apply(&found, std::slice::from_ref(&x)), expected(&padded, of));
 
     for reflect in [true, false] {
         let amounts = [(2, 1), (0, 3), (1, 2)];
@@ -101,7 +101,7 @@ fn slices_pads_and_mirrors() {
                 .collect();
             x[place(&dims, &mirrored)]
         };
-        assert_eq!(apply(&found, &[x.clone()]), expected(&padded, of), "reflect {reflect}");
+        assert_eq!(apply(&found, std::slice::from_ref(&x)), expected(&padded, of), "reflect {reflect}");
     }
     assert_eq!(Movement::mirror_pad(&dims, &[(3, 0), (0, 0), (0, 0)], true), None);
     assert!(Movement::mirror_pad(&dims, &[(3, 0), (0, 0), (0, 0)], false).is_some());
@@ -124,7 +124,7 @@ fn transposes_of_any_rank() {
             order.iter().zip(index).for_each(|(&axis, &i)| from[axis] = i);
             x[place(dims, &from)]
         };
-        assert_eq!(apply(&movement, &[x.clone()]), expected(&output, of), "{dims:?} {order:?}");
+        assert_eq!(apply(&movement, std::slice::from_ref(&x)), expected(&output, of), "{dims:?} {order:?}");
     }
     assert_eq!(Movement::transpose(&[2, 3], &[0, 0]), None);
     // Nothing moves when only ones change their place.
@@ -141,7 +141,7 @@ fn depth_and_space() {
         let &[n, y, x_, c] = index else { panic!() };
         x[place(&dims, &[n, y / block, x_ / block, (y % block * block + x_ % block) * 3 + c])]
     };
-    let found = apply(&movement, &[x.clone()]);
+    let found = apply(&movement, std::slice::from_ref(&x));
     assert_eq!(found, expected(&output, of));
     assert!(movement.transfers[0].source.dims.len() <= 4);
     let (back, dims_back) = Movement::depth_and_space(output, block, false).unwrap();

@@ -25,8 +25,8 @@ pub(super) fn same(model: &Model<'_>, file: &[u8]) -> Result<(), String> {
     }
     let ports =
         |operands: &[Operand]| operands.iter().map(|&operand| description(operand)).collect::<Vec<_>>();
-    let (inputs, outputs) = (ports(&entry.inputs), ports(&entry.outputs));
-    if inputs != ports(&other_entry.inputs) || outputs != ports(&other_entry.outputs) {
+    let (inputs, outputs) = (ports(entry.inputs), ports(entry.outputs));
+    if inputs != ports(other_entry.inputs) || outputs != ports(other_entry.outputs) {
         return Err("inputs or outputs differ".to_owned());
     }
     Ok(())

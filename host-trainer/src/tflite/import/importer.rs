@@ -100,7 +100,7 @@ impl<'n, 'f> Importer<'n, 'f> {
         if representable(tensor).is_err() {
             return Err(unsupported(format!("input {position} is {name}")));
         }
-        Err(view.broken("inputs", format!("it reads {name} before anything computes it")))
+        Err(view.broken("inputs", &format!("it reads {name} before anything computes it")))
     }
 
     /// The activation that is output `position` of an operator, which is added.
@@ -109,7 +109,7 @@ impl<'n, 'f> Importer<'n, 'f> {
         let tensor = view.output(position)?;
         if self.activations[index].is_some() || tensor.data.is_some() {
             let name = describe_tensor(tensor);
-            return Err(view.broken("outputs", format!("it computes {name}, which is there already")));
+            return Err(view.broken("outputs", &format!("it computes {name}, which is there already")));
         }
         let name = match position {
             0 => view.node_name(),

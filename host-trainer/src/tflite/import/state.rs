@@ -135,7 +135,7 @@ pub(super) fn assign_variable(importer: &mut Importer<'_, '_>, view: &View<'_, '
 pub(super) fn call_once(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let index = super::view::options!(view, CallOnceOptions)?.init_subgraph_index()?;
     let found = usize::try_from(index).ok().and_then(|index| importer.net.subgraphs.get(index));
-    let missing = || view.broken("builtin_options", format!("there is no subgraph {index}"));
+    let missing = || view.broken("builtin_options", &format!("there is no subgraph {index}"));
     let subgraph = found.ok_or_else(missing)?;
     let handles = importer.variables.handles(subgraph)?;
     for (position, operator) in subgraph.operators.iter().enumerate() {
@@ -224,7 +224,7 @@ fn variable(importer: &Importer<'_, '_>, view: &View<'_, '_>, tensor: usize) -> 
     let found = importer.variables.handles.get(&tensor).copied();
     found.ok_or_else(|| {
         let name = describe_tensor(&view.subgraph.tensors[tensor]);
-        view.broken("inputs", format!("{name} is no variable of any VAR_HANDLE"))
+        view.broken("inputs", &format!("{name} is no variable of any VAR_HANDLE"))
     })
 }
 

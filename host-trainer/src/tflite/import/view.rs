@@ -39,13 +39,13 @@ impl<'n, 'f> View<'n, 'f> {
 
     /// Input `position`.
     pub(super) fn input(&self, position: usize) -> Result<&'n NetTensor<'f>, Refusal> {
-        let missing = || self.broken("inputs", format!("input {position} is missing"));
+        let missing = || self.broken("inputs", &format!("input {position} is missing"));
         self.optional_input(position).ok_or_else(missing)
     }
 
     /// Index of output `position` among the subgraph's tensors.
     pub(super) fn output_index(&self, position: usize) -> Result<usize, Refusal> {
-        let missing = || self.broken("outputs", format!("output {position} is missing"));
+        let missing = || self.broken("outputs", &format!("output {position} is missing"));
         self.operator.outputs.get(position).copied().ok_or_else(missing)
     }
 
@@ -55,7 +55,7 @@ impl<'n, 'f> View<'n, 'f> {
     }
 
     /// An error about a field of the operator's table.
-    pub(super) fn broken(&self, field: &'static str, problem: String) -> Refusal {
+    pub(super) fn broken(&self, field: &'static str, problem: &str) -> Refusal {
         let problem = format!("operator {} ({}): {problem}", self.index, self.operator.name());
         let offset = self.operator.offset;
         Refusal::Broken(ImportError::Malformed { table: "Operator", field, offset, problem })
@@ -95,7 +95,7 @@ macro_rules! options {
     ($view:expr, $table:ident) => {
         match &$view.operator.options {
             Some(smidgen_tflite_schema::BuiltinOptionsRef::$table(options)) => Ok(options),
-            _ => Err($view.broken("builtin_options", concat!("expected ", stringify!($table)).to_owned())),
+            _ => Err($view.broken("builtin_options", concat!("expected ", stringify!($table)))),
         }
     };
 }
