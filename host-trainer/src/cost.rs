@@ -33,10 +33,18 @@ pub fn macs(step: Step<'_>) -> u64 {
         Some(Operator::TransposeConv | Operator::TransposeConvI8) => (read(0), write().map(channels), taps()),
         Some(Operator::TransposeConvGradInput) => (write(), read(0).map(channels), taps()),
         Some(Operator::TransposeConvGradWeights) => (read(0), read(1).map(channels), taps()),
+        Some(Operator::Lstm | Operator::LstmI8) => return lstm(step),
         _ => return 0,
     };
     let outputs = outputs.and_then(Shape::elements).unwrap_or(0) as u64;
     outputs.saturating_mul(inputs_per_tap.unwrap_or(0)).saturating_mul(taps)
+}
+
+/// An LSTM's: `4 * units * (C_in + units)` for each step of time.
+fn lstm(step: Step<'_>) -> u64 {
+    let (Some(input), Some(output)) = (step.reads.first(), step.writes.first()) else { return 0 };
+    let outputs = output.shape.elements().unwrap_or(0) as u64;
+    outputs.saturating_mul(4).saturating_mul(channels(input.shape).saturating_add(channels(output.shape)))
 }
 
 fn channels(shape: Shape) -> u64 {

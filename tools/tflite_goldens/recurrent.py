@@ -61,6 +61,9 @@ def svdf(net, x, units, rank, memory, wide=True, activation="RELU", scale=None, 
         kind = np.int16 if wide else np.int8
         top = np.iinfo(kind).max
         feature_scale, state_scale = np.float32(0.01), np.float32(x.scale * 0.01 * 73 * 73 * np.sqrt(width) * 2.5 / top)
+        if state_zero_point:
+            # No feature is cut off: there this version of TensorFlow Lite Micro adds the zero point behind the clamp, and wraps (mended since).
+            state_scale *= np.float32(8)
         time_scale = np.float32(1 / top)
         feature = net.net.constant(net.rng.integers(-127, 128, (filters, width)).astype(np.int8), per_tensor(feature_scale))
         time = net.net.constant(net.rng.integers(-top, top + 1, (filters, memory)).astype(kind), per_tensor(time_scale))

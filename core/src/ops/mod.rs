@@ -31,6 +31,7 @@ pub mod int8;
 pub mod log_softmax;
 pub mod lookup;
 pub mod losses;
+pub mod lstm;
 pub mod max_pool_2d;
 pub mod movement;
 mod operands;
@@ -43,6 +44,7 @@ pub mod reshape;
 pub mod resize_bilinear;
 pub mod softmax;
 pub mod sum_chunks;
+pub mod svdf;
 pub mod transpose_conv;
 pub mod updates;
 mod weighted;
@@ -167,7 +169,7 @@ macro_rules! operators {
         impl Operator {
             /// Whether it can be part of inference: it is neither a gradient nor a statistic, a loss or an update.
             pub const fn is_inference(self) -> bool {
-                matches!(self as u8, 1..=20 | 30..=39 | 100..)
+                matches!(self as u8, 1..=20 | 30..=39 | 100..=149 | 160..)
             }
 
             /// Whether it reads all chunks' instances of an operand, in a step that runs once.
@@ -411,6 +413,18 @@ operators! {
     130 TransposeConvI8 "transpose_conv_i8" Never transpose_conv::int8::check, transpose_conv::int8::run;
     /// int8 logarithm of softmax.
     131 LogSoftmaxI8 "log_softmax_i8" First log_softmax::int8::check, log_softmax::int8::run;
+    /// LSTM, f32.
+    140 Lstm "lstm" Never lstm::float::check, lstm::float::run;
+    /// int8 LSTM.
+    141 LstmI8 "lstm_i8" Never lstm::int8::check, lstm::int8::run;
+    /// Rank-decomposed layer with a memory, f32.
+    142 Svdf "svdf" Never svdf::float::check, svdf::float::run;
+    /// int8 rank-decomposed layer with a memory.
+    143 SvdfI8 "svdf_i8" Never svdf::int8::check, svdf::int8::run;
+    /// Gradient of an LSTM with respect to its gates' arguments.
+    150 LstmGradGates "lstm_grad_gates" Never lstm::gradient::check_gates, lstm::gradient::run_gates;
+    /// Gradient of an LSTM with respect to its recurrent weights.
+    151 LstmGradRecurrent "lstm_grad_recurrent" Never lstm::gradient::check_recurrent, lstm::gradient::run_recurrent;
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From a graph to the steps that compute its outputs.
 
+use smidgen::ops::lstm::Order;
+use smidgen::ops::lstm::float::Lstm;
 use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
 
 use super::error::CompileError;
@@ -181,8 +183,12 @@ impl<'g> Forward<'g> {
             Role::State => self.buffer(node.output),
             _ => self.activation(program, node.output, Space::Arena)?,
         };
-        let writes: Vec<BufferId> =
+        let mut writes: Vec<BufferId> =
             [output].into_iter().chain(node.updates.iter().map(|&id| self.buffer(id))).collect();
+        for (number, shape) in scratch(self.graph, node).into_iter().enumerate() {
+            let name = format!("{}/{}/scratch_{number}", self.entry, node.name);
+            writes.push(program.add_f32(name, Space::Arena, shape)?);
+        }
         let parts = parts(node);
         let one = parts.len() == 1;
         for (index, Part { operator, attributes, reads }) in parts.into_iter().enumerate() {
@@ -211,6 +217,17 @@ impl<'g> Forward<'g> {
     }
 }
 
+/// What a node writes behind its output besides the states it changes: those of an LSTM that begins at zero. All f32.
+pub(super) fn scratch(graph: &Graph, node: &Node) -> Vec<Shape> {
+    let GraphOp::Lstm { time_major, .. } = node.op else { return vec![] };
+    if !node.updates.is_empty() {
+        return vec![];
+    }
+    let Shape([_, h, w, units]) = graph.tensor(node.output).shape;
+    let sequences = if time_major { w } else { h };
+    vec![Shape([1, 1, sequences, units]); 2]
+}
+
 /// The steps of a node: the inputs that each reads; all of them write the output.
 pub(super) fn parts(node: &Node) -> Vec<Part> {
     match &node.op {
@@ -224,7 +241,7 @@ pub(super) fn parts(node: &Node) -> Vec<Part> {
 }
 
 /// The core's operator for a node of one step, and its attributes.
-fn operator(node: &Node) -> (Operator, Vec<i32>) {
+pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
     let limits = |range: &Range| [i32::from(range.min), i32::from(range.max)];
     match &node.op {
         GraphOp::Conv2d { window, activation } => {
@@ -277,6 +294,16 @@ fn operator(node: &Node) -> (Operator, Vec<i32>) {
             Operator::LogSoftmaxI8,
             vec![input.multiplier, input.shift, *smallest_difference, reverse.multiplier, reverse.shift],
         ),
+        &GraphOp::Lstm { time_major, cell_clip } => {
+            let order = Order { time_major, from_zero: node.updates.is_empty() };
+            (Operator::Lstm, Lstm { order, cell_clip }.attributes().to_vec())
+        }
+        GraphOp::LstmI8 { params } => (Operator::LstmI8, params.attributes().to_vec()),
+        GraphOp::Svdf { activation } => (Operator::Svdf, activation.attributes().to_vec()),
+        GraphOp::SvdfI8 { feature, output } => {
+            let factors = [feature, output].map(|factor| [factor.multiplier, factor.shift]);
+            (Operator::SvdfI8, factors.concat())
+        }
         GraphOp::LookupI8 => (Operator::LookupI8, vec![]),
         GraphOp::Movement(_) => (Operator::Copy, vec![]),
         GraphOp::Gather(gather) => (Operator::Gather, gather.attributes()),

@@ -134,6 +134,7 @@ enum Layer {
     DepthwiseConv2d { multiplier: usize, sliding: Sliding, bias: Option<bool> },
     TransposeConv { filters: usize, sliding: Sliding, bias: Option<bool> },
     FullyConnected { units: usize, bias: Option<bool> },
+    Lstm { units: usize },
     MaxPool2d(Sliding),
     AveragePool2d(Sliding),
     GlobalAveragePool2d,
@@ -184,6 +185,7 @@ impl Layer {
             Self::DepthwiseConv2d { .. } => "depthwise_conv_2d",
             Self::TransposeConv { .. } => "transpose_conv",
             Self::FullyConnected { .. } => "fully_connected",
+            Self::Lstm { .. } => "lstm",
             Self::MaxPool2d(_) => "max_pool_2d",
             Self::AveragePool2d(_) | Self::GlobalAveragePool2d => "average_pool_2d",
             Self::BatchNorm { .. } => "batch_norm",
@@ -295,6 +297,12 @@ impl Network {
     #[doc(alias = "dense")]
     pub fn fully_connected(self, units: usize) -> Self {
         self.layer(Layer::FullyConnected { units, bias: None })
+    }
+
+    /// A long short-term memory with `units` units over sequences: each row of the height is one, and the width is time. The output has the hidden state of
+    /// every step. It begins at zero with every sample.
+    pub fn lstm(self, units: usize) -> Self {
+        self.layer(Layer::Lstm { units })
     }
 
     /// The maximum over windows.

@@ -4,6 +4,8 @@ use libm::sqrt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
+use smidgen::ops::lstm::GATES;
+
 use super::op::GraphOp;
 use super::structure::{Graph, Role};
 
@@ -40,6 +42,12 @@ impl Graph {
                     Role::Weights => {
                         let fan_in = fan_in(&op, shape.dims());
                         values.iter_mut().for_each(|value| *value = initialization.draw(&mut random, fan_in));
+                    }
+                    Role::Bias if matches!(op, GraphOp::Lstm { .. }) => {
+                        // An open forget gate, the second of four, lets gradients through from the start (Jozefowicz et al. 2015).
+                        let units = values.len() / GATES;
+                        values.fill(0.0);
+                        values[units..2 * units].fill(1.0);
                     }
                     Role::Bias => values.fill(0.0),
                     Role::BatchNormParameters => halves(values, 1.0, 0.0),

@@ -26,6 +26,7 @@ pub mod movement;
 pub mod nets;
 mod op;
 mod parse;
+mod recurrent;
 pub mod reduce;
 mod structure;
 

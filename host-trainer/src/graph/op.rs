@@ -2,12 +2,14 @@
 
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::lstm::int8::LstmI8;
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Shape};
 
 use super::elementwise::{Elementwise, broadcast};
 use super::error::Problem;
 use super::movement::{Gather, Movement};
+use super::recurrent;
 use super::reduce::{Reduce, ResizeBilinear};
 use super::structure::Tensor;
 
@@ -179,6 +181,30 @@ pub enum GraphOp {
     Reduce(Reduce),
     /// Input: an image of another size.
     ResizeBilinear(ResizeBilinear),
+    /// Input, weights `[1, 1, C_in, 4 * units]`, recurrent weights `[1, 1, units, 4 * units]`, bias. Changes hidden and cell state, or has none and begins at zero.
+    Lstm {
+        /// Time is `H`, else `W`.
+        time_major: bool,
+        /// Greatest magnitude of a cell state, or 0 for any.
+        cell_clip: f32,
+    },
+    /// Input, feature weights `[1, 1, C_in, filters]`, time weights `[1, 1, filters, memory]`, bias. Changes its state.
+    Svdf {
+        /// Applied to the sum.
+        activation: Activation,
+    },
+    /// Input, weights `[4 * units, 1, 1, C_in]`, recurrent weights `[4 * units, 1, 1, units]`, biases, factors. Changes hidden and cell state.
+    LstmI8 {
+        /// What it computes.
+        params: LstmI8,
+    },
+    /// Input, feature weights `[filters, 1, 1, C_in]`, time weights `[1, 1, filters, memory]`, bias. Changes its state.
+    SvdfI8 {
+        /// Scale of a feature to the state's.
+        feature: Multiplier,
+        /// Scale of the sum to the output's.
+        output: Multiplier,
+    },
     /// Input f32; output int8.
     Quantize,
     /// Input int8; output f32.
@@ -217,6 +243,10 @@ impl GraphOp {
             Self::Gather(gather) => gather.kind.name(),
             Self::Reduce(reduce) => reduce.name(),
             Self::ResizeBilinear(resize) => resize.name(),
+            Self::Lstm { .. } => "lstm",
+            Self::Svdf { .. } => "svdf",
+            Self::LstmI8 { .. } => "lstm_i8",
+            Self::SvdfI8 { .. } => "svdf_i8",
             Self::Quantize => "quantize",
             Self::Dequantize => "dequantize",
         }
@@ -381,6 +411,18 @@ impl GraphOp {
                 is("the table of channels", channels.shape, Shape([1, 1, out_c, 3]))?;
                 slide_back(window, *size, input.shape, out_c)?
             }
+            (Self::Lstm { .. }, &[input, weights, recurrent, bias]) => {
+                recurrent::lstm(input, [weights, recurrent, bias])?
+            }
+            (Self::LstmI8 { .. }, &[input, weights, recurrent, biases, factors]) => {
+                recurrent::lstm_i8(input, [weights, recurrent, biases, factors])?
+            }
+            (Self::Svdf { .. }, &[input, feature, time, bias]) => {
+                recurrent::svdf(input, [feature, time, bias], |in_c, filters| Shape([1, 1, in_c, filters]))?
+            }
+            (Self::SvdfI8 { .. }, &[input, feature, time, bias]) => {
+                recurrent::svdf(input, [feature, time, bias], |in_c, filters| Shape([filters, 1, 1, in_c]))?
+            }
             (Self::LookupI8, [input, table]) => {
                 is("the table", table.shape, Shape::vector(256))?;
                 input.shape
@@ -412,6 +454,8 @@ impl GraphOp {
                 | Self::SoftmaxI8 { .. }
                 | Self::LogSoftmaxI8 { .. }
                 | Self::LookupI8
+                | Self::LstmI8 { .. }
+                | Self::SvdfI8 { .. }
         ) || matches!(self, Self::Elementwise(operator) if matches!(operator.element_type(), ElementType::I8))
     }
 
@@ -427,12 +471,14 @@ impl GraphOp {
             | Self::FullyConnectedI8 { .. }
             | Self::TransposeConvI8 { .. } => "3",
             Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 => "2",
+            Self::Lstm { .. } | Self::Svdf { .. } | Self::SvdfI8 { .. } => "4",
+            Self::LstmI8 { .. } => "5",
             _ => "1",
         }
     }
 }
 
-fn is(what: &'static str, found: Shape, expected: Shape) -> Result<(), Problem> {
+pub(super) fn is(what: &'static str, found: Shape, expected: Shape) -> Result<(), Problem> {
     if found == expected && !found.has_zero() {
         Ok(())
     } else {

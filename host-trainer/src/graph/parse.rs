@@ -28,7 +28,7 @@ pub struct ParseError {
     pub expected: String,
 }
 
-const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), max_pool_2d(kernel), \
+const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), lstm(units), max_pool_2d(kernel), \
     average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), relu_n1_to_1(), prelu(), \
     sigmoid(), tanh(), elu(), hard_swish(), gelu(), gelu_tanh(), abs(), neg(), exp(), sqrt(), rsqrt(), softmax(), log_softmax(), reshape([h, w, c]), \
     flatten(), tap(\"name\"), add(\"name\"), sub(\"name\"), mul(\"name\"), maximum(\"name\"), minimum(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
@@ -111,6 +111,7 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
         "fully_connected" if arity(1) => {
             need(count(0).map(|units| network.fully_connected(units)), "fully_connected(units)")
         }
+        "lstm" if arity(1) => need(count(0).map(|units| network.lstm(units)), "lstm(units)"),
         "max_pool_2d" if arity(1) => {
             need(kernel(0).map(|kernel| network.max_pool_2d(kernel)), "max_pool_2d(kernel)")
         }

@@ -180,7 +180,11 @@ pub(super) fn check_channels_from(
 }
 
 /// The bytes of operand `index`, which has to be a constant.
-fn constant_bytes<'a>(operand: &Operand, index: u8, constant: &'a [u8]) -> Result<&'a [u8], StepError> {
+pub(super) fn constant_bytes<'a>(
+    operand: &Operand,
+    index: u8,
+    constant: &'a [u8],
+) -> Result<&'a [u8], StepError> {
     if operand.space != Space::Constant {
         return Err(StepError::Space { operand: index });
     }

@@ -3,11 +3,13 @@
 //! No memory is shared between tensors, so that every activation can be looked at: it is for calibration and for comparisons.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantization, Schedule, Space, ops};
+use smidgen::{
+    AllOperators, Bytes, Chunks, ElementType, Memory, NewStep, Operand, Quantization, Schedule, Space, ops,
+};
 
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
-use crate::compile::lower::parts;
+use crate::compile::lower::{parts, scratch};
 use crate::graph::movement::Part;
 use crate::graph::{Graph, Node, Role, TensorId};
 
@@ -52,6 +54,21 @@ impl GraphRun {
             *length = Some(end).filter(|&end| end <= i32::MAX as usize).ok_or_else(too_large)?;
             operands.push(operand);
         }
+        let mut scratches = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let mut operands = Vec::new();
+            for shape in scratch(graph, node) {
+                let too_large = || CompileError::TooLarge { name: node.name.clone(), shape };
+                let offset = u32::try_from(arena).map_err(|_| too_large())?;
+                let (space, element_type) = (Space::Arena, ElementType::F32);
+                let operand =
+                    Operand { space, element_type, offset, shape, quantization: Quantization::NONE };
+                let end = operand.range().ok_or_else(too_large)?.1.next_multiple_of(16);
+                arena = Some(end).filter(|&end| end <= i32::MAX as usize).ok_or_else(too_large)?;
+                operands.push(operand);
+            }
+            scratches.push(operands);
+        }
         let mut run = Self {
             steps: Vec::with_capacity(graph.nodes.len()),
             operands,
@@ -69,8 +86,8 @@ impl GraphRun {
                 space.as_mut_slice()[start..end].copy_from_slice(&value.to_bytes());
             }
         }
-        for node in &graph.nodes {
-            for step in steps(node, &run.operands) {
+        for (node, scratch) in graph.nodes.iter().zip(scratches) {
+            for step in steps(node, &run.operands, &scratch) {
                 ops::check::<AllOperators>(step.step(), run.constant.as_slice()).map_err(|error| {
                     CompileError::Step { step: node.name.clone(), operator: node.op.name(), error }
                 })?;
@@ -122,13 +139,18 @@ impl GraphRun {
     }
 }
 
-fn steps(node: &Node, operands: &[Operand]) -> Vec<NewStep> {
+fn steps(node: &Node, operands: &[Operand], scratch: &[Operand]) -> Vec<NewStep> {
+    let written: Vec<Operand> = std::iter::once(&node.output)
+        .chain(&node.updates)
+        .map(|id| operands[id.0])
+        .chain(scratch.iter().copied())
+        .collect();
     let step = |part: Part| NewStep {
         operator: part.operator as u8,
         schedule: Schedule::PerChunk,
         attributes: part.attributes.into_iter().collect(),
         reads: part.reads.into_iter().map(|read| operands[node.inputs[read].0]).collect(),
-        writes: [operands[node.output.0]].into_iter().collect(),
+        writes: written.iter().copied().collect(),
     };
     parts(node).into_iter().map(step).collect()
 }

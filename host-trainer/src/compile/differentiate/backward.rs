@@ -105,6 +105,7 @@ impl Training<'_> {
                 let (attributes, reads) = (resize.step().1, vec![grad_output]);
                 self.push_input_gradient(program, node, 0, Operator::ResizeBilinearGrad, attributes, reads)
             }
+            GraphOp::Lstm { .. } if node.updates.is_empty() => self.lstm_grad(program, node, grad_output),
             other => Err(CompileError::NoGradient { layer: node.name.clone(), operator: other.name() }),
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Training<'a> {
     pub(super) forward: Forward<'a>,
     /// The moments of each batch norm that normalizes with the batch's, by its node's output.
     pub(super) moments: Vec<Option<BufferId>>,
+    /// The cache of each LSTM that learns or is learned through, by its node's output.
+    pub(super) caches: Vec<Option<BufferId>>,
     /// What has to be added to give the gradient with respect to a tensor.
     pub(super) contributions: Vec<Vec<BufferId>>,
     /// The parameters that learn and their gradients.
@@ -39,6 +41,7 @@ impl<'a> Training<'a> {
             learns,
             forward: Forward::new(program, graph, shared, options.chunk_samples, Space::Chunk, "train")?,
             moments: vec![None; graph.tensors.len()],
+            caches: vec![None; graph.tensors.len()],
             contributions: vec![Vec::new(); graph.tensors.len()],
             gradients: Vec::new(),
             input,
@@ -56,6 +59,7 @@ impl<'a> Training<'a> {
             let node = &self.graph.nodes[node];
             match node.op {
                 GraphOp::BatchNorm { .. } if self.learns[node.output.0] => self.batch_norm(program, node)?,
+                GraphOp::Lstm { .. } if self.learns[node.output.0] => self.lstm(program, node)?,
                 _ => self.forward.push(program, node)?,
             }
         }

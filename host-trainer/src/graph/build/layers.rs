@@ -2,6 +2,7 @@
 
 use smidgen::Shape;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::lstm::GATES;
 use smidgen::ops::reduce::float::Reduction;
 use smidgen::ops::resize_bilinear::Grid;
 
@@ -104,6 +105,14 @@ impl Building {
                 }
                 let op = GraphOp::FullyConnected { activation };
                 self.weighted(name, op, [1, 1, in_c, *units], bias.unwrap_or(default_bias))
+            }
+            Layer::Lstm { units } => {
+                let columns = units.saturating_mul(GATES);
+                let weights = self.parameter(name, "weights", [1, 1, in_c, columns], Role::Weights)?;
+                let recurrent = self.parameter(name, "recurrent", [1, 1, *units, columns], Role::Weights)?;
+                let bias = self.parameter(name, "bias", [1, 1, 1, columns], Role::Bias)?;
+                let op = GraphOp::Lstm { time_major: false, cell_clip: 0.0 };
+                self.node(name, op, vec![self.at, weights, recurrent, bias])
             }
             Layer::MaxPool2d(sliding) => {
                 self.node(name, GraphOp::MaxPool2d { window: sliding.window(input)? }, vec![self.at])

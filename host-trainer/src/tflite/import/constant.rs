@@ -41,6 +41,11 @@ pub(super) fn i8s(tensor: &NetTensor<'_>) -> Result<Vec<i8>, Refusal> {
     Ok(bytes::<1>(tensor, TensorType::Int8)?.iter().map(|&[byte]| byte.cast_signed()).collect())
 }
 
+/// The elements of an int16 constant.
+pub(super) fn i16s(tensor: &NetTensor<'_>) -> Result<Vec<i16>, Refusal> {
+    Ok(bytes(tensor, TensorType::Int16)?.iter().map(|&bytes| i16::from_le_bytes(bytes)).collect())
+}
+
 /// The elements of an int32 constant.
 pub(super) fn i32s(tensor: &NetTensor<'_>) -> Result<Vec<i32>, Refusal> {
     Ok(bytes(tensor, TensorType::Int32)?.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())

@@ -231,6 +231,13 @@ impl<'n, 'f> Importer<'n, 'f> {
         Ok(())
     }
 
+    /// Says what states the node that was added last changes.
+    pub(super) fn updates(&mut self, states: Vec<TensorId>) {
+        if let Some(node) = self.graph.nodes.last_mut() {
+            node.updates = states;
+        }
+    }
+
     /// `id` with another shape: itself, or a view.
     pub(super) fn reshaped(
         &mut self,

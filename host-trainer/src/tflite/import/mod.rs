@@ -14,6 +14,7 @@ mod importer;
 mod movement;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod sides;
 mod slices;
@@ -92,6 +93,9 @@ const HANDLERS: &[(Op, Handler)] = &[
     (Op::Sqrt, elementwise::sqrt),
     (Op::Rsqrt, elementwise::rsqrt),
     (Op::Cast, elementwise::cast),
+    // recurrent.rs
+    (Op::UnidirectionalSequenceLstm, recurrent::lstm),
+    (Op::Svdf, recurrent::svdf),
     // quantize.rs
     (Op::Quantize, quantize::quantize),
     (Op::Dequantize, quantize::dequantize),

@@ -168,7 +168,6 @@ pub(super) fn call_once(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) ->
 
 impl Importer<'_, '_> {
     /// The state that is input `position` of an operator: a variable tensor, which the operator changes in place. It begins at its zero point.
-    #[expect(dead_code, reason = "for recurrent operators")]
     pub(super) fn state(&mut self, view: &View<'_, '_>, position: usize) -> Result<TensorId, Refusal> {
         let tensor = view.input(position)?;
         if !tensor.is_variable {

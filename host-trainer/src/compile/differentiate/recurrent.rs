@@ -1,0 +1,76 @@
+//! Training through an LSTM: forward with a cache of the gates, and back through time.
+
+use smidgen::geometry::Window;
+use smidgen::ops::lstm::GATES;
+use smidgen::ops::lstm::float::CACHED;
+use smidgen::{Operator, Shape, Space};
+
+use super::training::Training;
+use crate::compile::error::CompileError;
+use crate::compile::program::{BufferId, Program};
+use crate::graph::{Node, TensorId};
+
+impl Training<'_> {
+    /// The shape of an activation with `parts` times the channels.
+    fn with_parts(&self, id: TensorId, parts: usize) -> Shape {
+        let Shape([n, h, w, c]) = self.forward.shape(id);
+        Shape([n, h, w, c.saturating_mul(parts as u32)])
+    }
+
+    /// The forward step of an LSTM, which also caches what the gradient needs.
+    pub(super) fn lstm(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
+        let cached = self.with_parts(node.output, CACHED);
+        let cache = program.add_f32(format!("train/{}/cache", node.name), Space::Arena, cached)?;
+        self.forward.push(program, node)?;
+        if let Some(step) = self.forward.steps.last_mut() {
+            step.writes.push(cache);
+        }
+        self.caches[node.output.0] = Some(cache);
+        Ok(())
+    }
+
+    /// The gradients of an LSTM: of its gates through time, then as a pointwise convolution's.
+    pub(super) fn lstm_grad(
+        &mut self,
+        program: &mut Program,
+        node: &Node,
+        grad_output: BufferId,
+    ) -> Result<(), CompileError> {
+        let Some(cache) = self.caches[node.output.0] else { return Ok(()) };
+        let [input, weights, recurrent] = [0, 1, 2].map(|index| self.forward.buffer(node.inputs[index]));
+        let (name, (_, attributes)) = (&node.name, crate::compile::lower::operator(node));
+        let gates = self.with_parts(node.output, GATES);
+        let gates = program.add_f32(format!("train/{name}/gates gradient"), Space::Arena, gates)?;
+        let Shape([.., units]) = self.forward.shape(node.output);
+        let scratch = Shape::vector(units.saturating_mul(2));
+        let scratch =
+            program.add_f32(format!("train/{name}/gradients of the states"), Space::Arena, scratch)?;
+        self.push(
+            format!("{name} gates gradient"),
+            Operator::LstmGradGates,
+            attributes.clone(),
+            vec![grad_output, cache, recurrent],
+            vec![gates, scratch],
+        );
+        let pointwise = Window::ONE.attributes().to_vec();
+        let grad_weights = Operator::Conv2dGradWeights;
+        self.push_parameter_gradient(
+            program,
+            node.inputs[1],
+            grad_weights,
+            pointwise.clone(),
+            vec![input, gates],
+        )?;
+        let output = self.forward.buffer(node.output);
+        let grad_recurrent = Operator::LstmGradRecurrent;
+        self.push_parameter_gradient(
+            program,
+            node.inputs[2],
+            grad_recurrent,
+            attributes,
+            vec![output, gates],
+        )?;
+        self.push_parameter_gradient(program, node.inputs[3], Operator::GradBias, vec![], vec![gates])?;
+        self.push_input_gradient(program, node, 0, Operator::Conv2dGradInput, pointwise, vec![gates, weights])
+    }
+}
