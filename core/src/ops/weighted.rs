@@ -70,7 +70,7 @@ pub(super) trait Weighted: Sized {
 }
 
 /// Checks that `rest` of the attributes is empty.
-fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepError> {
+pub(super) fn nothing_more(attributes: &[i32], rest: &[i32]) -> Result<(), StepError> {
     let (expected, found) = (attributes.len().saturating_sub(rest.len()), attributes.len());
     if rest.is_empty() {
         Ok(())
