@@ -19,8 +19,8 @@ const MUTATIONS: usize = 200_000;
 
 /// Bytes in memory at the same time, for each byte of a file and for any file: the tables, the graph, the program and the model file, and what is copied meanwhile. A
 /// file that nobody has broken takes a fraction of that.
-const GROWTH: usize = 256;
-const ALLOWANCE: usize = 8 << 20;
+const GROWTH: usize = 64;
+const ALLOWANCE: usize = 4 << 20;
 
 /// No file takes as long, on a slow machine that does something else as well.
 const LIMIT: Duration = Duration::from_secs(20);
