@@ -5,7 +5,7 @@ use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::quantize::{Options, post_training};
 use smidgen_trainer::compile::{LowerOptions, compile_inference, fold_batch_norm, fuse_activation};
 use smidgen_trainer::device::{Device, Target};
-use smidgen_trainer::graph::{Network, nets};
+use smidgen_trainer::graph::{Graph, GraphOp, Network, nets};
 use smidgen_trainer::recipe;
 use smidgen_trainer::tflite::{ExportError, convert, export};
 
@@ -24,7 +24,11 @@ fn noise(index: usize) -> f32 {
 
 /// An int8 model of a network that nobody has trained.
 fn model(network: Network) -> Vec<u8> {
-    let graph = fuse_activation(fold_batch_norm(network.seed(3).build().unwrap()));
+    model_of(&network.seed(3).build().unwrap())
+}
+
+fn model_of(graph: &Graph) -> Vec<u8> {
+    let graph = fuse_activation(fold_batch_norm(graph.clone()));
     let settings = recipe::Quantization::default();
     let quantized = post_training(&graph, &settings, Options::default(), 16, &mut |sample, input| {
         input.iter_mut().enumerate().for_each(|(place, value)| *value = noise(sample * 1000 + place));
@@ -36,7 +40,11 @@ fn model(network: Network) -> Vec<u8> {
 
 /// Exports a model, imports it, and compares what both compute. The comparison of the steps is the exporter's own.
 fn round_trip(network: Network) {
-    let file = model(network);
+    round_trip_of(&network.seed(3).build().unwrap());
+}
+
+fn round_trip_of(graph: &Graph) {
+    let file = model_of(graph);
     let tflite = export(&file).unwrap();
     assert_eq!(export(&file).unwrap(), tflite, "equal models give equal files");
     let again = convert(&tflite, "exported", None).unwrap().file;
@@ -82,6 +90,15 @@ fn a_network_of_every_layer_comes_back() {
 #[test]
 fn a_leaky_relu_is_found_in_its_table() {
     round_trip(Network::new("leaky", [4, 4, 2]).conv_2d(4, 3).leaky_relu(0.1).flatten().fully_connected(3));
+}
+
+#[test]
+fn a_padding_of_its_own_becomes_a_pad() {
+    let mut graph = Network::new("padded", [6, 5, 2]).conv_2d(4, 3).seed(3).build().unwrap();
+    let GraphOp::Conv2d { window, .. } = &mut graph.nodes[0].op else { panic!("a convolution") };
+    // SAME is one on each side.
+    (window.y.pad_before, window.y.pad_after) = (2, 0);
+    round_trip_of(&graph);
 }
 
 #[test]

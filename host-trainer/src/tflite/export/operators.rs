@@ -80,9 +80,13 @@ impl<'m> Exporter<'m> {
     fn convolution(&mut self, step: &Step<'_>, depthwise: bool) -> Outcome<()> {
         let ([input, filter, channels], [output]) = operands(step)?;
         let (window, range) = window_and_range(step)?;
-        let (input, input_quantization) = (self.read(input, 4)?, input.quantization);
-        let in_shape = self.tables.tensors[input].dims.clone();
-        let padding = padding(&window, &in_shape)?;
+        let (read, input_quantization) = (self.read(input, 4)?, input.quantization);
+        let in_shape = self.tables.tensors[read].dims.clone();
+        let (input, padding) = match padding(&window, &in_shape) {
+            Ok(padding) => (read, padding),
+            // The importer makes a pad of zeros part of the convolution behind it.
+            Err(_) => (self.padded(input, read, &window)?, schema::Padding::Valid),
+        };
         let fused = fused(range, output.quantization)?;
         let weights = self.constant(filter)?.to_vec();
         let records = self.records(channels)?;
@@ -127,6 +131,28 @@ impl<'m> Exporter<'m> {
         };
         self.operator(code, 3, vec![input, filter, bias], to, Some(options));
         Ok(())
+    }
+
+    /// The tensor `read` of an image, with the window's padding around it.
+    fn padded(&mut self, operand: &Operand, read: usize, window: &Window) -> Outcome<usize> {
+        let dims = self.tables.tensors[read].dims.clone();
+        let &[n, h, w, c] = dims.as_slice() else { return Err("its input is no image".to_owned()) };
+        let amounts = [window.y, window.x].map(|axis| [axis.pad_before as i32, axis.pad_after as i32]);
+        let [rows, columns] = amounts;
+        let words = [[0, 0], rows, columns, [0, 0]].concat().into_iter().flat_map(i32::to_le_bytes);
+        let index = self.tables.operators.len();
+        let paddings = self.tables.add(NewTensor {
+            name: format!("paddings_{index}"),
+            dims: vec![4, 2],
+            element_type: schema::TensorType::Int32,
+            data: Some(words.collect()),
+            quantization: None,
+        });
+        let dims = vec![n, h + rows.iter().sum::<i32>(), w + columns.iter().sum::<i32>(), c];
+        let to = self.activation(operand, dims, format!("padded_{index}"));
+        let options = BuiltinOptions::PadOptions(Box::new(schema::PadOptions {}));
+        self.operator(BuiltinOperator::Pad, 2, vec![read, paddings], to, Some(options));
+        Ok(to)
     }
 
     fn fully_connected(&mut self, step: &Step<'_>) -> Outcome<()> {
