@@ -74,3 +74,27 @@ impl Training<'_> {
         self.push_input_gradient(program, node, 0, Operator::Conv2dGradInput, pointwise, vec![gates, weights])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smidgen::{AllOperators, Model, Operator};
+
+    use crate::buffer::AlignedBytes;
+    use crate::compile::{TrainingOptions, compile_training};
+    use crate::graph::Network;
+
+    #[test]
+    fn a_network_with_lstms_becomes_a_valid_training_model() {
+        let text = "lstm(5).lstm(4).flatten().fully_connected(3)";
+        let graph = Network::new("sequence", [1, 6, 2]).layers(text).unwrap().build().unwrap();
+        let options = TrainingOptions { chunk_samples: 2, chunks: 2, ..TrainingOptions::default() };
+        let program = compile_training(&graph, &options).unwrap();
+        let file = program.to_file(&smidgen::model::Metadata::default()).unwrap();
+        let file = AlignedBytes::copy_of(&file);
+        let model = Model::<AllOperators>::from_bytes(file.as_slice()).unwrap();
+        let operators = model.header().operators;
+        for operator in [Operator::Lstm, Operator::LstmGradGates, Operator::LstmGradRecurrent] {
+            assert!(operators.contains(operator as u8), "{operator:?}");
+        }
+    }
+}
