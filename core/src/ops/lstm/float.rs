@@ -143,6 +143,7 @@ impl Kernel for Forward<'_> {
 }
 
 /// `W` units from `first` on, for one step.
+#[expect(clippy::too_many_arguments, reason = "what one step of an LSTM takes")]
 #[inline(always)]
 fn block<const W: usize>(
     first: usize,

@@ -54,7 +54,7 @@ impl LstmI8 {
         let cell = f64::from(cell_scale);
         let (significand, exponent) = libm::frexp(cell);
         let cell_power = exponent - 1;
-        if significand != 0.5 || !CELL_POWERS.contains(&cell_power) || !(cell_clip >= 0.0) {
+        if significand != 0.5 || !CELL_POWERS.contains(&cell_power) || cell_clip.is_nan() || cell_clip < 0.0 {
             return None;
         }
         Some(Self {
@@ -210,7 +210,7 @@ fn one_step(
         }
         *cell = sum;
         let product = i32::from(output_gate) * i32::from(tanh_q15(sum, params.cell_power));
-        *output = params.output.apply(product).saturating_add(params.zero_point).max(-128).min(127) as i8;
+        *output = params.output.apply(product).saturating_add(params.zero_point).clamp(-128, 127) as i8;
     }
 }
 

@@ -508,7 +508,7 @@ fn the_int8_step_says_what_is_wrong() {
     }
     for (index, found) in [(0, 2), (1, -1), (2, 5), (4, -1), (6, 1), (8, 1), (8, -31), (9, -1), (9, 40_000)] {
         case.expect(StepError::Attribute { index: index as u8, found }, |step| {
-            step.attributes[index] = found
+            step.attributes[index] = found;
         });
     }
     case.expect(StepError::Quantization { operand: 6 }, |step| step.writes[1].quantization.scale = 0.5);

@@ -48,8 +48,8 @@ fn f32_is_the_formula_and_remembers() {
             for (row, x) in wide(&input).chunks_exact(inputs).enumerate() {
                 let seen = &mut seen[row % batch];
                 seen.push(x.to_vec());
-                for unit in 0..units {
-                    let mut sum = f64::from(bias[unit]);
+                for (unit, &bias) in bias.iter().enumerate() {
+                    let mut sum = f64::from(bias);
                     for filter in unit * rank..(unit + 1) * rank {
                         for (age, x) in seen.iter().rev().take(memory).enumerate() {
                             let feature: f64 = x
@@ -69,6 +69,7 @@ fn f32_is_the_formula_and_remembers() {
 }
 
 /// One step by the definition, in wide integers. The state is a list of filters' memories.
+#[expect(clippy::too_many_arguments, reason = "everything that goes into a step")]
 fn reference_step(
     params: &SvdfI8,
     [units, rank]: [usize; 2],
@@ -92,8 +93,8 @@ fn reference_step(
         memory.push((scaled(sum, params.feature_factor) + zero_state).clamp(limits[0], limits[1]));
     }
     let mut output = vec![];
-    for unit in 0..units {
-        let mut sum = i128::from(bias[unit]);
+    for (unit, &bias) in bias.iter().enumerate().take(units) {
+        let mut sum = i128::from(bias);
         for filter in unit * rank..(unit + 1) * rank {
             let weights = &time[filter * state[filter].len()..];
             sum += state[filter]
@@ -217,7 +218,7 @@ fn the_int8_step_runs_and_says_what_is_wrong() {
     step.expect(StepError::Attribute { index: 0, found: 9 }, |step| step.attributes[0] = 9);
     step.expect(StepError::Attribute { index: 2, found: 9 }, |step| step.attributes[2] = 9);
     step.expect(StepError::Space { operand: 1 }, |step| {
-        step.reads[1].space = crate::operand::Space::Parameter
+        step.reads[1].space = crate::operand::Space::Parameter;
     });
     let q = Quantization { scale: 0.1, zero_point: 0 };
     assert!(SvdfI8::factors(q, 0.1, q, 0.1, q).is_some());
