@@ -215,7 +215,7 @@ fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: Step<'_>) ->
             return Err(LoadError::ForbiddenWrite { place: at(step.reads.len() + i) });
         }
     }
-    if let Some(write) = overlapping_write(step, operator.in_place()) {
+    if let Some(write) = overlapping_write::<O>(step, operator.in_place()) {
         return Err(LoadError::OverlappingWrite { place: at(step.reads.len() + write) });
     }
     ops::check::<O>(step, model.weights).map_err(|error| match error {
@@ -227,7 +227,7 @@ fn check_step<O: Operators>(model: &Model<'_, O>, index: u32, step: Step<'_>) ->
 }
 
 /// The first write that overlaps another operand more than `in_place` allows.
-fn overlapping_write(step: Step<'_>, in_place: InPlace) -> Option<usize> {
+fn overlapping_write<O: Operators>(step: Step<'_>, in_place: InPlace) -> Option<usize> {
     step.writes.iter().enumerate().position(|(i, write)| {
         let other_write = step.writes.iter().take(i).any(|other| other.overlaps(write));
         let read = step.reads.iter().enumerate().any(|(j, read)| {
@@ -238,10 +238,16 @@ fn overlapping_write(step: Step<'_>, in_place: InPlace) -> Option<usize> {
                     InPlace::First => j == 0,
                     InPlace::Any => true,
                 };
-            read.overlaps(write) && !in_place
+            read.overlaps(write) && !in_place && !(i == 0 && j == 0 && runs_over::<O>(step, read, write))
         });
         other_write || read
     })
+}
+
+/// Whether the first write may overlap the first read as it does: the operator has used what it writes over.
+fn runs_over<O: Operators>(step: Step<'_>, read: &Operand, write: &Operand) -> bool {
+    let before = read.offset.checked_sub(write.offset).and_then(|bytes| usize::try_from(bytes).ok());
+    before.zip(ops::overlap::<O>(step)).is_some_and(|(before, distance)| before >= distance)
 }
 
 fn check_operand<O: Operators>(

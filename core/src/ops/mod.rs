@@ -35,6 +35,7 @@ pub mod lstm;
 pub mod max_pool_2d;
 pub mod movement;
 mod operands;
+mod overlap;
 mod pieces;
 mod pooling;
 pub mod prelu;
@@ -55,6 +56,7 @@ mod same_bits;
 mod test_support;
 
 pub use call::{CallError, Tensor};
+pub use overlap::overlap;
 
 /// Where an operator's first write may lie in the place of one of its reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::groups;
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::fully_connected;
@@ -83,6 +83,16 @@ pub fn forward(
     let (group_c, group_out_c, in_row) = (in_c / groups, out_c / groups, in_w * in_c);
     let kernel_row = window.x.kernel * group_c;
     let per_channel = (window.y.kernel * kernel_row).max(1);
+    if groups == 1 && per_channel <= GATHERED {
+        let sample = [params.input, params.output].map(|Shape([_, h, w, c])| Shape([1, h, w, c]));
+        let params = Conv2dI8 { input: sample[0], output: sample[1], ..*params };
+        for (input, output) in pieces((input, output), [in_h * in_row, out_h * out_w * out_c]) {
+            let both =
+                InOut::Apart { input: bytemuck::cast_slice(input), output: bytemuck::cast_slice_mut(output) };
+            pixel_by_pixel(&params, both, filter, channels);
+        }
+        return Ok(());
+    }
     let mut gathered = [0; GATHERED];
     let mut gathered = gathered.get_mut(..per_channel);
     let in_length = in_h * in_row;
@@ -114,6 +124,42 @@ pub fn forward(
         }
     }
     Ok(())
+}
+
+/// One sample in one group, with windows that can be gathered: each pixel reads all that it needs before it is written, so that the output may
+/// run over the input as far as [`overlap`] says.
+fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
+    let Conv2dI8 { window, input_zero_point, range, .. } = *params;
+    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
+    let (in_row, kernel_row) = (in_w * in_c, window.x.kernel * in_c);
+    let per_channel = (window.y.kernel * kernel_row).max(1);
+    let mut gathered = [0; GATHERED];
+    let Some(gathered) = gathered.get_mut(..per_channel) else { return };
+    let mut pixel = 0;
+    for out_y in 0..out_h {
+        let y = window.y.taps(out_y, in_h);
+        for out_x in 0..out_w {
+            let x = window.x.taps(out_x, in_w);
+            let patch = Patch::new(&window, [y, x], input_zero_point, [kernel_row, in_row, in_c, in_c]);
+            let start = y.position * in_row + x.position * in_c;
+            patch.gather(bytemuck::cast_slice(both.input().get(start..).unwrap_or_default()), gathered);
+            let output = both.output().get_mut(pixel..pixel + out_c).unwrap_or_default();
+            let output = bytemuck::cast_slice_mut(output);
+            fully_connected::int8::rows([per_channel, out_c], range, gathered, filter, channels, output);
+            pixel += out_c;
+        }
+    }
+}
+
+/// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    let (params, _) = params(step).ok()?;
+    let [_, k_h, k_w, group_c] = params.filter.dims();
+    let per_channel = k_h.checked_mul(k_w)?.checked_mul(group_c)?;
+    if params.groups()? != 1 || per_channel > GATHERED {
+        return None;
+    }
+    crate::ops::overlap::pixel_by_pixel(&params.window, params.input, params.output)
 }
 
 /// The part of the input under one output pixel's window, as runs of neighbouring elements.
@@ -296,10 +342,18 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, filter, channels, output]) = params(step)?;
-    let Views { reads: [input, filter, channels], writes: [output] } =
-        memory.views([input, filter, channels], [output])?;
-    let channels = elements::<i32>(channels)?.as_chunks().0;
-    forward(&params, elements(input)?, elements(filter)?, channels, elements_mut(output)?).map_err(unchecked)
+    let (both, Views { reads: [_, filter, channels], .. }) =
+        memory.over([input, filter, channels], [output])?;
+    let (filter, channels) = (elements(filter)?, elements::<i32>(channels)?.as_chunks().0);
+    match both {
+        InOut::Apart { input, output } => {
+            forward(&params, elements(input)?, filter, channels, elements_mut(output)?).map_err(unchecked)
+        }
+        InOut::Over { .. } => {
+            pixel_by_pixel(&params, both, filter, channels);
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -422,6 +476,30 @@ mod tests {
             filter: [1].into(),
             channels: [channel].into(),
         }
+    }
+
+    #[test]
+    fn output_may_run_over_the_input_as_far_as_it_says() {
+        let mut random = Random(8);
+        let (mut over, mut too_far_differs) = (0, 0);
+        for _ in 0..400 {
+            let problem = Problem::random(&mut random);
+            let mut case = problem.case();
+            let Some(distance) = overlap(case.step.step()) else { continue };
+            let input = random.bytes(problem.input.iter().product());
+            let apart: Vec<i8> = case.run(&[&input]);
+            let mut at = |distance: usize| -> Vec<i8> {
+                case.step.writes[0].offset = 0;
+                case.step.reads[0].offset = distance as u32;
+                case.run(&[&input])
+            };
+            assert_eq!(at(distance), apart, "{:?} {:?} {distance}", problem.window, problem.input);
+            over += 1;
+            if let Some(less) = distance.checked_sub(1) {
+                too_far_differs += usize::from(at(less) != apart);
+            }
+        }
+        assert!(over > 40 && too_far_differs > 10, "{over} {too_far_differs}");
     }
 
     #[test]
