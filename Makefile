@@ -24,6 +24,10 @@ setup-run:
 test: setup ## Everything that CI checks
 	@tools/test.sh
 
+.PHONY: bench
+bench: setup-run ## Measure the models of docs/benchmarks.md on all emulated cores and write it (needs SMIDGEN_SHARED)
+	@tools/benchmarks.py
+
 .PHONY: format
 format: ## Format all Rust code
 	cargo fmt --all

@@ -110,7 +110,19 @@ pub enum InOut<'a> {
     },
 }
 
-impl InOut<'_> {
+impl<'a> InOut<'a> {
+    /// An input and an output that are slices of their own.
+    pub fn apart<I: NoUninit + AnyBitPattern, O: NoUninit + AnyBitPattern>(
+        input: &'a [I],
+        output: &'a mut [O],
+    ) -> Self {
+        // Bytes have no alignment and no forbidden values: neither conversion fails.
+        Self::Apart {
+            input: bytemuck::try_cast_slice(input).unwrap_or_default(),
+            output: bytemuck::try_cast_slice_mut(output).unwrap_or_default(),
+        }
+    }
+
     /// The input. After a write, what that has left of it.
     #[inline]
     pub fn input(&self) -> &[u8] {

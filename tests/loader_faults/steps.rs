@@ -234,6 +234,25 @@ fn one_step(build: impl FnOnce(&mut Builder)) -> Parts {
 }
 
 #[test]
+fn an_output_over_its_input_goes_no_further_than_its_operator_allows() {
+    let parts = one_step(|b| {
+        let (input, output) = (b.i8([1, 4, 4, 2], 0.5, 3), b.i8([1, 4, 4, 4], 0.5, -3));
+        let (filter, channels) = (b.constant_i8([4, 1, 1, 2]), b.channels(4));
+        let attributes = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
+        b.step(Operator::Conv2dI8, &attributes, &[input, filter, channels], &[output]);
+    });
+    let at = |input: u32, output: u32| {
+        load_changed(parts.clone(), |parts| {
+            (parts.steps[0].reads[0].offset, parts.steps[0].writes[0].offset) = (input, output);
+        })
+    };
+    // Sixteen pixels widen by two channels each; all but the last of them have to be ahead.
+    let refused = Err(LoadError::OverlappingWrite { place: in_step(0, 3) });
+    assert_eq!([at(30, 0), at(64, 0), at(0, 32)], [Ok(()); 3]);
+    assert_eq!([at(29, 0), at(0, 0), at(0, 8), at(24, 0)], [refused; 4]);
+}
+
+#[test]
 fn a_read_may_stand_twice() {
     let parts = one_step(|b| {
         let x = b.f32(Space::Arena, [1, 1, 1, 4]);

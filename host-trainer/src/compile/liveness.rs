@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use smidgen::Space;
 
+use super::overlaps::Overlap;
 use super::program::{BufferId, Program};
 
 /// Buffers that share their bytes, views and steps in place included, and the steps between which they are needed.
@@ -73,14 +74,25 @@ impl Blocks {
         found
     }
 
-    /// The bytes of `space` that are needed at the same time, at the worst time, if each block takes a multiple of `alignment`.
-    pub(super) fn peak(&self, space: Space, alignment: usize) -> usize {
-        let blocks = || self.blocks.iter().filter(move |block| block.space == space);
+    /// The bytes of `space` that are needed at the same time, at the worst time, if each block takes a multiple of `alignment`. What an output may
+    /// share with an input counts once.
+    pub(super) fn peak(&self, space: Space, alignment: usize, overlaps: &[Overlap]) -> usize {
+        let bytes = |block: &Block| block.bytes.next_multiple_of(alignment);
+        let members = || self.blocks.iter().filter(move |block| block.space == space);
         let live_at = |time| {
-            let live = blocks().filter(move |block| (block.first..=block.last).contains(&time));
-            live.map(|block| block.bytes.next_multiple_of(alignment)).sum::<usize>()
+            let live = members().filter(move |block| (block.first..=block.last).contains(&time));
+            let shared = overlaps.iter().filter(|found| found.time == time).map(|found| {
+                let (input, output) = (&self.blocks[found.input], &self.blocks[found.output]);
+                if input.space != space {
+                    return 0;
+                }
+                let together = bytes(output).max(bytes(input) + found.distance.next_multiple_of(alignment));
+                (bytes(input) + bytes(output)).saturating_sub(together)
+            });
+            live.map(bytes).sum::<usize>() - shared.sum::<usize>()
         };
-        // The most is reached where some block begins.
-        blocks().map(|block| live_at(block.first)).max().unwrap_or(0)
+        // The most is reached where some block begins, or where an overlap is over.
+        let times = members().flat_map(|block| [block.first, block.last]);
+        times.map(live_at).max().unwrap_or(0)
     }
 }

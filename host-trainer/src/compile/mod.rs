@@ -29,6 +29,7 @@ mod fold_padding;
 mod fuse_activation;
 mod liveness;
 mod lower;
+mod overlaps;
 mod phases;
 mod plan_memory;
 mod program;

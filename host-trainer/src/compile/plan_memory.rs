@@ -4,6 +4,7 @@ use smidgen::Space;
 
 use super::error::CompileError;
 use super::liveness::{Block, Blocks};
+use super::overlaps::{Overlap, overlaps};
 use super::phases::phases;
 use super::program::{BufferId, Program};
 
@@ -24,7 +25,8 @@ pub struct MemoryPlan {
 pub struct SpaceUse {
     /// Its length.
     pub bytes: usize,
-    /// No plan can have fewer: the most bytes that are live at the same time.
+    /// No plan of this order of steps can have fewer: the most bytes that are live at the same time, where those that an output may share with an
+    /// input count once.
     pub lower_bound: usize,
 }
 
@@ -35,24 +37,27 @@ impl MemoryPlan {
     }
 }
 
-/// Gives each buffer an offset. Buffers of the arena and the chunk share bytes where their lifetimes do not meet; all others have
-/// their own.
+/// Gives each buffer an offset. Buffers of the arena and the chunk share bytes where their lifetimes do not meet, and where the step at which
+/// they meet may write over what it reads ([`smidgen::ops::overlap`]); all others have their own.
 ///
-/// Large buffers are placed first, each in the smallest gap that it fits (best fit); of several orders the best result is
-/// taken.
+/// One buffer after another is placed where it leaves the smallest gap (best fit): large ones first, or those that live long. If no such order reaches
+/// the lower bound, others are tried, which are always the same.
 ///
 /// # Errors
 /// [`CompileError::Invariant`] if a buffer of the arena outlives a phase, or one of the arena or the chunk an entry.
 pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
     check_lifetimes(program)?;
     let blocks = Blocks::new(program);
+    let overlaps = overlaps(program, &blocks);
     let mut offsets = vec![0; blocks.blocks.len()];
     let mut spaces = [SpaceUse::default(); 6];
     for space in Space::ALL {
         let members: Vec<usize> =
             (0..offsets.len()).filter(|&block| blocks.blocks[block].space == space).collect();
-        let placed = if matches!(space, Space::Arena | Space::Chunk) {
-            place_by_lifetime(&blocks.blocks, &members)
+        let shared = matches!(space, Space::Arena | Space::Chunk);
+        let bound = blocks.peak(space, ALIGNMENT, &overlaps);
+        let placed = if shared {
+            place_by_lifetime(&blocks.blocks, &members, &overlaps, bound)
         } else {
             place_in_a_row(&blocks.blocks, &members)
         };
@@ -61,8 +66,7 @@ pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
             offsets[block] = offset;
             bytes = bytes.max(offset + blocks.blocks[block].bytes.next_multiple_of(ALIGNMENT));
         }
-        let shared = matches!(space, Space::Arena | Space::Chunk);
-        let lower_bound = if shared { blocks.peak(space, ALIGNMENT) } else { bytes };
+        let lower_bound = if shared { bound } else { bytes };
         spaces[space as usize] = SpaceUse { bytes, lower_bound };
     }
     let offsets = blocks.of.iter().map(|block| block.map(|block| offsets[block] as u32)).collect();
@@ -79,44 +83,92 @@ fn place_in_a_row(blocks: &[Block], members: &[usize]) -> Vec<usize> {
     members.iter().map(place).collect()
 }
 
-fn place_by_lifetime(blocks: &[Block], members: &[usize]) -> Vec<usize> {
+/// Orders that are tried besides the planned ones.
+const MORE_ORDERS: usize = 300;
+/// With more blocks than this, only the planned orders are tried.
+const FEW_BLOCKS: usize = 80;
+
+fn place_by_lifetime(blocks: &[Block], members: &[usize], overlaps: &[Overlap], bound: usize) -> Vec<usize> {
     let time = |block: &Block| block.last - block.first + 1;
     let keys: [&dyn Fn(&Block) -> usize; 3] =
         [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time];
-    let plans = keys.map(|key| {
+    let mut best: Option<(usize, Vec<usize>)> = None;
+    let mut attempt = |order: &[usize]| {
+        let offsets = best_fit(blocks, members, order, overlaps);
+        let ends = members.iter().zip(&offsets).map(|(&block, offset)| offset + padded(&blocks[block]));
+        let end = ends.max().unwrap_or(0);
+        if best.as_ref().is_none_or(|&(least, _)| end < least) {
+            best = Some((end, offsets));
+        }
+        best.as_ref().is_some_and(|&(least, _)| least <= bound)
+    };
+    let mut orders = keys.map(|key| {
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|&member| (std::cmp::Reverse(key(&blocks[members[member]])), member));
-        let offsets = best_fit(blocks, members, &order);
-        let ends = members.iter().zip(&offsets).map(|(&block, offset)| offset + blocks[block].bytes);
-        (ends.max().unwrap_or(0), offsets)
+        order
     });
-    plans.into_iter().min_by_key(|&(end, _)| end).map(|(_, offsets)| offsets).unwrap_or_default()
+    let mut is_reached = orders.iter().any(|order| attempt(order));
+    let tries = if members.len() <= FEW_BLOCKS { MORE_ORDERS } else { 0 };
+    // Knuth's MMIX generator.
+    let mut state = 1u64;
+    for index in 0..tries {
+        if is_reached {
+            break;
+        }
+        // The largest block changes places with any, then the next, as far as the number of tries allows.
+        let order = &mut orders[index % 3];
+        let mut any = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let (from, to) = (any(members.len()), any(members.len()));
+        order.swap(from, to);
+        is_reached = attempt(order);
+    }
+    best.map(|(_, offsets)| offsets).unwrap_or_default()
 }
 
-/// Places the members in this order, each in the smallest gap between those already placed that live at the same time.
-fn best_fit(blocks: &[Block], members: &[usize], order: &[usize]) -> Vec<usize> {
+fn padded(block: &Block) -> usize {
+    block.bytes.next_multiple_of(ALIGNMENT)
+}
+
+/// Places the members in this order, each where it leaves the smallest gap to those already placed that live at the same time.
+fn best_fit(blocks: &[Block], members: &[usize], order: &[usize], overlaps: &[Overlap]) -> Vec<usize> {
     let mut offsets: Vec<Option<usize>> = vec![None; members.len()];
     for &member in order {
-        let block = &blocks[members[member]];
-        let length = block.bytes.next_multiple_of(ALIGNMENT);
-        let meets = |other: &Block| block.first <= other.last && other.first <= block.last;
-        let mut taken: Vec<(usize, usize)> = members
-            .iter()
-            .zip(&offsets)
-            .filter(|&(&other, _)| meets(&blocks[other]))
-            .filter_map(|(&other, offset)| {
-                offset.map(|start| (start, start + blocks[other].bytes.next_multiple_of(ALIGNMENT)))
-            })
-            .collect();
-        taken.sort_unstable();
-        let (mut cursor, mut best) = (0, None);
-        for (start, end) in taken {
-            if start >= cursor + length && best.is_none_or(|(gap, _)| start - cursor < gap) {
-                best = Some((start - cursor, cursor));
-            }
-            cursor = cursor.max(end);
+        let index = members[member];
+        let length = padded(&blocks[index]) as i64;
+        // Where the block may not begin because of another: between the two, which are allowed themselves.
+        let mut forbidden: Vec<(i64, i64)> = Vec::new();
+        let mut candidates = vec![0];
+        for (&other, offset) in members.iter().zip(&offsets) {
+            let meets =
+                blocks[index].first <= blocks[other].last && blocks[other].first <= blocks[index].last;
+            let (true, Some(start)) = (meets, *offset) else { continue };
+            let (start, end) = (start as i64, (start + padded(&blocks[other])) as i64);
+            let distance = |input: usize, output: usize| {
+                let found = overlaps.iter().find(|found| (found.input, found.output) == (input, output));
+                found.map(|found| found.distance.next_multiple_of(ALIGNMENT) as i64)
+            };
+            let (below, above) = if let Some(distance) = distance(other, index) {
+                candidates.push(start - distance);
+                ((start - length).max(start - distance), end)
+            } else if let Some(distance) = distance(index, other) {
+                (start - length, end.min(start + distance))
+            } else {
+                (start - length, end)
+            };
+            candidates.push(above);
+            forbidden.push((below, above));
         }
-        offsets[member] = Some(best.map_or(cursor, |(_, offset)| offset));
+        let is_allowed =
+            |at: i64| at >= 0 && forbidden.iter().all(|&(below, above)| at <= below || at >= above);
+        // What stays free between the block and the next one above it.
+        let gap =
+            |at: i64| forbidden.iter().filter(|&&(below, _)| below >= at).map(|&(below, _)| below - at).min();
+        let candidates = candidates.into_iter().filter(|&at| is_allowed(at));
+        let best = candidates.min_by_key(|&at| (gap(at).unwrap_or(i64::MAX), at));
+        offsets[member] = Some(best.unwrap_or(0) as usize);
     }
     offsets.into_iter().map(|offset| offset.unwrap_or(0)).collect()
 }
@@ -297,7 +349,7 @@ mod tests {
             block(16, 0, 9),
             block(20, 5, 6),
         ];
-        let offsets = best_fit(&blocks, &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4, 5]);
+        let offsets = best_fit(&blocks, &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4, 5], &[]);
         assert_eq!(offsets, [0, 16, 80, 96, 128, 96]);
     }
 
@@ -333,6 +385,28 @@ mod tests {
         assert_eq!(problem(plan(early)), Some("is read before all of it is written"));
         let twice = vec![copy(0, 1), step(whole, 0, 1)];
         assert_eq!(problem(plan(twice)), Some("is written twice"));
+    }
+
+    #[test]
+    fn an_output_lies_over_its_input_no_further_than_it_may() {
+        // One widens, the next narrows; the second of them reads what the first wrote.
+        let blocks = [block(64, 0, 0), block(128, 0, 1), block(64, 1, 1)];
+        let widens = Overlap { input: 0, output: 1, distance: 50, time: 0 };
+        let narrows = Overlap { input: 1, output: 2, distance: 0, time: 1 };
+        let plan = |overlaps: &[Overlap]| {
+            let bound =
+                Blocks { blocks: blocks.to_vec(), of: vec![] }.peak(Space::Arena, ALIGNMENT, overlaps);
+            let offsets = place_by_lifetime(&blocks, &[0, 1, 2], overlaps, bound);
+            let end = offsets.iter().zip(&blocks).map(|(offset, block)| offset + block.bytes).max();
+            (end.unwrap(), bound, offsets)
+        };
+        let (end, bound, _) = plan(&[]);
+        assert_eq!((end, bound), (192, 192));
+        let (end, bound, offsets) = plan(&[widens, narrows]);
+        assert_eq!((end, bound), (128, 128));
+        assert!(offsets[0] >= offsets[1] + 50 && offsets[2] <= offsets[1], "{offsets:?}");
+        let far = Overlap { distance: 100, ..widens };
+        assert_eq!((plan(&[far, narrows]).0, plan(&[far, narrows]).1), (176, 176));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use smidgen::{EntryKind, InPlace, Space};
 
 use super::liveness::Blocks;
+use super::overlaps::overlaps;
 use super::phases::{depends, phases};
 use super::plan_memory::ALIGNMENT;
 use super::program::{BufferId, Program};
@@ -20,7 +21,8 @@ pub fn schedule(program: Program) -> Program {
 
 fn peak(program: &Program) -> usize {
     let blocks = Blocks::new(program);
-    blocks.peak(Space::Arena, ALIGNMENT) + blocks.peak(Space::Chunk, ALIGNMENT)
+    let overlaps = overlaps(program, &blocks);
+    blocks.peak(Space::Arena, ALIGNMENT, &overlaps) + blocks.peak(Space::Chunk, ALIGNMENT, &overlaps)
 }
 
 /// The steps of one entry such that each phase goes on with the step that adds least to the live bytes.

@@ -87,8 +87,7 @@ pub fn forward(
         let sample = [params.input, params.output].map(|Shape([_, h, w, c])| Shape([1, h, w, c]));
         let params = Conv2dI8 { input: sample[0], output: sample[1], ..*params };
         for (input, output) in pieces((input, output), [in_h * in_row, out_h * out_w * out_c]) {
-            let both =
-                InOut::Apart { input: bytemuck::cast_slice(input), output: bytemuck::cast_slice_mut(output) };
+            let both = InOut::apart(input, output);
             pixel_by_pixel(&params, both, filter, channels);
         }
         return Ok(());
@@ -142,9 +141,10 @@ fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channel
             let x = window.x.taps(out_x, in_w);
             let patch = Patch::new(&window, [y, x], input_zero_point, [kernel_row, in_row, in_c, in_c]);
             let start = y.position * in_row + x.position * in_c;
-            patch.gather(bytemuck::cast_slice(both.input().get(start..).unwrap_or_default()), gathered);
-            let output = both.output().get_mut(pixel..pixel + out_c).unwrap_or_default();
-            let output = bytemuck::cast_slice_mut(output);
+            let input: &[i8] = elements(both.input()).unwrap_or_default();
+            patch.gather(input.get(start..).unwrap_or_default(), gathered);
+            let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+            let output = output.get_mut(pixel..pixel + out_c).unwrap_or_default();
             fully_connected::int8::rows([per_channel, out_c], range, gathered, filter, channels, output);
             pixel += out_c;
         }
