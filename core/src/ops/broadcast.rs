@@ -47,7 +47,8 @@ impl Broadcast {
         let mut groups = [Group { length: 1, moves: [true; 2] }; 4];
         let mut slots = groups.iter_mut();
         let mut last: Option<&mut Group> = None;
-        for ((left, right), length) in left.dims().into_iter().zip(right.dims()).zip(output.dims()).rev() {
+        let (left, right, output) = (left.dims(), right.dims(), output.dims());
+        for ((&left, &right), &length) in left.iter().zip(&right).zip(&output).rev() {
             let moves = [left == length, right == length];
             match &mut last {
                 _ if length == 1 => {}
