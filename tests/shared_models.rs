@@ -5,9 +5,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use smidgen_trainer::compile::Packing;
 use smidgen_trainer::device::{Device, DeviceError, Target, check};
 use smidgen_trainer::npy::{self, Array};
-use smidgen_trainer::tflite::convert;
+use smidgen_trainer::tflite::{convert, convert_packed};
 
 /// A network with its samples.
 struct Reference {
@@ -52,8 +53,15 @@ fn array(models: &Path, reference: &Reference, name: &str) -> Array {
 
 /// The model file of a network, by the importer.
 fn model(models: &Path, reference: &Reference) -> Vec<u8> {
+    packed_model(models, reference, Packing::Plain)
+}
+
+/// The model file of a network, by the importer, with packed weights.
+fn packed_model(models: &Path, reference: &Reference, packing: Packing) -> Vec<u8> {
     let tflite = read(&models.join(format!("{}.tflite", reference.name)));
-    convert(&tflite, reference.name, None).unwrap_or_else(|error| panic!("{}: {error}", reference.name)).file
+    convert_packed(&tflite, reference.name, None, packing)
+        .unwrap_or_else(|error| panic!("{}: {error}", reference.name))
+        .file
 }
 
 #[test]
@@ -62,8 +70,11 @@ fn every_sample_gives_the_bytes_of_tensorflow_lite_micro() {
     for reference in &REFERENCES {
         let (input, expected) =
             (array(&models, reference, "input.npy"), array(&models, reference, "output.npy"));
-        let report = Device::new(Target::Host).run(&model(&models, reference), &input.bytes).unwrap();
-        assert!(report.outputs == expected.bytes, "{}: outputs differ", reference.name);
+        for packing in [Packing::Plain, Packing::Pairs] {
+            let model = packed_model(&models, reference, packing);
+            let report = Device::new(Target::Host).run(&model, &input.bytes).unwrap();
+            assert!(report.outputs == expected.bytes, "{}, {packing:?}: outputs differ", reference.name);
+        }
     }
 }
 
@@ -99,7 +110,7 @@ fn emulated_cores_give_the_same_bytes() {
                 (array(&models, reference, "input.npy"), array(&models, reference, "output.npy"));
             let part =
                 |array: &Array| array.bytes[..array.bytes.len() / reference.samples * ON_DEVICES].to_vec();
-            let (model, inputs) = (model(&models, reference), part(&input));
+            let (model, inputs) = (packed_model(&models, reference, target.packing()), part(&input));
             let device = Device::new(target);
             // All operators do not fit the flash of a Cortex-M0: its image has those of this model.
             let outcome = match target {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod image;
+mod kernels;
 mod models;
 mod parity;
 

@@ -8,6 +8,7 @@ pub(crate) mod convolve;
 pub(crate) mod correlate;
 pub(crate) mod each_isa;
 mod fma;
+pub mod int8;
 pub mod isa;
 mod math;
 pub(crate) mod philox;

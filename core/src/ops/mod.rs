@@ -427,6 +427,14 @@ operators! {
     150 LstmGradGates "lstm_grad_gates" Never lstm::gradient::check_gates, lstm::gradient::run_gates;
     /// Gradient of an LSTM with respect to its recurrent weights.
     151 LstmGradRecurrent "lstm_grad_recurrent" Never lstm::gradient::check_recurrent, lstm::gradient::run_recurrent;
+    /// int8 convolution, weights as channel pairs.
+    160 Conv2dPairsI8 "conv_2d_pairs_i8" First conv_2d::pairs::check, conv_2d::pairs::run;
+    /// int8 fully connected layer, weights as channel pairs.
+    161 FullyConnectedPairsI8 "fully_connected_pairs_i8" Never
+        fully_connected::pairs::check, fully_connected::pairs::run;
+    /// int8 depthwise convolution of 3 by 3 taps, weights as channel quads.
+    162 DepthwiseConv2dQuadsI8 "depthwise_conv_2d_quads_i8" First
+        depthwise_conv_2d::quads::check, depthwise_conv_2d::quads::run;
 }
 
 #[cfg(test)]

@@ -33,6 +33,16 @@ impl Covered {
         self.rows * self.columns
     }
 
+    /// Calls `visit` with each run of input pixels: the first one's index, how many there are, and from one to the next.
+    #[inline(always)]
+    pub(super) fn for_each_run(self, mut visit: impl FnMut(usize, usize, usize)) {
+        let Self { first, rows, row_step, columns, column_step } = self;
+        if column_step == 1 && row_step == columns {
+            return visit(first, rows * columns, 1);
+        }
+        (0..rows).for_each(|row| visit(first + row * row_step, columns, column_step));
+    }
+
     /// Calls `visit` with the index of each input pixel, in row-major order of the window.
     #[inline(always)]
     pub(super) fn for_each(self, mut visit: impl FnMut(usize)) {

@@ -45,6 +45,8 @@ pub struct Machine {
     pub triple: &'static str,
     /// Rust's `target-cpu`, where it is not the target's own.
     pub cpu: Option<&'static str>,
+    /// Whether the processor has the DSP extension although not all of the target's have: smidgen's feature `dsp`.
+    pub dsp: bool,
     /// Where the image goes.
     pub flash: Region,
     /// Where the host puts the model file.
@@ -70,6 +72,7 @@ const MPS2: Machine = Machine {
     qemu: "mps2-an386",
     triple: "thumbv7em-none-eabihf",
     cpu: None,
+    dsp: false,
     flash: Region { start: 0, bytes: 2 * MIB },
     model: Region { start: 0x0020_0000, bytes: 2 * MIB },
     ram: Region { start: 0x2000_0000, bytes: 4 * MIB },
@@ -100,6 +103,7 @@ pub const MACHINES: [Machine; 6] = [
         name: "cortex-m33",
         qemu: "mps2-an505",
         triple: "thumbv8m.main-none-eabihf",
+        dsp: true,
         flash: Region { start: 0x1000_0000, bytes: 2 * MIB },
         model: Region { start: 0x1020_0000, bytes: 2 * MIB },
         ram: Region { start: 0x3800_0000, bytes: 4 * MIB },
@@ -112,6 +116,7 @@ pub const MACHINES: [Machine; 6] = [
         qemu: "mps3-an547",
         triple: "thumbv8m.main-none-eabihf",
         cpu: Some("cortex-m55"),
+        dsp: true,
         flash: Region { start: 0, bytes: 512 * KIB },
         model: Region { start: 0x0100_0000, bytes: 2 * MIB },
         ram: Region { start: 0x2000_0000, bytes: 512 * KIB },

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use smidgen::{EntryKind, Model};
+use smidgen_trainer::buffer::AlignedBytes;
+use smidgen_trainer::compile::repack;
 use smidgen_trainer::device::{self, Device, Target};
 use smidgen_trainer::evaluate::Interface;
 use smidgen_trainer::inspect::inspect;
@@ -14,7 +16,8 @@ use super::{Outcome, parse_model, print, print_json, read_model};
 
 /// Count a model's instructions, memory and code on an emulated core.
 ///
-/// Instructions are counted by the emulator, exactly; they are not cycles. The sample that is run is made up.
+/// Instructions are counted by the emulator, exactly; they are not cycles. The sample that is run is made up. A model whose weights are not packed for
+/// any core is packed for this one first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     /// The model file
@@ -62,6 +65,9 @@ impl Bench {
             );
         }
         let file = read_model(&self.model)?;
+        let model = parse_model(&self.model, &file)?;
+        let packed = repack(&model, self.on.packing())?.map(|file| AlignedBytes::copy_of(&file));
+        let file = packed.unwrap_or(file);
         let model = parse_model(&self.model, &file)?;
         device::check(self.on)?;
         let named = |error| format!("{}: {error}", self.model.display());

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use smidgen_trainer::device::Target;
 use smidgen_trainer::npy::{self, ElementKind};
 use smidgen_trainer::recipe;
-use smidgen_trainer::tflite::{Calibration, convert};
+use smidgen_trainer::tflite::{Calibration, convert_packed};
 use smidgen_trainer::train::files::{read_file, write_atomically};
 
 use super::table::grouped;
@@ -26,6 +27,9 @@ pub(crate) struct Import {
     /// Quantize a float network to int8, with the ranges that these samples, an array [samples, ...] of float32, give its activations
     #[arg(long, value_name = "X.npy")]
     calibrate: Option<PathBuf>,
+    /// Pack int8 weights for the kernels of this core; the model runs everywhere with the same bits, but fastest there
+    #[arg(long = "for", value_name = "TARGET", default_value = "host")]
+    packed_for: Target,
 }
 
 impl Import {
@@ -35,7 +39,7 @@ impl Import {
         let samples = self.calibrate.as_deref().map(floats).transpose()?;
         let settings = recipe::Quantization::default();
         let calibration = samples.as_ref().map(|samples| Calibration { samples, settings: &settings });
-        let converted = convert(&tflite, &name, calibration)
+        let converted = convert_packed(&tflite, &name, calibration, self.packed_for.packing())
             .map_err(|error| format!("{}: {error}", self.net.display()))?;
         write_atomically(&self.output, &converted.file)?;
         let file = smidgen_trainer::buffer::AlignedBytes::copy_of(&converted.file);

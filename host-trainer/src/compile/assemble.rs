@@ -235,16 +235,21 @@ impl Assembled {
             initial_parameters,
             initial_state,
         };
-        let mut file = vec![0; weights.len() + step_names.len() + 4096];
-        loop {
-            match smidgen::model::write(&parts, &mut file) {
-                Ok(length) => {
-                    file.truncate(length);
-                    return Ok(file);
-                }
-                Err(WriteError::BufferFull) => file.resize(file.len() * 2, 0),
-                Err(error) => return Err(error),
+        write(&parts)
+    }
+}
+
+/// The file of these parts.
+pub(super) fn write(parts: &ModelParts<'_>) -> Result<Vec<u8>, WriteError> {
+    let mut file = vec![0; parts.weights.len() + parts.metadata.step_names.len() + 4096];
+    loop {
+        match smidgen::model::write(parts, &mut file) {
+            Ok(length) => {
+                file.truncate(length);
+                return Ok(file);
             }
+            Err(WriteError::BufferFull) => file.resize(file.len() * 2, 0),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -5,6 +5,7 @@ use smidgen::ops::lstm::float::Lstm;
 use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
 
 use super::error::CompileError;
+use super::pack_weights::Packing;
 use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 use crate::graph::movement::Part;
 use crate::graph::{Graph, GraphOp, Node, Range, Role, TensorId};
@@ -16,11 +17,13 @@ pub struct LowerOptions {
     pub samples: u32,
     /// Where weights live: [`Space::Constant`] in flash, or [`Space::Parameter`] in memory that can be written.
     pub weights: Space,
+    /// Which processors int8 weights are ordered for.
+    pub packing: Packing,
 }
 
 impl Default for LowerOptions {
     fn default() -> Self {
-        Self { samples: 1, weights: Space::Constant }
+        Self { samples: 1, weights: Space::Constant, packing: Packing::Plain }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`quantize`] | graph and ranges | int8 graph |
 //! | [`weigh_sums()`] | int8 graph | int8 graph: sums as two multiply-adds an element |
 //! | [`lower()`] | graph | program: the entry `infer` |
+//! | [`pack_weights()`] | program | program: int8 weights in the order in which a processor's kernels read them |
 //! | [`differentiate()`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 //! | [`group_phases()`] | program | program: steps in as few phases as there can be |
 //! | [`recompute()`] | program | program: what later phases read is kept by the chunk, or computed again |
@@ -30,11 +31,13 @@ mod fuse_activation;
 mod liveness;
 mod lower;
 mod overlaps;
+mod pack_weights;
 mod phases;
 mod plan_memory;
 mod program;
 pub mod quantize;
 mod recompute;
+mod repack;
 mod schedule;
 mod weigh_sums;
 
@@ -45,10 +48,12 @@ pub use fold_batch_norm::fold_batch_norm;
 pub use fold_padding::fold_padding;
 pub use fuse_activation::fuse_activation;
 pub use lower::{LowerOptions, lower};
+pub use pack_weights::{Packing, pack_weights};
 pub use phases::{group_phases, phases};
 pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 pub use recompute::recompute;
+pub use repack::repack;
 pub use schedule::schedule;
 pub use weigh_sums::weigh_sums;
 
@@ -59,7 +64,8 @@ use crate::graph::Graph;
 /// # Errors
 /// See [`CompileError`].
 pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assembled, CompileError> {
-    finish(lower(&weigh_sums(graph.clone()), options)?)
+    let program = lower(&weigh_sums(graph.clone()), options)?;
+    finish(pack_weights(program, options.packing)?)
 }
 
 /// Compiles `graph`, whose batch norms are not folded, to a program with the entries `train`, `update`, `evaluate` and `infer`.

@@ -1,12 +1,13 @@
 //! The order and the steps in place that lower the peak.
 
-use smidgen::{EntryKind, InPlace, Space};
+use smidgen::geometry::Window;
+use smidgen::{EntryKind, InPlace, Operator, Space};
 
 use super::liveness::Blocks;
 use super::overlaps::overlaps;
 use super::phases::{depends, phases};
 use super::plan_memory::ALIGNMENT;
-use super::program::{BufferId, Program};
+use super::program::{BufferId, Program, VirtualStep};
 
 /// Reorders steps within their phases where that lowers the peak, and lets steps write in the place of what they read where their
 /// operator allows it and nothing reads that any more.
@@ -98,10 +99,16 @@ fn place(mut program: Program) -> Program {
     program
 }
 
+fn has_one_tap(step: &VirtualStep) -> bool {
+    Window::read(&step.attributes).is_ok_and(|(window, _)| window == Window::ONE)
+}
+
 /// The read in whose place the first write of a step can lie. Steps before it have chosen.
 fn choose(program: &Program, entry: usize, step: usize, time: usize) -> Option<usize> {
     let step = &program.entries[entry].steps[step];
     let candidates = match step.operator.in_place() {
+        // Of convolutions only those of one tap write no pixel before they have read it for the last time.
+        InPlace::First if step.operator == Operator::Conv2dPairsI8 => usize::from(has_one_tap(step)),
         InPlace::First => 1,
         InPlace::Any => step.reads.len(),
         _ => 0,

@@ -82,6 +82,11 @@ pub(super) fn runner(machine: &'static Machine) -> Result<PathBuf, DeviceError> 
     build(machine, ["qemu-runner", "qemu-runner", ""], Optimize::Default, None)
 }
 
+/// The image that holds kernels against the plain operators.
+pub(super) fn kernels(machine: &'static Machine) -> Result<PathBuf, DeviceError> {
+    build(machine, ["qemu-kernels", "qemu-kernels", ""], Optimize::Default, None)
+}
+
 /// The image with this model built in.
 pub(super) fn embedded(
     machine: &'static Machine,
@@ -140,6 +145,9 @@ fn build(
         ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "DEFMT_LOG"]
     {
         command.env_remove(variable);
+    }
+    if machine.dsp {
+        command.args(["--features", "dsp"]);
     }
     let mut flags = vec![format!("--cfg=smidgen_machine={:?}", machine.name)];
     flags.extend(machine.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")));

@@ -70,6 +70,15 @@ pub struct NoPanic {
     pub control: bool,
 }
 
+/// What [`Device::check_kernels`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCheck {
+    /// Layers that were computed in both ways.
+    pub compared: u32,
+    /// Those of which a byte was not the same.
+    pub different: u32,
+}
+
 impl Device {
     /// A device of this kind. The first sample or step is traced, and a run may take half an hour.
     pub fn new(target: Target) -> Self {
@@ -203,6 +212,29 @@ impl Device {
     pub fn prove_no_panic(&self, model: &[u8], proof: NoPanic) -> Result<(), DeviceError> {
         let NoPanic { optimize, load, control } = proof;
         firmware::embedded(self.machine()?, model, Variant::NoPanic { load, control }, optimize).map(|_| ())
+    }
+
+    /// Holds the kernels in assembly against the plain operators on the device, on `layers` random layers of each kind. `spoil` changes a weight
+    /// of each layer on one side only, to see that differences are seen.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn check_kernels(&self, seed: u32, layers: u32, spoil: bool) -> Result<KernelCheck, DeviceError> {
+        let machine = self.machine()?;
+        let image = firmware::kernels(machine)?;
+        let request = [seed, layers, u32::from(spoil)].map(u32::to_le_bytes);
+        // The image reads no request but its inputs.
+        let job = Job::Run(Run::default());
+        let work = qemu::Work { model: None, inputs: request.as_flattened(), job: &job };
+        let done = qemu::run(self.target, machine, &image, &work, self.time_limit)?;
+        let (expected, found) = (8, done.outputs.len());
+        match *done.outputs.as_chunks::<4>().0 {
+            [compared, different] => Ok(KernelCheck {
+                compared: u32::from_le_bytes(compared),
+                different: u32::from_le_bytes(different),
+            }),
+            _ => Err(DeviceError::Outputs { target: self.target, expected, found }),
+        }
     }
 
     /// Makes the device fail.

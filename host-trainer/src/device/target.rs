@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use smidgen_protocol::machine::{self, Machine};
 
+use crate::compile::Packing;
+
 /// Where a model can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -44,6 +46,14 @@ impl Target {
             Self::CortexM7 => "cortex-m7",
             Self::CortexM33 => "cortex-m33",
             Self::CortexM55 => "cortex-m55",
+        }
+    }
+
+    /// The packing of int8 weights that its kernels are fastest with.
+    pub const fn packing(self) -> Packing {
+        match self {
+            Self::CortexM4 | Self::CortexM7 | Self::CortexM33 => Packing::Pairs,
+            Self::Host | Self::CortexM0 | Self::CortexM3 | Self::CortexM55 => Packing::Plain,
         }
     }
 

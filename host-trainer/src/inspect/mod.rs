@@ -193,6 +193,8 @@ fn has_window(operator: Operator) -> bool {
             | Operator::TransposeConvGradWeights
             | Operator::TransposeConvI8
             | Operator::Conv2dI8
+            | Operator::Conv2dPairsI8
+            | Operator::DepthwiseConv2dQuadsI8
             | Operator::DepthwiseConv2dI8
             | Operator::MaxPool2dI8
             | Operator::AveragePool2dI8

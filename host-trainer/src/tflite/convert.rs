@@ -9,7 +9,7 @@ use super::export::{LABELS, PREPROCESSING};
 use super::import::{Imported, import};
 use super::net::Net;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
-use crate::compile::{CompileError, LowerOptions, compile_inference, fold_padding, fuse_activation};
+use crate::compile::{CompileError, LowerOptions, Packing, compile_inference, fold_padding, fuse_activation};
 use crate::graph::{Graph, Value};
 use crate::recipe;
 
@@ -64,6 +64,19 @@ pub fn convert(
     name: &str,
     calibration: Option<Calibration<'_>>,
 ) -> Result<Converted, ConvertError> {
+    convert_packed(tflite, name, calibration, Packing::Plain)
+}
+
+/// [`convert`], with the weights of int8 layers packed for certain processors.
+///
+/// # Errors
+/// See [`ConvertError`].
+pub fn convert_packed(
+    tflite: &[u8],
+    name: &str,
+    calibration: Option<Calibration<'_>>,
+    packing: Packing,
+) -> Result<Converted, ConvertError> {
     let net = Net::read(tflite)?;
     let Imported { graph, input_names, output_names } = import(&net, name)?;
     let graph = fold_padding(graph);
@@ -71,7 +84,7 @@ pub fn convert(
         Some(calibration) => quantized(&fuse_activation(graph), calibration)?,
         None => graph,
     };
-    let program = compile_inference(&graph, &LowerOptions::default())?;
+    let program = compile_inference(&graph, &LowerOptions { packing, ..LowerOptions::default() })?;
     let provenance = serde_json::json!({
         "importer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
         "tflite": {

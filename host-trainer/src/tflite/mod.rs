@@ -17,7 +17,7 @@ mod import;
 mod net;
 mod read;
 
-pub use convert::{Calibration, ConvertError, Converted, convert};
+pub use convert::{Calibration, ConvertError, Converted, convert, convert_packed};
 pub use error::{ImportError, UnsupportedOperator};
 pub use export::{ExportError, export};
 pub use import::{Imported, import, operator_names};

@@ -1,5 +1,6 @@
 //! Valid model files to start from: small ones, that together use every operator.
 
+use smidgen::kernels::int8::{pairs, quads};
 use smidgen::model::MemoryLengths;
 use smidgen::ops::Operator;
 use smidgen::ops::log_softmax::{self, int8::LogSoftmaxI8};
@@ -111,6 +112,18 @@ impl Builder {
         self.constant(ElementType::I32, [1, 1, count, 3], &bytes)
     }
 
+    /// Words that no compiler wrote.
+    pub fn stream(&mut self, shape: [u32; 4]) -> Operand {
+        let count = Shape(shape).elements().unwrap() as u32;
+        let bytes: Vec<u8> = (0..count).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+        self.constant(ElementType::I32, shape, &bytes)
+    }
+
+    /// Scratch of `count` i32.
+    pub fn words(&mut self, count: u32) -> Operand {
+        self.operand(Space::Arena, ElementType::I32, [1, 1, 1, count])
+    }
+
     /// A new step that runs once for each chunk.
     pub fn step(&mut self, operator: Operator, attributes: &[i32], reads: &[Operand], writes: &[Operand]) {
         self.scheduled(operator, Schedule::PerChunk, attributes, reads, writes);
@@ -183,7 +196,7 @@ pub fn sum() -> Parts {
     b.finish()
 }
 
-/// A model with every int8 operator.
+/// A model with every int8 operator of which no weights are packed.
 pub fn int8() -> Parts {
     let mut b = Builder::new("int8");
     let clamp = [-128, 127];
@@ -230,6 +243,33 @@ pub fn int8() -> Parts {
     b.step(Operator::SoftmaxI8, &attributes, &[logits], &[probabilities]);
     let output = b.f32(Space::Arena, [1, 1, 1, 6]);
     b.step(Operator::Dequantize, &[], &[probabilities], &[output]);
+    b.entry(EntryKind::Infer, &[input], &[output]);
+    b.finish()
+}
+
+/// A model with the int8 operators whose weights are packed.
+pub fn packed() -> Parts {
+    let mut b = Builder::new("packed");
+    let clamp = [-120, 120];
+    let input = b.i8([1, 5, 4, 2], 0.05, 3);
+    let conv = b.i8([1, 5, 4, 4], 0.1, -128);
+    let stream = b.stream([1, 1, 2, pairs::pair_words(18) as u32]);
+    let scratch = b.words(pairs::scratch_words(18, false) as u32);
+    let attributes = [window(1, 1).as_slice(), &clamp].concat();
+    b.step(Operator::Conv2dPairsI8, &attributes, &[input, stream], &[conv, scratch]);
+    let stream = b.stream([1, 1, 1, quads::QUAD_WORDS as u32]);
+    let scratch = b.operand(Space::Arena, ElementType::I8, [1, 1, 1, 3 * 6 * 4]);
+    b.step(Operator::DepthwiseConv2dQuadsI8, &attributes, &[conv, stream], &[conv, scratch]);
+    let stream = b.stream([1, 1, 2, pairs::pair_words(4) as u32]);
+    let scratch = b.words(pairs::scratch_words(4, true) as u32);
+    let attributes = [[1, 1, 1, 1, 0, 0, 0, 0, 1, 1].as_slice(), &clamp].concat();
+    b.step(Operator::Conv2dPairsI8, &attributes, &[conv, stream], &[conv, scratch]);
+    let flat = b.i8([1, 1, 1, 80], 0.1, -128);
+    b.step(Operator::Reshape, &[], &[conv], &[flat]);
+    let output = b.i8([1, 1, 1, 3], 0.1, 5);
+    let stream = b.stream([1, 1, 2, pairs::pair_words(80) as u32]);
+    let scratch = b.words(pairs::scratch_words(80, true) as u32);
+    b.step(Operator::FullyConnectedPairsI8, &clamp, &[flat, stream], &[output, scratch]);
     b.entry(EntryKind::Infer, &[input], &[output]);
     b.finish()
 }
@@ -496,6 +536,7 @@ pub fn all() -> Vec<Parts> {
     vec![
         sum(),
         int8(),
+        packed(),
         f32(),
         training(),
         movement_int8(),

@@ -1,5 +1,6 @@
 //! int8 average pooling.
 
+use crate::kernels::int8::sums::{CHANNELS, add_pixels};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool};
 use crate::ops::pieces::pieces;
@@ -8,9 +9,6 @@ use crate::step::{Step, StepError};
 
 /// The most taps a window can have: the sum of so many int8, and half their number, fit 32 bits.
 pub const MAX_TAPS: usize = 1 << 23;
-
-/// Channels that are summed together.
-const BLOCK: usize = 8;
 
 /// `output = clamp(mean over the window's taps in the input)`, channel by channel, rounded to nearest with ties away from zero.
 ///
@@ -28,15 +26,23 @@ pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &m
                 output.fill(range.clamp(range.zero_point));
                 continue;
             }
-            for (block, output) in output.chunks_mut(BLOCK).enumerate() {
-                let mut sums = [0i32; BLOCK];
-                window.for_each(|pixel| {
-                    let first = pixel * c + block * BLOCK;
-                    let taps = input.get(first..first + output.len()).unwrap_or_default();
-                    for (sum, &tap) in sums.iter_mut().zip(taps) {
-                        *sum = sum.wrapping_add(i32::from(tap));
-                    }
-                });
+            for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
+                let mut sums = [0i32; CHANNELS];
+                let first = block * CHANNELS;
+                if output.len() == CHANNELS {
+                    window.for_each_run(|pixel, count, step| {
+                        let input = input.get(pixel * c + first..).unwrap_or_default();
+                        add_pixels(input, step * c, count, &mut sums);
+                    });
+                } else {
+                    window.for_each(|pixel| {
+                        let first = pixel * c + first;
+                        let taps = input.get(first..first + output.len()).unwrap_or_default();
+                        for (sum, &tap) in sums.iter_mut().zip(taps) {
+                            *sum = sum.wrapping_add(i32::from(tap));
+                        }
+                    });
+                }
                 for (output, sum) in output.iter_mut().zip(sums) {
                     *output = range.clamp(rounded_mean(sum, count));
                 }

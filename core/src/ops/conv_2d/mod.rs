@@ -2,6 +2,7 @@
 
 mod float;
 pub mod int8;
+pub mod pairs;
 
 use crate::operand::Shape;
 

@@ -2,5 +2,6 @@
 
 mod float;
 pub mod int8;
+pub mod quads;
 
 pub use float::{DepthwiseConv2d, forward, grad_input, grad_weights};

@@ -1,5 +1,6 @@
 //! int8 fully connected layer with TensorFlow Lite Micro's arithmetic.
 
+use crate::kernels::int8::blocks::{FAST, add_dots as add_blocks};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
@@ -29,7 +30,7 @@ impl FullyConnectedI8 {
         Shape([out_c, 1, 1, in_c])
     }
 
-    fn check(&self) -> Result<(), Tensor> {
+    pub(super) fn check(&self) -> Result<(), Tensor> {
         let (Shape([in_n, in_h, in_w, _]), Shape([out_n, out_h, out_w, _])) = (self.input, self.output);
         if self.input.has_zero() || self.input.elements().is_none() {
             return Err(Tensor::Input);
@@ -79,6 +80,19 @@ pub(in crate::ops) fn rows(
     output: &mut [i8],
 ) {
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
+    let (mut input, mut output) = (input, output);
+    if FAST {
+        let whole = input.len() / in_c / 2 * 2;
+        let (Some((inputs, input_left)), Some((outputs, output_left))) =
+            (input.split_at_checked(whole * in_c), output.split_at_mut_checked(whole * out_c))
+        else {
+            return;
+        };
+        for (inputs, outputs) in pieces((inputs, outputs), [2 * in_c, 2 * out_c]) {
+            two_rows(inputs, weights, channels, outputs, range);
+        }
+        (input, output) = (input_left, output_left);
+    }
     for (input, output) in pieces((input, output), [in_c, out_c]) {
         // Four outputs at once, then what is left of them.
         let (outputs, outputs_left) = output.as_chunks_mut::<4>();
@@ -94,6 +108,39 @@ pub(in crate::ops) fn rows(
             outputs_left.iter_mut().zip(channels).zip(weights.chunks_exact(in_c))
         {
             finish(input, weights, core::array::from_ref(channel), core::array::from_mut(output), range);
+        }
+    }
+}
+
+/// [`rows`] of two rows: two outputs of both at once, then what is left of them.
+fn two_rows(
+    inputs: &[i8],
+    weights: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    outputs: &mut [i8],
+    range: OutputRange,
+) {
+    let length = inputs.len() / 2;
+    let (first, second) = outputs.split_at_mut(outputs.len() / 2);
+    let ((first, first_left), (second, second_left)) =
+        (first.as_chunks_mut::<2>(), second.as_chunks_mut::<2>());
+    let blocks = weights.chunks_exact((2 * length).max(1)).zip(channels.as_chunks::<2>().0);
+    for ((weights, channels), (first, second)) in blocks.zip(first.iter_mut().zip(second)) {
+        let [a, b] = channels.map(Channel::from_words);
+        let mut sums = [a.bias, b.bias, a.bias, b.bias];
+        add_blocks(inputs, weights, &mut sums);
+        let [a_sum, b_sum, c_sum, d_sum] = sums;
+        *first = [range.requantize(a_sum, a.multiplier), range.requantize(b_sum, b.multiplier)];
+        *second = [range.requantize(c_sum, a.multiplier), range.requantize(d_sum, b.multiplier)];
+    }
+    let (inputs, left) = (inputs.split_at(length), [first_left, second_left]);
+    let last = (channels.last(), weights.len().checked_sub(length).and_then(|last| weights.get(last..)));
+    if let (Some(channel), Some(weights)) = last {
+        for (input, left) in [inputs.0, inputs.1].into_iter().zip(left) {
+            if let [output] = left {
+                let output = core::array::from_mut(output);
+                finish(input, weights, core::array::from_ref(channel), output, range);
+            }
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod float;
 pub mod int8;
+pub mod pairs;
 
 pub use float::{FullyConnected, forward, grad_input, grad_weights};

@@ -11,7 +11,7 @@ use crate::quantization::{Multiplier, requantize};
 use crate::step::{Step, StepError};
 
 #[cfg(test)]
-pub(super) mod reference;
+pub(crate) mod reference;
 
 /// How many i32 a [`Channel`] takes in the constant `channels`.
 pub const CHANNEL_WORDS: usize = 3;
@@ -96,6 +96,13 @@ impl OutputRange {
         value.max(self.activation_min).min(self.activation_max) as i8
     }
 
+    /// Clamps `values`, of which most layers' need no clamp.
+    pub(super) fn clamp_all(self, values: &mut [i8]) {
+        if (self.activation_min, self.activation_max) != (-128, 127) {
+            values.iter_mut().for_each(|value| *value = self.clamp(i32::from(*value)));
+        }
+    }
+
     /// `accumulator` scaled, moved to the zero point and clamped.
     #[inline(always)]
     pub fn requantize(self, accumulator: i32, multiplier: Multiplier) -> i8 {
@@ -177,6 +184,11 @@ pub(super) fn check_channels_from(
         }
     }
     Ok(())
+}
+
+/// Checks that operand `index` is a constant.
+pub(super) fn check_constant(operand: &Operand, index: u8, constant: &[u8]) -> Result<(), StepError> {
+    constant_bytes(operand, index, constant).map(|_| ())
 }
 
 /// The bytes of operand `index`, which has to be a constant.

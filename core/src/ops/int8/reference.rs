@@ -11,7 +11,7 @@ use crate::quantization::Multiplier;
 use crate::step::{NewStep, Schedule, StepError};
 
 /// `SplitMix64`.
-pub(in crate::ops) struct Random(pub(in crate::ops) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -22,17 +22,17 @@ impl Random {
     }
 
     /// A number in `low..=high`.
-    pub(in crate::ops) fn range(&mut self, low: i64, high: i64) -> i64 {
+    pub(crate) fn range(&mut self, low: i64, high: i64) -> i64 {
         low + (self.next() % (high - low + 1) as u64) as i64
     }
 
     /// A number in `low..=high`.
-    pub(in crate::ops) fn size(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn size(&mut self, low: usize, high: usize) -> usize {
         self.range(low as i64, high as i64) as usize
     }
 
     /// `length` int8; now and then all of them extreme.
-    pub(in crate::ops) fn bytes(&mut self, length: usize) -> Vec<i8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<i8> {
         let extreme = self.range(0, 9) == 0;
         let mut byte = || {
             if extreme {
@@ -45,7 +45,7 @@ impl Random {
     }
 
     /// A zero point; often one of the two extremes.
-    pub(in crate::ops) fn zero_point(&mut self) -> i32 {
+    pub(crate) fn zero_point(&mut self) -> i32 {
         match self.range(0, 3) {
             0 => -128,
             1 => 127,
@@ -54,13 +54,13 @@ impl Random {
     }
 
     /// A clamp; half of the time the widest.
-    pub(in crate::ops) fn clamp(&mut self) -> [i32; 2] {
+    pub(crate) fn clamp(&mut self) -> [i32; 2] {
         let low = self.range(-128, 127);
         if self.range(0, 1) == 0 { [-128, 127] } else { [low as i32, self.range(low, 127) as i32] }
     }
 
     /// One axis with stride, padding and dilation, and an input length it fits.
-    pub(in crate::ops) fn axis(&mut self) -> (Axis, usize) {
+    pub(crate) fn axis(&mut self) -> (Axis, usize) {
         loop {
             let (kernel, stride, dilation) = (self.size(1, 4), self.size(1, 3), self.size(1, 2));
             let axis = Axis { kernel, stride, dilation, pad_before: 0, pad_after: 0 };
@@ -74,18 +74,14 @@ impl Random {
     }
 
     /// A window and the input's height and width.
-    pub(in crate::ops) fn window(&mut self) -> (Window, [usize; 2]) {
+    pub(crate) fn window(&mut self) -> (Window, [usize; 2]) {
         let ((y, height), (x, width)) = (self.axis(), self.axis());
         (Window { y, x }, [height, width])
     }
 
     /// A channel whose outputs are spread over the int8 range and a little beyond. `weights` are its weights; now and then
     /// the factor is above one, or zero.
-    pub(in crate::ops) fn channel(
-        &mut self,
-        weights: impl Iterator<Item = i8>,
-        input_zero_point: i32,
-    ) -> Channel {
+    pub(crate) fn channel(&mut self, weights: impl Iterator<Item = i8>, input_zero_point: i32) -> Channel {
         let (sum, norm) =
             weights.fold((0i64, 1i64), |(sum, norm), w| (sum + i64::from(w), norm + i64::from(w).abs()));
         let bias = self.range(-20 * norm, 20 * norm) - i64::from(input_zero_point) * sum;
@@ -103,34 +99,24 @@ impl Random {
 
 /// Requantization in two roundings, from their definitions: `factor * accumulator * 2^(31 - right shift)` to nearest, ties upward, then
 /// the right shift to nearest, ties away from zero.
-pub(in crate::ops) fn requantize(
-    accumulator: i64,
-    factor: Multiplier,
-    zero_point: i32,
-    clamp: [i32; 2],
-) -> i8 {
+pub(crate) fn requantize(accumulator: i64, factor: Multiplier, zero_point: i32, clamp: [i32; 2]) -> i8 {
     let left = 1i128 << factor.shift.max(0);
     let high = high_mul(i128::from(accumulator) * left, i128::from(factor.multiplier));
     clamped(divide(high, 1 << (-factor.shift).max(0)), zero_point, clamp)
 }
 
 /// `a * b / 2^31` to nearest, ties upward.
-pub(in crate::ops) fn high_mul(a: i128, b: i128) -> i128 {
+pub(crate) fn high_mul(a: i128, b: i128) -> i128 {
     (a * b + (1 << 30)).div_euclid(1 << 31)
 }
 
 /// `a / divisor` to nearest, ties away from zero.
-pub(in crate::ops) fn divide(a: i128, divisor: i128) -> i128 {
+pub(crate) fn divide(a: i128, divisor: i128) -> i128 {
     a.signum() * ((a.abs() * 2 + divisor) / (divisor * 2))
 }
 
 /// Requantization in one rounding, to nearest with ties upward: what this crate does *not* do.
-pub(in crate::ops) fn requantize_once(
-    accumulator: i64,
-    factor: Multiplier,
-    zero_point: i32,
-    clamp: [i32; 2],
-) -> i8 {
+pub(crate) fn requantize_once(accumulator: i64, factor: Multiplier, zero_point: i32, clamp: [i32; 2]) -> i8 {
     let product = i128::from(accumulator) * i128::from(factor.multiplier);
     let divisor = 1i128 << (31 - factor.shift);
     clamped((product + divisor / 2).div_euclid(divisor), zero_point, clamp)
@@ -141,14 +127,14 @@ fn clamped(value: i128, zero_point: i32, [low, high]: [i32; 2]) -> i8 {
 }
 
 /// A step and its constants: operands in the arena and in the constant space, one after the other.
-pub(in crate::ops) struct Case {
-    pub(in crate::ops) step: NewStep,
-    pub(in crate::ops) constant: Vec<u64>,
+pub(crate) struct Case {
+    pub(crate) step: NewStep,
+    pub(crate) constant: Vec<u64>,
     arena_bytes: usize,
 }
 
 impl Case {
-    pub(in crate::ops) fn new(operator: Operator, attributes: &[i32]) -> Self {
+    pub(crate) fn new(operator: Operator, attributes: &[i32]) -> Self {
         let step = NewStep {
             operator: operator as u8,
             schedule: Schedule::PerChunk,
@@ -178,7 +164,7 @@ impl Case {
     }
 
     /// A read in the arena.
-    pub(in crate::ops) fn reads(
+    pub(crate) fn reads(
         mut self,
         element_type: ElementType,
         shape: Shape,
@@ -190,7 +176,7 @@ impl Case {
     }
 
     /// A write in the arena.
-    pub(in crate::ops) fn writes(
+    pub(crate) fn writes(
         mut self,
         element_type: ElementType,
         shape: Shape,
@@ -202,7 +188,7 @@ impl Case {
     }
 
     /// A read of int8 or i32 constants.
-    pub(in crate::ops) fn constant<T: bytemuck::NoUninit>(
+    pub(crate) fn constant<T: bytemuck::NoUninit>(
         mut self,
         element_type: ElementType,
         shape: Shape,
@@ -227,20 +213,17 @@ impl Case {
     }
 
     /// The records of `channels`.
-    pub(in crate::ops) fn channels(self, channels: &[Channel]) -> Self {
+    pub(crate) fn channels(self, channels: &[Channel]) -> Self {
         let words: Vec<[i32; CHANNEL_WORDS]> = channels.iter().map(|channel| channel.words()).collect();
         self.constant(ElementType::I32, super::channels_shape(channels.len() as u32), words.as_flattened())
     }
 
-    pub(in crate::ops) fn check(&self) -> Result<(), StepError> {
+    pub(crate) fn check(&self) -> Result<(), StepError> {
         check::<AllOperators>(self.step.step(), bytemuck::cast_slice(&self.constant))
     }
 
     /// Checks and runs the step with `inputs` in the reads of the arena, in order, and gives the first write.
-    pub(in crate::ops) fn run<I: bytemuck::NoUninit, O: bytemuck::AnyBitPattern>(
-        &self,
-        inputs: &[&[I]],
-    ) -> Vec<O> {
+    pub(crate) fn run<I: bytemuck::NoUninit, O: bytemuck::AnyBitPattern>(&self, inputs: &[&[I]]) -> Vec<O> {
         self.check().unwrap();
         let mut arena = std::vec![0u64; self.arena_bytes.div_ceil(8)];
         let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut arena);
@@ -263,7 +246,7 @@ impl Case {
 
     /// What `check` says of the step after `change`.
     #[track_caller]
-    pub(in crate::ops) fn expect(&self, expected: StepError, change: impl FnOnce(&mut NewStep)) {
+    pub(crate) fn expect(&self, expected: StepError, change: impl FnOnce(&mut NewStep)) {
         let mut step = self.step.clone();
         change(&mut step);
         assert_eq!(check::<AllOperators>(step.step(), bytemuck::cast_slice(&self.constant)), Err(expected));
@@ -281,7 +264,7 @@ impl Case {
 /// Checks what `check` says of each operand's type, of numbers of operands and attributes, and of the quantization of those
 /// operands that are `quantized`.
 #[track_caller]
-pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
+pub(crate) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
     let (reads, attributes) = (case.step.reads.len(), case.step.attributes.len());
     case.check().unwrap();
     for index in 0..=reads {
@@ -313,7 +296,8 @@ pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
     case.expect(StepError::ReadCount { expected: reads as u8, found }, |step| {
         step.reads.pop();
     });
-    case.expect(StepError::WriteCount { expected: 1, found: 0 }, |step| step.writes.clear());
+    let expected = case.step.writes.len() as u8;
+    case.expect(StepError::WriteCount { expected, found: 0 }, |step| step.writes.clear());
     let expected = attributes as u8;
     case.expect(StepError::AttributeCount { expected, found: expected + 1 }, |step| {
         step.attributes.push(0).unwrap();
@@ -321,14 +305,14 @@ pub(in crate::ops) fn expect_operand_errors(case: &Case, quantized: &[usize]) {
 }
 
 /// The operand `index`, reads first.
-pub(in crate::ops) fn operand_mut(step: &mut NewStep, index: usize) -> &mut Operand {
+pub(crate) fn operand_mut(step: &mut NewStep, index: usize) -> &mut Operand {
     let reads = step.reads.len();
     if index < reads { &mut step.reads[index] } else { &mut step.writes[index - reads] }
 }
 
 /// Checks what `check` says of the clamp in the attributes from `first` on.
 #[track_caller]
-pub(in crate::ops) fn expect_clamp_errors(case: &Case, first: usize) {
+pub(crate) fn expect_clamp_errors(case: &Case, first: usize) {
     for (min, max, at) in [(-129, 127, 0), (128, 127, 0), (5, 4, 1), (-128, 128, 1)] {
         let found = [min, max][at];
         case.expect(StepError::Attribute { index: (first + at) as u8, found }, |step| {
@@ -340,7 +324,7 @@ pub(in crate::ops) fn expect_clamp_errors(case: &Case, first: usize) {
 
 /// Checks what `check` says of the constants, operands 1 (int8) and 2 (records of channels).
 #[track_caller]
-pub(in crate::ops) fn expect_constant_errors(case: &Case, with_channel: impl Fn(Channel) -> Case) {
+pub(crate) fn expect_constant_errors(case: &Case, with_channel: impl Fn(Channel) -> Case) {
     for index in [1, 2] {
         case.expect(StepError::Space { operand: index }, |step| {
             step.reads[index as usize].space = Space::Parameter;
@@ -366,11 +350,11 @@ pub(in crate::ops) fn expect_constant_errors(case: &Case, with_channel: impl Fn(
 }
 
 /// A quantization with this zero point.
-pub(in crate::ops) fn at(zero_point: i32) -> Option<Quantization> {
+pub(crate) fn at(zero_point: i32) -> Option<Quantization> {
     Some(Quantization { scale: 0.05, zero_point })
 }
 
 /// A shape of these sizes.
-pub(in crate::ops) fn shape(dims: [usize; 4]) -> Shape {
+pub(crate) fn shape(dims: [usize; 4]) -> Shape {
     Shape(dims.map(|dim| dim as u32))
 }

@@ -1,0 +1,45 @@
+//! Inner loops of the int8 operators on packed weights.
+//!
+//! A *layout* is an order of a layer's constants that suits one family of processors: weights, biases and the numbers of the requantization
+//! lie in one stream, in the order in which the kernel of that family reads them. Each layout is a module with its packing (which the host
+//! calls), its kernels in safe Rust, and, on the processors that it is made for, its kernels in assembly:
+//!
+//! | layout | for | what |
+//! |---|---|---|
+//! | [`pairs`] | Armv7E-M and Armv8-M with DSP: Cortex-M4, M7, M33 | convolutions of any window: 4 pixels of 2 channels at a time |
+//! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
+//!
+//! The two forms of a kernel give the same bytes for *every* stream, also for one that no host has packed: what the numbers of a stream
+//! mean is defined by wrapping arithmetic. So any model file runs anywhere with the same bits, the layout only says where it is
+//! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
+//! memory depends only on lengths of slices, which its safe boundary checks.
+
+pub(crate) mod blocks;
+#[cfg(arm_dsp)]
+mod dsp;
+mod gather;
+pub mod pairs;
+pub mod quads;
+mod requantize;
+#[cfg(any(arm_v6m, arm_v7m))]
+mod scalar;
+pub(crate) mod sums;
+
+pub use requantize::{FOLDED_WORDS, Folded};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::ops::int8::Channel;
+    use crate::ops::int8::reference::Random;
+    use crate::quantization::Multiplier;
+
+    /// A channel that the layouts can hold, for these weights, whose outputs are spread over the int8 range and a little beyond.
+    pub(crate) fn layer_channel(random: &mut Random, weights: &[i8], input_zero_point: i32) -> Channel {
+        let (sum, norm) =
+            weights.iter().fold((0, 1), |(sum, norm), &w| (sum + i64::from(w), norm + i64::from(w).abs()));
+        let bias = random.range(-20 * norm, 20 * norm) - i64::from(input_zero_point) * sum;
+        let right = (i64::from(norm.ilog2()) - 1 + random.range(-2, 2)).clamp(1, 22);
+        let multiplier = random.range(1 << 30, (1 << 31) - 1) as i32;
+        Channel { bias: bias as i32, multiplier: Multiplier { multiplier, shift: -right as i32 } }
+    }
+}

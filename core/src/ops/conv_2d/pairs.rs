@@ -1,0 +1,310 @@
+//! int8 convolution with weights in the layout of channel pairs.
+
+use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+use crate::kernels::int8::pairs::{Convolution, convolve, pair_words, scratch_words};
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::call::Tensor;
+use crate::ops::int8::{OutputRange, check_constant, check_window};
+use crate::ops::operands::{has_shape, is, not_in_place_of, quantization};
+use crate::step::{Step, StepError};
+
+/// How many attributes the operator has.
+const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+
+/// What a convolution with packed weights is told besides its operands.
+///
+/// Its reads are the input and the stream, `[1, 1, pairs, words]` i32 (see [`pairs`](crate::kernels::int8::pairs)); its writes the output and the
+/// scratch, `[1, 1, 1, words]` i32. The zero point of the output and the requantization are part of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dPairsI8 {
+    /// The window.
+    pub window: Window,
+    /// Shape of the input, `[N, H, W, C_in]`.
+    pub input: Shape,
+    /// Shape of the output, `[N, H_out, W_out, C_out]`, which may lie in the place of the input if the window is [`Window::ONE`].
+    pub output: Shape,
+    /// What a tap in the padding reads: the input's zero point, in -128..=127.
+    pub input_zero_point: i32,
+    /// Clamp of the output.
+    pub range: OutputRange,
+}
+
+impl Conv2dPairsI8 {
+    /// Weights of an output channel, `None` if all of them together do not fit.
+    pub fn weights(&self) -> Option<usize> {
+        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+        let Window { y, x } = self.window;
+        let filter = Shape([out_c, u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?, in_c]);
+        filter.elements()?.checked_div(out_c as usize)
+    }
+
+    /// The stream's shape; `None` if it does not fit.
+    pub fn stream(&self) -> Option<Shape> {
+        let [.., out_c] = self.output.0;
+        Some(Shape([1, 1, out_c.div_ceil(2), u32::try_from(pair_words(self.weights()?)).ok()?]))
+    }
+
+    /// The scratch's shape; `None` if it does not fit.
+    pub fn scratch(&self) -> Option<Shape> {
+        let words = scratch_words(self.weights()?, self.window == Window::ONE);
+        Some(Shape::vector(u32::try_from(words).ok()?))
+    }
+}
+
+fn params(step: Step<'_>) -> Result<(Conv2dPairsI8, [&Operand; 4]), StepError> {
+    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
+    step.attributes::<ATTRIBUTES>()?;
+    let (window, range) = Window::read(step.attributes)?;
+    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
+    let input_zero_point = quantization(input, 0)?.zero_point;
+    let params = Conv2dPairsI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
+    Ok((params, [input, stream, output, scratch]))
+}
+
+pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
+    let (params, [input, stream, output, scratch]) = params(step)?;
+    is(input, 0, ElementType::I8)?;
+    is(stream, 1, ElementType::I32)?;
+    is(output, 2, ElementType::I8)?;
+    is(scratch, 3, ElementType::I32)?;
+    let fits = check_window(&params.window, input.shape, output.shape);
+    fits.map_err(|tensor| StepError::Shape { operand: if tensor == Tensor::Input { 0 } else { 2 } })?;
+    if params.window != Window::ONE {
+        not_in_place_of(step, 0)?;
+    }
+    has_shape(stream, 1, params.stream().ok_or(StepError::Shape { operand: 1 })?)?;
+    has_shape(scratch, 3, params.scratch().ok_or(StepError::Shape { operand: 3 })?)?;
+    check_constant(stream, 1, constant)
+}
+
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let (params, [input, stream, output, scratch]) = params(step)?;
+    let (input, stream, output, scratch) = if input.same_place(output) {
+        let Views { reads: [stream], writes: [output, scratch] } =
+            memory.views([stream], [output, scratch])?;
+        (None, stream, output, scratch)
+    } else {
+        let Views { reads: [input, stream], writes: [output, scratch] } =
+            memory.views([input, stream], [output, scratch])?;
+        (Some(elements::<i8>(input)?), stream, output, scratch)
+    };
+    let (output, scratch) = (elements_mut::<i8>(output)?, elements_mut(scratch)?);
+    let ([_, in_h, in_w, in_c], [n, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
+    let call = Convolution {
+        window: &params.window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_w, out_c],
+        padding: params.input_zero_point as i8,
+        relu: params.range.zero_point == -128,
+        stream: elements(stream)?,
+    };
+    let in_sample = in_h * in_w * in_c;
+    let out_sample = out_h * out_w * out_c;
+    for sample in 0..n {
+        let output = output.get_mut(sample * out_sample..(sample + 1) * out_sample).unwrap_or_default();
+        let input = input.map(|input| input.get(sample * in_sample..).unwrap_or_default());
+        convolve(&call, input, scratch, output);
+    }
+    params.range.clamp_all(output);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::kernels::int8::pairs::{PairedChannel, pack};
+    use crate::kernels::int8::{Folded, tests::layer_channel};
+    use crate::ops::Operator;
+    use crate::ops::int8::Channel;
+    use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+    use crate::quantization::Multiplier;
+
+    struct Problem {
+        params: Conv2dPairsI8,
+        filter: Vec<i8>,
+        channels: Vec<Channel>,
+    }
+
+    impl Problem {
+        /// One that the layout can hold.
+        fn random(random: &mut Random) -> Self {
+            loop {
+                let problem = Self::any(random);
+                if problem.try_stream().is_some() {
+                    return problem;
+                }
+            }
+        }
+
+        fn any(random: &mut Random) -> Self {
+            let (window, [in_h, in_w]) = match random.size(0, 2) {
+                0 => (Window::ONE, [random.size(1, 5), random.size(1, 5)]),
+                _ => random.window(),
+            };
+            let (n, in_c, out_c) = (random.size(1, 2), random.size(1, 40), random.size(1, 9));
+            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
+            let weights = window.y.kernel * window.x.kernel * in_c;
+            let mut filter = random.bytes(out_c * weights);
+            filter.iter_mut().for_each(|weight| *weight = (*weight).max(-127));
+            let input_zero_point = random.zero_point();
+            let channels = filter
+                .chunks(weights)
+                .map(|filter| layer_channel(random, filter, input_zero_point))
+                .collect();
+            let [activation_min, activation_max] = random.clamp();
+            let params = Conv2dPairsI8 {
+                window,
+                input: shape([n, in_h, in_w, in_c]),
+                output: shape([n, out_h, out_w, out_c]),
+                input_zero_point,
+                range: OutputRange { zero_point: random.zero_point(), activation_min, activation_max },
+            };
+            Self { params, filter, channels }
+        }
+
+        fn attributes(&self) -> Vec<i32> {
+            let OutputRange { activation_min, activation_max, .. } = self.params.range;
+            [self.params.window.attributes().as_slice(), &[activation_min, activation_max]].concat()
+        }
+
+        fn plain(&self) -> Case {
+            let params = &self.params;
+            let ([.., in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
+            let filter = [out_c, params.window.y.kernel, params.window.x.kernel, in_c];
+            Case::new(Operator::Conv2dI8, &self.attributes())
+                .reads(ElementType::I8, params.input, at(params.input_zero_point))
+                .constant(ElementType::I8, shape(filter), &self.filter)
+                .channels(&self.channels)
+                .writes(ElementType::I8, params.output, at(params.range.zero_point))
+        }
+
+        fn stream(&self) -> Vec<i32> {
+            self.try_stream().unwrap()
+        }
+
+        fn try_stream(&self) -> Option<Vec<i32>> {
+            let Shape([_, _, pairs, words]) = self.params.stream().unwrap();
+            let weights = self.params.weights().unwrap();
+            let mut stream = std::vec![0; (pairs * words) as usize];
+            let paired: Vec<_> = self
+                .channels
+                .iter()
+                .zip(self.filter.chunks(weights))
+                .map(|(channel, weights)| {
+                    let zero_point = self.params.range.zero_point;
+                    let scale = Folded::new(channel.multiplier, zero_point, 1 << 29).unwrap();
+                    PairedChannel { weights, bias: channel.bias, scale }
+                })
+                .collect();
+            for (pair, stream) in paired.chunks(2).zip(stream.chunks_mut(words as usize)) {
+                pack([pair.first().copied(), pair.get(1).copied()], stream)?;
+            }
+            Some(stream)
+        }
+
+        fn packed(&self, stream: &[i32]) -> Case {
+            let params = &self.params;
+            Case::new(Operator::Conv2dPairsI8, &self.attributes())
+                .reads(ElementType::I8, params.input, at(params.input_zero_point))
+                .constant(ElementType::I32, params.stream().unwrap(), stream)
+                .writes(ElementType::I8, params.output, at(params.range.zero_point))
+                .writes(ElementType::I32, params.scratch().unwrap(), None)
+        }
+    }
+
+    #[test]
+    fn equals_the_plain_layout() {
+        let mut random = Random(50);
+        let mut saturated = [0, 0];
+        for _ in 0..600 {
+            let problem = Problem::random(&mut random);
+            let input = random.bytes(problem.params.input.elements().unwrap());
+            let found: Vec<i8> = problem.packed(&problem.stream()).run(&[&input]);
+            let expected: Vec<i8> = problem.plain().run(&[&input]);
+            assert_eq!(found, expected, "{:?}", problem.params);
+            saturated[0] += found.iter().filter(|&&value| value == -128).count();
+            saturated[1] += found.iter().filter(|&&value| value == 127).count();
+        }
+        assert!(saturated[0] > 0 && saturated[1] > 0);
+    }
+
+    #[test]
+    fn works_in_the_place_of_the_input() {
+        let mut random = Random(53);
+        let mut tested = 0;
+        while tested < 50 {
+            let problem = Problem::random(&mut random);
+            let Conv2dPairsI8 { window, input, output, .. } = problem.params;
+            let mut case = problem.packed(&problem.stream());
+            if input != output {
+                continue;
+            }
+            let samples = random.bytes(input.elements().unwrap());
+            let expected: Vec<i8> = case.run(&[&samples]);
+            case.step.writes[0].offset = case.step.reads[0].offset;
+            if window == Window::ONE {
+                assert_eq!(case.run::<i8, i8>(&[&samples]), expected);
+                tested += 1;
+            } else {
+                assert_eq!(case.check(), Err(StepError::Overlap { write: 0 }));
+            }
+        }
+    }
+
+    #[test]
+    fn any_stream_runs() {
+        let mut random = Random(51);
+        for _ in 0..100 {
+            let problem = Problem::random(&mut random);
+            let input = random.bytes(problem.params.input.elements().unwrap());
+            let stream: Vec<i32> = problem
+                .stream()
+                .iter()
+                .map(|_| random.range(i32::MIN.into(), i32::MAX.into()) as i32)
+                .collect();
+            let found: Vec<i8> = problem.packed(&stream).run(&[&input]);
+            assert_eq!(found.len(), problem.params.output.elements().unwrap());
+        }
+    }
+
+    /// Two channels of one weight.
+    #[test]
+    fn what_a_pair_cannot_hold_is_not_packed() {
+        let scale = Folded::new(Multiplier { multiplier: 1 << 30, shift: -1 }, 0, 1).unwrap();
+        let pair = |even: (i8, i32), odd: (i8, i32)| {
+            let channels = [even, odd].map(|(weight, bias)| ([weight], bias));
+            let channel = |index: usize| {
+                let (weights, bias) = &channels[index];
+                Some(PairedChannel { weights, bias: *bias, scale })
+            };
+            pack([channel(0), channel(1)], &mut [0; 10])
+        };
+        let bound = (1 << 23) - 1 - 128 * 127;
+        assert_eq!(pair((-128, 0), (127, bound)), Some(()));
+        assert_eq!(pair((-128, 0), (127, -bound)), Some(()));
+        assert_eq!(pair((-128, 0), (127, bound + 1)), None);
+        assert_eq!(pair((-128, 0), (-128, 0)), None);
+        assert_eq!(pair((1, (1 << 30) - 129), (0, 0)), Some(()));
+        assert_eq!(pair((1, (1 << 30) - 128), (0, 0)), None);
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        let problem = Problem::random(&mut Random(52));
+        let case = problem.packed(&problem.stream());
+        expect_operand_errors(&case, &[0, 2]);
+        expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
+        case.expect(StepError::Space { operand: 1 }, |step| {
+            step.reads[1].space = crate::operand::Space::Arena
+        });
+        case.expect(StepError::Memory, |step| step.reads[1].offset = 1 << 20);
+        for dim in 0..3 {
+            case.expect(StepError::Shape { operand: 2 }, |step| step.writes[0].shape.0[dim] += 1);
+        }
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] += 1);
+        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[1].shape.0[3] -= 1);
+    }
+}

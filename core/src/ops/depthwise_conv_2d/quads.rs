@@ -1,0 +1,202 @@
+//! int8 depthwise convolution of 3 by 3 taps with weights in the layout of channel quads.
+
+use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+use crate::kernels::int8::quads::{CHANNELS, Depthwise, QUAD_WORDS, depthwise, scratch_bytes, takes};
+use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::{ElementType, Operand, Shape};
+use crate::ops::call::Tensor;
+use crate::ops::int8::{OutputRange, check_constant, check_window};
+use crate::ops::operands::{has_shape, is, quantization};
+use crate::step::{Step, StepError};
+
+/// How many attributes the operator has.
+const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+
+/// The shapes of the stream, `[1, 1, quads, words]` i32 (see [`quads`](crate::kernels::int8::quads)), and of the scratch, `[1, 1, 1, bytes]` int8, for
+/// an input of this shape; `None` if the layout cannot hold the layer.
+pub fn shapes(window: &Window, input: Shape) -> Option<[Shape; 2]> {
+    let [_, _, in_w, channels] = input.dims();
+    if !takes(window, channels) {
+        return None;
+    }
+    let quads = u32::try_from(channels.checked_div(CHANNELS)?).ok()?;
+    let scratch = Shape::vector(u32::try_from(scratch_bytes(window, in_w, channels)?).ok()?);
+    scratch.elements()?;
+    Some([Shape([1, 1, quads, QUAD_WORDS as u32]), scratch])
+}
+
+/// The window, the clamp of the output, and the operands: the input, the stream, the output, which may lie in the place of the input, and the scratch.
+fn params(step: Step<'_>) -> Result<(Window, OutputRange, [&Operand; 4]), StepError> {
+    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
+    step.attributes::<ATTRIBUTES>()?;
+    let (window, range) = Window::read(step.attributes)?;
+    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
+    Ok((window, range, [input, stream, output, scratch]))
+}
+
+pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
+    let (window, _, [input, stream, output, scratch]) = params(step)?;
+    is(input, 0, ElementType::I8)?;
+    is(stream, 1, ElementType::I32)?;
+    is(output, 2, ElementType::I8)?;
+    is(scratch, 3, ElementType::I8)?;
+    quantization(input, 0)?;
+    let operand = |tensor| if tensor == Tensor::Input { 0 } else { 2 };
+    let fits = check_window(&window, input.shape, output.shape);
+    fits.map_err(|tensor| StepError::Shape { operand: operand(tensor) })?;
+    let ([.., in_c], [.., out_c]) = (input.shape.0, output.shape.0);
+    if in_c != out_c {
+        return Err(StepError::Shape { operand: 2 });
+    }
+    let [stream_shape, scratch_shape] =
+        shapes(&window, input.shape).ok_or(StepError::Shape { operand: 1 })?;
+    has_shape(stream, 1, stream_shape)?;
+    has_shape(scratch, 3, scratch_shape)?;
+    check_constant(stream, 1, constant)
+}
+
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    let (window, range, [input, stream, output, scratch]) = params(step)?;
+    let ([_, in_h, in_w, channels], [n, out_h, out_w, _]) = (input.shape.dims(), output.shape.dims());
+    let (padding, relu) = (quantization(input, 0)?.zero_point as i8, range.zero_point == -128);
+    let (input, stream, output, scratch) = if input.same_place(output) {
+        let Views { reads: [stream], writes: [output, scratch] } =
+            memory.views([stream], [output, scratch])?;
+        (None, stream, output, scratch)
+    } else {
+        let Views { reads: [input, stream], writes: [output, scratch] } =
+            memory.views([input, stream], [output, scratch])?;
+        (Some(elements::<i8>(input)?), stream, output, scratch)
+    };
+    let (output, scratch, stream) = (elements_mut::<i8>(output)?, elements_mut(scratch)?, elements(stream)?);
+    let size = [in_h, in_w, channels];
+    let call = Depthwise { window: &window, size, out_size: [out_h, out_w], padding, relu, stream };
+    let in_sample = in_h * in_w * channels;
+    let out_sample = out_h * out_w * channels;
+    for sample in 0..n {
+        let output = output.get_mut(sample * out_sample..(sample + 1) * out_sample).unwrap_or_default();
+        let input = input.map(|input| input.get(sample * in_sample..).unwrap_or_default());
+        depthwise(&call, input, scratch, output);
+    }
+    range.clamp_all(output);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::kernels::int8::quads::pack;
+    use crate::kernels::int8::{Folded, tests::layer_channel};
+    use crate::ops::Operator;
+    use crate::ops::int8::Channel;
+    use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+
+    struct Problem {
+        window: Window,
+        input: [usize; 4],
+        output: [usize; 4],
+        zero_points: [i32; 2],
+        clamp: [i32; 2],
+        filter: Vec<i8>,
+        channels: Vec<Channel>,
+    }
+
+    impl Problem {
+        fn random(random: &mut Random) -> Self {
+            let (window, [in_h, in_w]) = loop {
+                let (window, size) = random.window();
+                if takes(&window, CHANNELS) {
+                    break (window, size);
+                }
+            };
+            let (n, c) = (random.size(1, 2), CHANNELS * random.size(1, 4));
+            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
+            let filter = random.bytes(9 * c);
+            let zero_points = [random.zero_point(), random.zero_point()];
+            let weights =
+                |channel: usize| filter.iter().skip(channel).step_by(c).copied().collect::<Vec<_>>();
+            let channels = (0..c).map(|c| layer_channel(random, &weights(c), zero_points[0])).collect();
+            let (input, output) = ([n, in_h, in_w, c], [n, out_h, out_w, c]);
+            Self { window, input, output, zero_points, clamp: random.clamp(), filter, channels }
+        }
+
+        fn attributes(&self) -> Vec<i32> {
+            [self.window.attributes().as_slice(), &self.clamp].concat()
+        }
+
+        fn plain(&self) -> Case {
+            Case::new(Operator::DepthwiseConv2dI8, &self.attributes())
+                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
+                .constant(ElementType::I8, shape([1, 3, 3, self.input[3]]), &self.filter)
+                .channels(&self.channels)
+                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
+        }
+
+        fn packed(&self) -> Case {
+            let c = self.input[3];
+            let [stream_shape, scratch] = shapes(&self.window, shape(self.input)).unwrap();
+            let mut stream = std::vec![0; stream_shape.elements().unwrap()];
+            for (quad, stream) in stream.as_chunks_mut::<QUAD_WORDS>().0.iter_mut().enumerate() {
+                let first = quad * CHANNELS;
+                let channels = core::array::from_fn(|index| {
+                    let Channel { bias, multiplier } = self.channels[first + index];
+                    (bias, Folded::new(multiplier, self.zero_points[1], 1 << 29).unwrap())
+                });
+                pack(|index, tap| self.filter[tap * c + first + index], channels, stream).unwrap();
+            }
+            Case::new(Operator::DepthwiseConv2dQuadsI8, &self.attributes())
+                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
+                .constant(ElementType::I32, stream_shape, &stream)
+                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
+                .writes(ElementType::I8, scratch, None)
+        }
+    }
+
+    #[test]
+    fn equals_the_plain_layout() {
+        let mut random = Random(70);
+        for _ in 0..600 {
+            let problem = Problem::random(&mut random);
+            let input = random.bytes(problem.input.iter().product());
+            let found: Vec<i8> = problem.packed().run(&[&input]);
+            let expected: Vec<i8> = problem.plain().run(&[&input]);
+            assert_eq!(found, expected, "{:?} {:?}", problem.window, problem.input);
+        }
+    }
+
+    #[test]
+    fn works_in_the_place_of_the_input() {
+        let mut random = Random(71);
+        let mut tested = 0;
+        while tested < 100 {
+            let problem = Problem::random(&mut random);
+            if problem.input != problem.output {
+                continue;
+            }
+            let mut case = problem.packed();
+            let input = random.bytes(problem.input.iter().product());
+            let expected: Vec<i8> = case.run(&[&input]);
+            case.step.writes[0].offset = case.step.reads[0].offset;
+            assert_eq!(case.run::<i8, i8>(&[&input]), expected, "{:?}", problem.window);
+            tested += 1;
+        }
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        let case = Problem::random(&mut Random(72)).packed();
+        expect_operand_errors(&case, &[0, 2]);
+        expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
+        for dim in 0..4 {
+            case.expect(StepError::Shape { operand: 2 }, |step| step.writes[0].shape.0[dim] += 1);
+        }
+        case.expect(StepError::Shape { operand: 1 }, |step| {
+            step.reads[0].shape.0[3] += 1;
+            step.writes[0].shape.0[3] += 1;
+        });
+        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] += 1);
+        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[1].shape.0[3] += 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! Holds the int8 kernels in assembly against the plain operators, which are safe Rust, on random layers.
+//!
+//! The inputs are three u32: a seed, how many layers of each kind, and 1 if a weight is to be changed after packing, which has to be noticed. The
+//! outputs are two: how many layers were compared, and how many differed.
+
+#![no_std]
+#![no_main]
+
+mod random;
+
+use random::Random;
+use smidgen::Shape;
+use smidgen::geometry::{Axis, Window};
+use smidgen::kernels::int8::{Folded, pairs, quads};
+use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
+use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
+use smidgen_firmware::files::Files;
+use smidgen_firmware::semihosting;
+use smidgen_protocol::exit;
+use smidgen_protocol::job::Host;
+
+/// The longest tensor.
+const LENGTH: usize = 30_000;
+/// The most output channels.
+const CHANNELS: usize = 48;
+/// What an output that nobody writes keeps.
+const UNTOUCHED: i8 = 99;
+
+struct Memory {
+    input: [i8; LENGTH],
+    filter: [i8; LENGTH],
+    channels: [[i32; CHANNEL_WORDS]; CHANNELS],
+    stream: [i32; LENGTH],
+    scratch: [i32; LENGTH],
+    rows: [i8; LENGTH],
+    expected: [i8; LENGTH],
+    found: [i8; LENGTH],
+}
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut MEMORY: Memory = Memory {
+        input: [0; LENGTH],
+        filter: [0; LENGTH],
+        channels: [[0; CHANNEL_WORDS]; CHANNELS],
+        stream: [0; LENGTH],
+        scratch: [0; LENGTH],
+        rows: [0; LENGTH],
+        expected: [0; LENGTH],
+        found: [0; LENGTH],
+    };
+    semihosting::exit(run(MEMORY))
+}
+
+fn run(memory: &mut Memory) -> u32 {
+    let Ok(mut files) = Files::open() else { return exit::FILES };
+    let mut request = [0; 12];
+    if files.input(&mut request).is_err() {
+        return exit::FILES;
+    }
+    let [seed, layers, spoil] =
+        core::array::from_fn(|i| u32::from_le_bytes(core::array::from_fn(|j| request[4 * i + j])));
+    let mut random = Random(u64::from(seed) << 20 | 1);
+    let (mut compared, mut different) = (0u32, 0u32);
+    for _ in 0..layers {
+        for same in [convolution(&mut random, memory, spoil == 1), depthwise(&mut random, memory, spoil == 1)]
+        {
+            compared += u32::from(same.is_some());
+            different += u32::from(same == Some(false));
+        }
+    }
+    let report = [compared.to_le_bytes(), different.to_le_bytes()];
+    if files.output(report.as_flattened()).is_ok() { exit::SUCCESS } else { exit::FILES }
+}
+
+fn shape(dims: [usize; 4]) -> Shape {
+    Shape(dims.map(|dim| dim as u32))
+}
+
+/// Whether the first outputs are the same, and nothing behind them was written.
+fn same(expected: &[i8; LENGTH], found: &[i8; LENGTH], length: usize) -> bool {
+    expected[..length] == found[..length] && found[length..].iter().all(|&value| value == UNTOUCHED)
+}
+
+/// A convolution; one of a single tap also in place and as a fully connected layer. `None` if the layout cannot hold it.
+fn convolution(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bool> {
+    let Memory { input, filter, channels, stream, scratch, expected, found, .. } = memory;
+    let kind = random.range(0, 5);
+    let ((y, in_h), (x, in_w)) = match kind {
+        0 => ((Axis::ONE, random.size(1, 6)), (Axis::ONE, random.size(1, 6))),
+        1 => {
+            let (stride, in_h, in_w) = (random.size(1, 2), random.size(3, 12), random.size(3, 16));
+            ((Axis::same(3, stride, 1, in_h)?, in_h), (Axis::same(3, stride, 1, in_w)?, in_w))
+        }
+        _ => (random.axis(4), random.axis(4)),
+    };
+    let window = Window { y, x };
+    let in_c = if kind == 1 { 3 } else { random.size(1, 40) };
+    let out_c = random.size(1, 13);
+    let (out_h, out_w) = (y.output(in_h)?, x.output(in_w)?);
+    let weights = y.kernel * x.kernel * in_c;
+    let (in_length, out_length) = (in_h * in_w * in_c, out_h * out_w * out_c);
+    let (input, filter) = (input.get_mut(..in_length)?, filter.get_mut(..weights * out_c)?);
+    let (input_zero_point, zero_point) = (random.zero_point(), random.zero_point());
+    random.fill(input, -128);
+    random.fill(filter, -127);
+    for (words, row) in channels.iter_mut().zip(filter.chunks(weights)) {
+        *words = random.channel(row.iter().copied(), input_zero_point).words();
+    }
+    let channels = channels.get(..out_c)?;
+    let range = OutputRange { zero_point, activation_min: -128, activation_max: 127 };
+    let params = plain_conv::Conv2dI8 {
+        window,
+        input: shape([1, in_h, in_w, in_c]),
+        filter: shape([out_c, y.kernel, x.kernel, in_c]),
+        output: shape([1, out_h, out_w, out_c]),
+        input_zero_point,
+        range,
+    };
+    plain_conv::forward(&params, input, filter, channels, expected.get_mut(..out_length)?).ok()?;
+
+    if spoil {
+        filter[0] = if filter[0] == 0 { 100 } else { 0 };
+    }
+    let stream = stream.get_mut(..pairs::pair_words(weights) * out_c.div_ceil(2))?;
+    for (pair, words) in stream.chunks_mut(pairs::pair_words(weights)).enumerate() {
+        let channel = |index: usize| {
+            let Channel { bias, multiplier } = Channel::from_words(*channels.get(index)?);
+            let scale = Folded::new(multiplier, zero_point, 1 << 28)?;
+            Some(pairs::PairedChannel { weights: filter.chunks(weights).nth(index)?, bias, scale })
+        };
+        pairs::pack([channel(2 * pair), channel(2 * pair + 1)], words)?;
+    }
+    let scratch = scratch.get_mut(..pairs::scratch_words(weights, window == Window::ONE))?;
+    let call = pairs::Convolution {
+        window: &window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_w, out_c],
+        padding: input_zero_point as i8,
+        relu: zero_point == -128,
+        stream,
+    };
+    found.fill(UNTOUCHED);
+    pairs::convolve(&call, Some(input), scratch, &mut found[..out_length]);
+    let mut all_same = same(expected, found, out_length);
+    if window == Window::ONE {
+        found.fill(UNTOUCHED);
+        pairs::fully_connected(stream, [in_c, out_c], input, scratch, &mut found[..out_length]);
+        all_same &= same(expected, found, out_length);
+    }
+    if window == Window::ONE && in_c == out_c {
+        found[..in_length].copy_from_slice(input);
+        pairs::convolve(&call, None, scratch, &mut found[..out_length]);
+        all_same &= same(expected, found, out_length);
+    }
+    Some(all_same)
+}
+
+/// A depthwise convolution, in place too if it can be.
+fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bool> {
+    let Memory { input, filter, channels, stream, rows, expected, found, .. } = memory;
+    let mut axis = || loop {
+        let (axis, length) = random.axis(quads::TAPS);
+        if (axis.kernel, axis.dilation) == (quads::TAPS, 1) {
+            return (axis, length);
+        }
+    };
+    let ((y, in_h), (x, in_w)) = (axis(), axis());
+    let window = Window { y, x };
+    let count = quads::CHANNELS * random.size(1, 9);
+    let (out_h, out_w) = (y.output(in_h)?, x.output(in_w)?);
+    let (in_length, out_length) = (in_h * in_w * count, out_h * out_w * count);
+    let (input, filter) = (input.get_mut(..in_length)?, filter.get_mut(..9 * count)?);
+    let (input_zero_point, zero_point) = (random.zero_point(), random.zero_point());
+    random.fill(input, -128);
+    random.fill(filter, -128);
+    for (channel, words) in channels.iter_mut().take(count).enumerate() {
+        let taps = filter.iter().skip(channel).step_by(count).copied();
+        *words = random.channel(taps, input_zero_point).words();
+    }
+    let channels = channels.get(..count)?;
+    let range = OutputRange { zero_point, activation_min: -128, activation_max: 127 };
+    let params = plain_depthwise::DepthwiseConv2dI8 {
+        window,
+        input: shape([1, in_h, in_w, count]),
+        output: shape([1, out_h, out_w, count]),
+        input_zero_point,
+        range,
+    };
+    plain_depthwise::forward(&params, input, filter, channels, expected.get_mut(..out_length)?).ok()?;
+
+    if spoil {
+        filter[0] = if filter[0] == 0 { 100 } else { 0 };
+    }
+    let stream = stream.get_mut(..quads::QUAD_WORDS * count / quads::CHANNELS)?;
+    for (quad, words) in stream.as_chunks_mut().0.iter_mut().enumerate() {
+        let first = quad * quads::CHANNELS;
+        let mut packed = [(0, Folded::constant(0)); quads::CHANNELS];
+        for (packed, &words) in packed.iter_mut().zip(channels.get(first..)?) {
+            let Channel { bias, multiplier } = Channel::from_words(words);
+            *packed = (bias, Folded::new(multiplier, zero_point, 1 << 28)?);
+        }
+        quads::pack(|channel, tap| filter[tap * count + first + channel], packed, words)?;
+    }
+    let scratch = rows.get_mut(..quads::scratch_bytes(&window, in_w, count)?)?;
+    let call = quads::Depthwise {
+        window: &window,
+        size: [in_h, in_w, count],
+        out_size: [out_h, out_w],
+        padding: input_zero_point as i8,
+        relu: zero_point == -128,
+        stream,
+    };
+    found.fill(UNTOUCHED);
+    quads::depthwise(&call, Some(input), scratch, &mut found[..out_length]);
+    let mut all_same = same(expected, found, out_length);
+    if in_length == out_length && (in_h, in_w) == (out_h, out_w) {
+        found[..in_length].copy_from_slice(input);
+        quads::depthwise(&call, None, scratch, &mut found[..out_length]);
+        all_same &= same(expected, found, out_length);
+    }
+    Some(all_same)
+}
