@@ -77,9 +77,11 @@ impl CodeSize {
     }
 }
 
-/// The image that runs any model.
+/// The image that runs any model, with all operators of inference at least. In a small flash they have room if they are small themselves.
 pub(super) fn runner(machine: &'static Machine) -> Result<PathBuf, DeviceError> {
-    build(machine, ["qemu-runner", "qemu-runner", ""], Optimize::Default, None)
+    const SMALL: u32 = 512 * 1024;
+    let optimize = if machine.flash.bytes < SMALL { Optimize::Size } else { Optimize::Default };
+    build(machine, ["qemu-runner", "qemu-runner", ""], optimize, None)
 }
 
 /// The image that holds kernels against the plain operators.
