@@ -115,8 +115,8 @@ fn zero_stride() {
 
 #[test]
 fn bad_attribute() {
-    let found = load_changed(sample::sum(), |parts| parts.steps[1].attributes[0] = 4);
-    let error = StepError::Attribute { index: 0, found: 4 };
+    let found = load_changed(sample::sum(), |parts| parts.steps[1].attributes[0] = 5);
+    let error = StepError::Attribute { index: 0, found: 5 };
     assert_eq!(found, Err(LoadError::Step { step: 1, error }));
     let found = load_changed(sample::sum(), |parts| parts.steps[1].attributes.truncate(1));
     let error = StepError::AttributeCount { expected: 2, found: 1 };

@@ -84,6 +84,10 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
 /// What becomes of a step, if it can be packed.
 fn packed(step: &NewStep, constant: &[u8], packing: Packing) -> Option<Packed> {
     let ([input, filter, channels], [output]) = (&step.reads[..], &step.writes[..]) else { return None };
+    // A plain convolution may run over its input further than the packed one.
+    if output.overlaps(input) {
+        return None;
+    }
     let bytes = |operand: &Operand| {
         let (start, end) = operand.range()?;
         if operand.space == Space::Constant { constant.get(start..end) } else { None }

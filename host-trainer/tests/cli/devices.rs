@@ -29,9 +29,9 @@ fn bench_has_the_names_of_the_design_and_its_steps_add_up() {
     let expected = [
         "arena_bytes",
         "code_bytes",
-        "measured_code_bytes",
         "instructions",
         "macs",
+        "measured_code_bytes",
         "model_bytes",
         "stack_peak_bytes",
         "steps",

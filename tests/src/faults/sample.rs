@@ -526,6 +526,63 @@ pub fn convolutions_f32() -> Parts {
     b.finish()
 }
 
+/// A model with recurrent layers, in f32 and back, and in int8.
+pub fn recurrent() -> Parts {
+    let mut b = Builder::new("recurrent");
+    let (time_major, from_zero) = (0, 1);
+    let input = b.f32(Space::Arena, [1, 1, 3, 2]);
+    let [weights, recurrent] = [[1, 1, 2, 12], [1, 1, 3, 12]].map(|shape| b.constant_f32(shape));
+    let bias = b.constant_f32([1, 1, 1, 12]);
+    let [hidden, cell] = [(); 2].map(|()| b.f32(Space::State, [1, 1, 1, 3]));
+    let (output, cache) = (b.f32(Space::Arena, [1, 1, 3, 3]), b.f32(Space::Arena, [1, 1, 3, 15]));
+    b.once(
+        Operator::Lstm,
+        &[time_major, from_zero, bits(5.0)],
+        &[input, weights, recurrent, bias],
+        &[output, hidden, cell, cache],
+    );
+    let (gates, scratch) = (b.f32(Space::Arena, [1, 1, 3, 12]), b.f32(Space::Arena, [1, 1, 1, 6]));
+    let attributes = [time_major, from_zero, 0];
+    b.step(Operator::LstmGradGates, &attributes, &[output, cache, recurrent], &[gates, scratch]);
+    let grad = b.f32(Space::Arena, [1, 1, 3, 12]);
+    b.step(Operator::LstmGradRecurrent, &attributes, &[output, gates], &[grad]);
+    let (features, time) = (b.constant_f32([1, 1, 3, 4]), b.constant_f32([1, 1, 4, 5]));
+    let (bias, state) = (b.constant_f32([1, 1, 1, 2]), b.f32(Space::State, [1, 1, 3, 20]));
+    let last = b.f32(Space::Arena, [1, 1, 3, 2]);
+    b.once(Operator::Svdf, &[1, 0], &[output, features, time, bias], &[last, state]);
+
+    let integers = |values: &[i32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let small = (1 << 30, -9);
+    let input = b.i8([1, 1, 3, 2], 0.1, 3);
+    let (weights, recurrent) = (b.constant_i8([12, 1, 1, 2]), b.constant_i8([12, 1, 1, 3]));
+    let biases = b.constant(ElementType::I32, [1, 1, 12, 2], &integers(&[7; 24]));
+    let factors = b.constant(ElementType::I32, [1, 1, 4, 4], &integers(&[small.0, small.1].repeat(8)));
+    let output = b.i8([1, 1, 3, 3], 1.0 / 128.0, 0);
+    let hidden = Operand { space: Space::State, offset: 0, ..output };
+    let place = b.operand(Space::State, ElementType::I8, [1, 1, 1, 3]);
+    let hidden = Operand { offset: place.offset, shape: place.shape, ..hidden };
+    let cell = b.operand(Space::State, ElementType::I16, [1, 1, 1, 3]);
+    let attributes =
+        [time_major, from_zero, 1 << 30, -14, 1 << 30, -14, 1 << 30, -14, -11, i32::from(i16::MAX)];
+    b.once(
+        Operator::LstmI8,
+        &attributes,
+        &[input, weights, recurrent, biases, factors],
+        &[output, hidden, cell],
+    );
+    let (features, bias) =
+        (b.constant_i8([4, 1, 1, 3]), b.constant(ElementType::I32, [1, 1, 1, 2], &integers(&[7; 2])));
+    let time = b.constant(ElementType::I16, [1, 1, 4, 5], &[1; 40]);
+    let quantization = Quantization { scale: 1.0 / 2048.0, zero_point: 0 };
+    let state = b.operand(Space::State, ElementType::I16, [1, 1, 3, 20]);
+    let state = Operand { quantization, ..state };
+    let scores = b.i8([1, 1, 3, 2], 0.1, 3);
+    let attributes = [small.0, small.1, small.0, small.1];
+    b.once(Operator::SvdfI8, &attributes, &[output, features, time, bias], &[scores, state]);
+    b.entry(EntryKind::Train, &[input], &[scores, last]);
+    b.finish()
+}
+
 /// The bits of an f32, as an attribute holds them.
 fn bits(value: f32) -> i32 {
     value.to_bits() as i32
@@ -543,6 +600,7 @@ pub fn all() -> Vec<Parts> {
         movement_f32(),
         convolutions_int8(),
         convolutions_f32(),
+        recurrent(),
     ]
 }
 

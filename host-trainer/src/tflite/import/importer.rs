@@ -175,14 +175,22 @@ impl<'n, 'f> Importer<'n, 'f> {
 
     /// Takes the bytes of a constant from what the file may have.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let left = self.constants_left.checked_sub(bytes);
-        self.constants_left = left.ok_or_else(|| ImportError::Network {
+        self.affords(bytes)?;
+        self.constants_left -= bytes;
+        Ok(())
+    }
+
+    /// Whether the file may have a constant of as many bytes. To be asked before one is made that its dimensions alone make long.
+    pub(super) fn affords(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= self.constants_left {
+            return Ok(());
+        }
+        Err(Refusal::Broken(ImportError::Network {
             problem: format!(
                 "the constants have more than {GROWTH} times the {} bytes of the file; constants of it are used over and over",
                 self.net.file_bytes
             ),
-        })?;
-        Ok(())
+        }))
     }
 
     /// Takes the bytes of a state from what the file may have.

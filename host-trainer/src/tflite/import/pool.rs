@@ -11,7 +11,7 @@ use super::conv::rank_4;
 use super::importer::{Importer, quantization};
 use super::view::{Arithmetic, View, options};
 use super::{Refusal, fused, unsupported};
-use crate::graph::{GraphOp, Range, Role, TensorId, Value};
+use crate::graph::{Elementwise, GraphOp, Range, Role, TensorId, Value};
 
 pub(super) fn average_pool_2d(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     pool(importer, view, |window, range| match range {
@@ -109,7 +109,7 @@ pub(super) fn softmax(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> R
     importer.push(view.node_name(), op, vec![input], output)
 }
 
-/// `beta` times an f32 activation: a depthwise convolution of one pixel.
+/// `beta` times an f32 activation.
 fn scaled(
     importer: &mut Importer<'_, '_>,
     view: &View<'_, '_>,
@@ -121,13 +121,12 @@ fn scaled(
     }
     let tensor = importer.tensor(input);
     let (shape, element_type) = (tensor.shape, tensor.element_type);
-    let [.., channels] = shape.dims();
     let (node, name) = (view.node_name(), format!("{}/scaled", view.node_name()));
-    let (filter, values) = (Shape::vector(channels as u32), Value::F32(vec![beta; channels]));
-    let filter = importer.constant(&node, "beta", filter, Role::Constant, values)?;
+    let factor =
+        importer.constant(&node, "beta", Shape::vector(1), Role::Constant, Value::F32(vec![beta]))?;
     let output = importer.intermediate(name.clone(), shape, element_type, None);
-    let op = GraphOp::DepthwiseConv2d { window: Window::ONE, activation: Activation::None };
-    importer.push(name, op, vec![input, filter], output)?;
+    let op = GraphOp::Elementwise(Elementwise::Mul { activation: Activation::None });
+    importer.push(name, op, vec![input, factor], output)?;
     Ok(output)
 }
 

@@ -65,7 +65,8 @@ fn lstm_f32(
     [in_c, units]: [usize; 2],
 ) -> Result<Vec<TensorId>, Refusal> {
     let node = view.node_name();
-    let columns = GATES * units;
+    let columns = GATES.saturating_mul(units);
+    importer.affords(in_c.max(units).max(1).saturating_mul(columns).saturating_mul(4))?;
     let mut matrix = |kind, first: usize, width: usize| {
         let mut values = vec![0.0; width * columns];
         for gate in 0..GATES {
@@ -116,7 +117,8 @@ fn lstm_i8(
 ) -> Result<Vec<TensorId>, Refusal> {
     let node = view.node_name();
     let (input, hidden) = (quantization(view.input(0)?)?, quantization(view.input(OUTPUT_STATE)?)?);
-    let rows = GATES * units;
+    let rows = GATES.saturating_mul(units);
+    importer.affords(in_c.max(units).max(1).saturating_mul(rows))?;
     let (mut weights, mut recurrent) = (Vec::new(), Vec::new());
     let (mut biases, mut factors) = (Vec::with_capacity(2 * rows), Vec::with_capacity(4 * GATES));
     for gate in 0..GATES {
@@ -186,6 +188,7 @@ pub(super) fn svdf(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Resu
     has_dims(view.output(0)?, &[batch, units])?;
     has_dims(view.input(4)?, &[batch, filters * memory])?;
     let node = view.node_name();
+    importer.affords(units.max(in_c).saturating_mul(4))?;
     let mut inputs = vec![importer.activation(view, 0)?];
     let bias_shape = Shape::vector(units as u32);
     let time_shape = Shape([1, 1, filters as u32, memory as u32]);
