@@ -220,7 +220,7 @@ fn a_block_that_is_longer_than_its_records() {
         let mut sections = Sections::of(&parts);
         let end = sections.start(section + 1);
         sections.0[section].extend([0xff; 16]);
-        let length = ((program + 16) % 128 | 128) as u8;
+        let length = (((program + 16) % 128) | 128) as u8;
         let at = sections.0[METADATA].len() - 2;
         sections.0[METADATA][at..].copy_from_slice(&[length, ((program + 16) / 128) as u8]);
         let found = load(&sections.join());

@@ -3,6 +3,7 @@
 
 use super::channels::{columns, columns_mut};
 use super::isa::Kernel;
+use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_products, for_channel_blocks, for_tiles, rows};
 use crate::geometry::Window;
@@ -34,8 +35,8 @@ impl Kernel for Convolve<'_> {
         let extents = Extents { source: [in_h, in_w, c_in], target: [out_h, out_w, c_out] };
         let groups = self.groups.max(1);
         let (group_c, group_out_c) = (c_in / groups, c_out / groups);
-        let images = self.input.chunks_exact((in_h * in_w * c_in).max(1));
-        for (input, output) in images.zip(self.output.chunks_exact_mut((out_h * out_w * c_out).max(1))) {
+        let lengths = [in_h * in_w * c_in, out_h * out_w * c_out];
+        for (input, output) in pieces((self.input, self.output), lengths) {
             for y in runs::forward(self.window.y, in_h, out_h) {
                 for x in runs::forward(self.window.x, in_w, out_w) {
                     let region = Region::new(&y, &x, &self.window, extents);

@@ -12,6 +12,7 @@ pub mod int8;
 pub mod isa;
 mod math;
 pub(crate) mod philox;
+pub(crate) mod pieces;
 mod runs;
 pub(crate) mod stencil;
 mod tile;

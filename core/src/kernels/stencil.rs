@@ -2,6 +2,7 @@
 
 use super::channels::{columns, columns_mut};
 use super::isa::Kernel;
+use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_product, for_channel_blocks, for_tiles, rows};
 use crate::geometry::Window;
@@ -45,10 +46,9 @@ impl Kernel for Stencil<'_> {
         };
         let Extents { source: [source_h, source_w, source_c], target: [target_h, target_w, target_c] } =
             extents;
-        let sources = self.source.chunks_exact((source_h * source_w * source_c).max(1));
-        let targets = self.target.chunks_exact_mut((target_h * target_w * target_c).max(1));
+        let lengths = [source_h * source_w * source_c, target_h * target_w * target_c];
         let Window { y, x } = self.window;
-        for (source, target) in sources.zip(targets) {
+        for (source, target) in pieces((self.source, self.target), lengths) {
             let mut image = Image {
                 direction: self.direction,
                 multiplier: c_out / c_in.max(1),

@@ -36,7 +36,6 @@ pub mod max_pool_2d;
 pub mod movement;
 mod operands;
 mod overlap;
-mod pieces;
 mod pooling;
 pub mod prelu;
 pub mod quantize;

@@ -38,8 +38,10 @@ fn bench_has_the_names_of_the_design_and_its_steps_add_up() {
         "target",
     ];
     assert_eq!(names, expected);
-    assert_eq!((&found["target"], &found["model_bytes"]), (&"cortex-m4".into(), &read(&model).len().into()));
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert_eq!(found["target"], "cortex-m4");
+    // The weights are packed for the core, with a record for each pair of channels.
+    assert!(number(&found["model_bytes"]) > read(&model).len() as u64);
     let steps = found["steps"].as_array().unwrap();
     let sum = |key: &str| steps.iter().map(|step| number(&step[key])).sum::<u64>();
     assert_eq!(sum("macs"), number(&found["macs"]));

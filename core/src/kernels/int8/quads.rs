@@ -14,7 +14,7 @@
 //!
 //! # The rows
 //!
-//! A kernel reads rows that have their padding, so that no pixel is special: [`Rows`] keeps copies of the last `K_h` rows of the input in
+//! A kernel reads rows that have their padding, so that no pixel is special: `Rows` keeps copies of the last `K_h` rows of the input in
 //! scratch memory, as a ring. An input row is copied once, a fraction of an instruction a byte. And since nothing reads the input itself
 //! once it is in the ring, the output may lie in the input's place: an output row is written when the rows that it overwrites have been copied.
 

@@ -1,6 +1,7 @@
 //! f32 average pooling.
 
 use crate::kernels::each_isa::each_isa;
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
@@ -16,7 +17,7 @@ pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
 each_isa! {
     fn forward_kernel<WIDE>(params: &'a PoolParams, input: &'a [f32], output: &'a mut [f32]) {
         let (in_length, out_length, c) = params.lengths();
-        for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+        for (input, output) in pieces((input, output), [in_length, out_length]) {
             for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
                 output.fill(0.0);
                 window.for_each(|pixel| {

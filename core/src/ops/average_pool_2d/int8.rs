@@ -1,9 +1,9 @@
 //! int8 average pooling.
 
 use crate::kernels::int8::sums::{CHANNELS, add_pixels};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool};
-use crate::ops::pieces::pieces;
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 

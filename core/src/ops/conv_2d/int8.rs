@@ -2,6 +2,7 @@
 
 use super::groups;
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
+use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
@@ -11,7 +12,6 @@ use crate::ops::int8::{
     check_lengths, check_window, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
-use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// Weights of an output channel up to which a pixel's inputs are gathered on the stack first.

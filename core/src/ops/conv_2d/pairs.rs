@@ -298,7 +298,7 @@ mod tests {
         expect_operand_errors(&case, &[0, 2]);
         expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
         case.expect(StepError::Space { operand: 1 }, |step| {
-            step.reads[1].space = crate::operand::Space::Arena
+            step.reads[1].space = crate::operand::Space::Arena;
         });
         case.expect(StepError::Memory, |step| step.reads[1].offset = 1 << 20);
         for dim in 0..3 {

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
@@ -11,7 +12,6 @@ use crate::ops::int8::{
     check_window, product, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
-use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// What an int8 depthwise convolution is told besides its operands.

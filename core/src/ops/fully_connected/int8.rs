@@ -1,6 +1,7 @@
 //! int8 fully connected layer with TensorFlow Lite Micro's arithmetic.
 
 use crate::kernels::int8::blocks::{FAST, add_dots as add_blocks};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
@@ -9,7 +10,6 @@ use crate::ops::int8::{
     check_lengths, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
-use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// What an int8 fully connected layer is told besides its operands.

@@ -2,6 +2,7 @@
 
 use crate::kernels::channels::{columns, columns_mut, for_each_block};
 use crate::kernels::each_isa::each_isa;
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::operands::has_shape;
 use crate::ops::pooling::{Covered, PoolParams};
@@ -25,7 +26,7 @@ pub fn forward(params: &PoolParams, input: &[f32], output: &mut [f32]) {
 each_isa! {
     fn forward_kernel<WIDE>(params: &'a PoolParams, input: &'a [f32], output: &'a mut [f32]) {
         let (in_length, out_length, c) = params.lengths();
-        for (input, output) in input.chunks_exact(in_length).zip(output.chunks_exact_mut(out_length)) {
+        for (input, output) in pieces((input, output), [in_length, out_length]) {
             for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
                 output.fill(if window.count() == 0 { 0.0 } else { f32::NEG_INFINITY });
                 window.for_each(|pixel| {

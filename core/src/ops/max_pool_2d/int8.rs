@@ -1,8 +1,8 @@
 //! int8 maximum pooling.
 
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool};
-use crate::ops::pieces::pieces;
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 

@@ -1,10 +1,10 @@
 //! `arg_max` and `arg_min`: where along one axis the extreme is.
 
 use super::{Params, fold, store};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand};
 use crate::ops::operands::{bounded, flag, is};
-use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// Places that are looked for together.

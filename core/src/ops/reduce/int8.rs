@@ -1,10 +1,10 @@
 //! int8 reductions, bit for bit TensorFlow Lite Micro's.
 
 use super::{Params, fold, store};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::operands::{all_are, bounded, flag, quantization};
-use crate::ops::pieces::pieces;
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 

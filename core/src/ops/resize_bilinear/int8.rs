@@ -1,10 +1,10 @@
 //! int8 bilinear resizing, bit for bit TensorFlow Lite Micro's.
 
 use super::{Between, Grid, Params};
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::ElementType;
 use crate::ops::operands::{all_are, quantization};
-use crate::ops::pieces::pieces;
 use crate::step::{Step, StepError};
 
 /// One pixel in units of a position.

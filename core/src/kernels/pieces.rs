@@ -4,7 +4,7 @@
 /// length 0.
 ///
 /// As two `chunks_exact` zipped, but without a division, which the compiler could not always prove to be by no zero.
-pub(super) fn pieces<'a, I, O>(
+pub(crate) fn pieces<'a, I, O>(
     (mut input, mut output): (&'a [I], &'a mut [O]),
     [in_length, out_length]: [usize; 2],
 ) -> impl Iterator<Item = (&'a [I], &'a mut [O])> {
