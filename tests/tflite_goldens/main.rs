@@ -117,7 +117,7 @@ fn same_on(target: Target, chosen: impl Fn(&Golden) -> bool) {
 /// One of each family and both types, and whole networks in int8.
 fn selected(golden: &Golden) -> bool {
     let network = golden.name.starts_with("net_") || golden.name.starts_with("keras_");
-    if network { !golden.is_float() } else { golden.name.len() % 5 == 0 }
+    if network { !golden.is_float() } else { golden.name.len().is_multiple_of(5) }
 }
 
 #[test]

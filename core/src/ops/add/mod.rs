@@ -1,4 +1,4 @@
-//! Element-wise addition. The f32 function is [`Add`](super::binary::Add) of [`forward`](super::binary::forward).
+//! Element-wise addition. The f32 function is that of [`binary`].
 
 pub mod int8;
 
