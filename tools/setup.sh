@@ -3,7 +3,7 @@
 #
 #   rustup's toolchain and targets   as rust-toolchain.toml says   (rustup)
 #   gcc, qemu-system-arm             linker; emulated Cortex-M boards (apt)
-#   python3; g++ if there is a nightly toolchain                   (apt; tests only)
+#   python3, python3-venv; g++ if there is a nightly toolchain                   (apt; tests only)
 #   cargo-deny; cargo-fuzz if there is a nightly toolchain         (cargo; tests only)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,6 +51,8 @@ command -v qemu-system-arm >/dev/null || apt_install qemu-system-arm
 
 # Makes the bundled digits again, to see that they are what the script makes.
 command -v python3 >/dev/null || apt_install python3
+# A virtual environment for TensorFlow Lite Micro, which checks what is exported.
+python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 
 # Compiled for a short run: optimizing them takes longer than running them.
 tool() { CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install --quiet --locked "$@"; }

@@ -293,11 +293,19 @@ pub(super) fn representable(
     })?;
     match tensor.element_type {
         TensorType::Float32 => Ok((shape, ElementType::F32, None)),
-        TensorType::Int8 => Ok((shape, ElementType::I8, Some(quantization(tensor)?))),
-        TensorType::Uint8 => Ok((shape, ElementType::U8, Some(quantization(tensor)?))),
-        TensorType::Int16 => Ok((shape, ElementType::I16, Some(quantization(tensor)?))),
+        TensorType::Int8 => Ok((shape, ElementType::I8, Some(integers(tensor)?))),
+        TensorType::Uint8 => Ok((shape, ElementType::U8, Some(integers(tensor)?))),
+        TensorType::Int16 => Ok((shape, ElementType::I16, Some(integers(tensor)?))),
         TensorType::Int32 => Ok((shape, ElementType::I32, None)),
         _ => Err(unsupported(format!("{} is none of float32, int8, uint8, int16 and int32", name()))),
+    }
+}
+
+/// The quantization of an activation of integers, which stand for themselves if it has none, as those of a cast may.
+fn integers(tensor: &NetTensor<'_>) -> Result<Quantization, Refusal> {
+    match &tensor.quantization {
+        Some(found) if !found.scales.is_empty() => quantization(tensor),
+        _ => Ok(Quantization { scale: 1.0, zero_point: 0 }),
     }
 }
 
