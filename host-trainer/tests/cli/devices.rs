@@ -45,9 +45,9 @@ fn bench_has_the_names_of_the_design_and_its_steps_add_up() {
     let steps = found["steps"].as_array().unwrap();
     let sum = |key: &str| steps.iter().map(|step| number(&step[key])).sum::<u64>();
     assert_eq!(sum("macs"), number(&found["macs"]));
-    // What is left is decoding the steps and calling them.
+    // The steps are counted in the image that runs any model, the whole in the one it is built into, so that they differ a little either way.
     let (inside, all) = (sum("instructions"), number(&found["instructions"]));
-    assert!(inside < all && inside > all * 9 / 10, "{inside} of {all}");
+    assert!(inside < all * 11 / 10 && inside > all * 9 / 10, "{inside} of {all}");
     for (index, step) in steps.iter().enumerate() {
         let mut names: Vec<_> = step.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
