@@ -76,7 +76,7 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         | Op::AddF32
         | Op::Sgd
         | Op::Adam => &["AVX2", "AVX-512", "NEON"],
-        // `core/src/kernels/int8/dsp.rs`.
+        // `core/src/kernels/int8/dsp/`.
         Op::Conv2dPairsI8 | Op::FullyConnectedPairsI8 | Op::DepthwiseConv2dQuadsI8 => {
             &["Armv7E-M", "Armv8-M with DSP"]
         }

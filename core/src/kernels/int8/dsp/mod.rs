@@ -1,0 +1,54 @@
+//! The kernels of [`pairs`](super::pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
+//!
+//! Naked functions, because compilers spill: each of them needs all fourteen registers that there are. They call nothing and use no stack but
+//! what they save. Unaligned `LDR`, `STR` and `STRH` are used on bytes, as the architecture allows for as long as `CCR.UNALIGN_TRP` is 0, its value
+//! at reset; `LDRD`, `LDM` and `STM` only on words.
+#![allow(unsafe_code)]
+
+/// Tells the assembler of naked functions of the instructions, where the target does not: the DSP extension is an option on Armv8-M.
+#[cfg(arm_v8m)]
+macro_rules! dsp_cpu {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(not(arm_v8m))]
+macro_rules! dsp_cpu {
+    () => {
+        ""
+    };
+}
+
+/// The output for the accumulator in a register, of which a shift makes the double; r0, r1, r2: multiplier, half, exponent. See
+/// [`Folded`](super::Folded): `signed` with the sign, `relu` without.
+macro_rules! requantize {
+    (signed, $accumulator:literal, $shift:literal) => {
+        concat!(
+            concat!($shift, "\n"),
+            concat!("add r3, r1, ", $accumulator, ", asr #31\n"),
+            concat!("smmlar ", $accumulator, ", ", $accumulator, ", r0, r3\n"),
+            concat!("asr ", $accumulator, ", ", $accumulator, ", r2\n"),
+            concat!("ssat ", $accumulator, ", #8, ", $accumulator),
+        )
+    };
+    (relu, $accumulator:literal, $shift:literal) => {
+        concat!(
+            concat!($shift, "\n"),
+            concat!("smmlar ", $accumulator, ", ", $accumulator, ", r0, r1\n"),
+            concat!("asr ", $accumulator, ", ", $accumulator, ", r2\n"),
+            concat!("ssat ", $accumulator, ", #8, ", $accumulator),
+        )
+    };
+}
+
+mod expand;
+mod row;
+mod single;
+mod sums;
+mod tile;
+
+pub(super) use expand::{copy_rows, expand, expand_colour, expand_one};
+pub(super) use row::row;
+pub(super) use single::single;
+pub(super) use sums::add_run;
+pub(super) use tile::tile;
