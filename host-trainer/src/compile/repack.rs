@@ -11,7 +11,7 @@ use super::plan_memory::ALIGNMENT;
 /// The model with the constants of its int8 layers packed for `packing`, or `None` if there is nothing to pack: it is packed already, or has more
 /// entries than the one for inference.
 ///
-/// Every tensor stays where it is; scratch memory is put behind the arena. A program that is packed while it is compiled
+/// Every tensor stays where it is, and a layer whose output lies over its input stays plain; scratch memory is put behind the arena. A program that is packed while it is compiled
 /// ([`pack_weights`](super::pack_weights())) needs less.
 ///
 /// # Errors

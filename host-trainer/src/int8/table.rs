@@ -14,7 +14,7 @@ pub const LOGISTIC_OUTPUT: Quantization = Quantization { scale: 1.0 / 256.0, zer
 /// The quantization of every output of an int8 `tanh`.
 pub const TANH_OUTPUT: Quantization = Quantization { scale: 1.0 / 128.0, zero_point: 0 };
 
-/// What a table is the table of. A step of `lookup_i8` says it in its attributes, for those who look at it.
+/// What a table is the table of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TableFunction {
     /// An activation; [`Activation::None`] is a change of the quantization.
@@ -23,28 +23,7 @@ pub enum TableFunction {
     Function(Function),
 }
 
-/// Code of the first [`Function`]; below it are the activations'.
-const FIRST_FUNCTION: i32 = 16;
-
 impl TableFunction {
-    /// The attributes of a step: a code, and the bits of leaky `ReLU`'s alpha, else 0.
-    pub fn attributes(self) -> [i32; 2] {
-        match self {
-            Self::Activation(activation) => activation.attributes(),
-            Self::Function(function) => [FIRST_FUNCTION + function as i32, 0],
-        }
-    }
-
-    /// The function with these attributes.
-    pub fn from_attributes(attributes: [i32; 2]) -> Option<Self> {
-        match attributes {
-            [code, 0] if code >= FIRST_FUNCTION => {
-                Function::from_code(code - FIRST_FUNCTION).map(Self::Function)
-            }
-            _ => Activation::read(&attributes, 0).ok().map(|(found, _)| Self::Activation(found)),
-        }
-    }
-
     /// Its name, in TensorFlow Lite's terms.
     pub const fn name(self) -> &'static str {
         match self {

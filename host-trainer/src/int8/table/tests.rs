@@ -53,15 +53,6 @@ fn tables_are_the_functions() {
 }
 
 #[test]
-fn attributes_round_trip() {
-    for function in functions() {
-        assert_eq!(TableFunction::from_attributes(function.attributes()), Some(function));
-    }
-    assert_eq!(TableFunction::from_attributes([16 + 11, 0]), None);
-    assert_eq!(TableFunction::from_attributes([16, 1]), None);
-}
-
-#[test]
 fn activations_round_as_tensorflow_lite_micro() {
     let from = Quantization { scale: 0.1, zero_point: 3 };
     let to = Quantization { scale: 0.07, zero_point: -20 };

@@ -246,7 +246,6 @@ impl<'m> Exporter<'m> {
         if [input, output].iter().any(|operand| operand.element_type != ElementType::I8) {
             return self.unary_of(input, output, BuiltinOperator::Quantize, None);
         }
-        let said = step.attributes.try_into().ok().and_then(TableFunction::from_attributes);
         let is = |function: &TableFunction| {
             let found = table_of(*function, from, to);
             found.is_some_and(|found| found.iter().zip(bytes).all(|(a, &b)| a.cast_unsigned() == b))
@@ -255,7 +254,7 @@ impl<'m> Exporter<'m> {
         let slopes = SLOPES.map(|alpha| Activation::LeakyRelu { alpha });
         let known = activations.into_iter().chain(slopes).map(TableFunction::Activation);
         let functions = Function::ALL.iter().copied().map(TableFunction::Function);
-        let mut candidates = said.into_iter().chain(known).chain(functions);
+        let mut candidates = known.chain(functions);
         let found = candidates.find(is).and_then(operator_of);
         let (code, options) =
             found.ok_or("its table is that of no activation that TensorFlow Lite has in int8")?;
