@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_goldens import converted, elementwise, movement, networks, oracle, recurrent, weighted
+from tflite_goldens import converted, elementwise, movement, networks, oracle, recurrent, weighted, zoo
 from tflite_goldens.net import operators_of
 
 HERE = Path(__file__).resolve().parent
-FAMILIES = [weighted, elementwise, movement, recurrent, networks, converted]
+FAMILIES = [weighted, elementwise, movement, recurrent, networks, converted, zoo]
 
 
 def npy(array):

@@ -7,15 +7,16 @@ mod files;
 
 use std::collections::BTreeMap;
 
+use smidgen_trainer::compile::Packing;
 use smidgen_trainer::device::{Device, DeviceError, Target, check};
-use smidgen_trainer::tflite::convert;
+use smidgen_trainer::tflite::convert_packed;
 
 use self::compare::difference;
 use self::files::{Golden, goldens};
 
 /// The model of a golden.
-fn model(golden: &Golden) -> Result<Vec<u8>, String> {
-    convert(&golden.tflite(), &golden.name, None)
+fn model(golden: &Golden, packing: Packing) -> Result<Vec<u8>, String> {
+    convert_packed(&golden.tflite(), &golden.name, None, packing)
         .map(|converted| converted.file)
         .map_err(|error| error.to_string())
 }
@@ -32,15 +33,22 @@ enum Outcome {
     Different(String),
 }
 
+/// Runs a golden on the host, with the weights as each target packs them.
 fn outcome(golden: &Golden) -> Outcome {
-    let model = match model(golden) {
-        Ok(model) => model,
-        Err(error) => return Outcome::Refused(error),
-    };
-    match run(Target::Host, &model, golden) {
-        Ok(found) => difference(golden, &found).map_or(Outcome::Equal, Outcome::Different),
-        Err(error) => Outcome::Different(error.to_string()),
+    for target in Target::ALL {
+        let model = match model(golden, target.packing()) {
+            Ok(model) => model,
+            Err(error) => return Outcome::Refused(error),
+        };
+        let difference = match run(Target::Host, &model, golden) {
+            Ok(found) => difference(golden, &found),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(difference) = difference {
+            return Outcome::Different(format!("packed for {target}: {difference}"));
+        }
     }
+    Outcome::Equal
 }
 
 #[test]
@@ -72,10 +80,10 @@ fn the_host_gives_the_oracle_s_outputs() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// The goldens that can be imported, with the host's outputs.
-fn with_outputs(chosen: impl Fn(&Golden) -> bool) -> Vec<(Golden, Vec<u8>, Vec<u8>)> {
+/// The goldens that can be imported, packed for a target, with the host's outputs.
+fn with_outputs(target: Target, chosen: impl Fn(&Golden) -> bool) -> Vec<(Golden, Vec<u8>, Vec<u8>)> {
     let known = |golden: Golden| {
-        let model = model(&golden).ok()?;
+        let model = model(&golden, target.packing()).ok()?;
         let outputs = run(Target::Host, &model, &golden).expect("the host runs what it imported");
         Some((golden, model, outputs))
     };
@@ -94,7 +102,7 @@ fn same_on(target: Target, chosen: impl Fn(&Golden) -> bool) {
     }
     let mut problems = Vec::new();
     let mut equal = 0;
-    for (golden, model, expected) in with_outputs(chosen) {
+    for (golden, model, expected) in with_outputs(target, chosen) {
         match run(target, &model, &golden) {
             Ok(found) if found == expected => equal += 1,
             Ok(found) => {
@@ -110,9 +118,13 @@ fn same_on(target: Target, chosen: impl Fn(&Golden) -> bool) {
 }
 
 /// Whole networks in int8, and about a fifth of the others.
-fn selected(golden: &Golden) -> bool {
-    let network = golden.name.starts_with("net_") || golden.name.starts_with("keras_");
-    if network { !golden.is_float() } else { golden.name.len().is_multiple_of(5) }
+fn selected(golden: &Golden, target: Target) -> bool {
+    let begins = |prefix| golden.name.starts_with(prefix);
+    if begins("zoo_") {
+        // Real sizes do not fit the 16 KB of RAM of the emulated Cortex-M0.
+        return target != Target::CortexM0 && !golden.is_float();
+    }
+    if begins("net_") || begins("keras_") { !golden.is_float() } else { golden.name.len().is_multiple_of(5) }
 }
 
 #[test]
@@ -124,7 +136,7 @@ fn a_cortex_m4_gives_the_host_s_outputs() {
 fn other_cores_give_the_host_s_outputs() {
     for target in [Target::CortexM0, Target::CortexM3, Target::CortexM7, Target::CortexM33, Target::CortexM55]
     {
-        same_on(target, selected);
+        same_on(target, |golden| selected(golden, target));
     }
 }
 
@@ -132,7 +144,7 @@ fn other_cores_give_the_host_s_outputs() {
 fn a_difference_of_one_bit_is_seen() {
     let all = goldens();
     let golden = all.iter().find(|golden| golden.name == "max_pool_2d_same_i8").unwrap_or(&all[0]);
-    let right = run(Target::Host, &model(golden).unwrap(), golden).unwrap();
+    let right = run(Target::Host, &model(golden, Packing::Plain).unwrap(), golden).unwrap();
     assert_eq!(difference(golden, &right), None);
     for byte in [0, right.len() / 2, right.len() - 1] {
         let mut wrong = right.clone();
@@ -147,7 +159,7 @@ fn a_difference_of_one_bit_is_seen() {
 fn floats_are_told_apart() {
     let golden = goldens().into_iter().find(|golden| golden.name == "softmax_rows_f32");
     let Some(golden) = golden else { return };
-    let right = run(Target::Host, &model(&golden).unwrap(), &golden).unwrap();
+    let right = run(Target::Host, &model(&golden, Packing::Plain).unwrap(), &golden).unwrap();
     assert_eq!(difference(&golden, &right), None);
     let mut wrong = right;
     let value = f32::from_le_bytes(*wrong.first_chunk().unwrap());

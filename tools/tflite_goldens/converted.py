@@ -23,6 +23,7 @@ class Converted:
     model: Callable
     int8: bool
     rows: int = 6
+    settle: Callable = lambda model, rng: settle(model, rng)
 
     def make(self):
         seed = zlib.crc32(self.name.rsplit("_", 1)[0].encode())
@@ -31,7 +32,7 @@ class Converted:
         rng = np.random.default_rng([SEED, seed])
         model = self.model()
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
-        settle(model, rng)
+        self.settle(model, rng)
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if self.int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
