@@ -27,7 +27,7 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
         let mut step = NewStep::from(step);
         if let Some(packed) = packed(&step, model.constant(), packing) {
             any = true;
-            let Packed { operator, stream, stream_shape, scratch: (shape, element_type) } = packed;
+            let Packed { operator, stream, stream_shape, scratch } = packed;
             let place = |space, offset, shape: Shape, element_type| Operand {
                 space,
                 element_type,
@@ -37,13 +37,15 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
             };
             let stream_type = ElementType::I32;
             let offset = constants.append(bytemuck::cast_slice(&stream));
-            let scratch = place(Space::Arena, arena, shape, element_type);
-            scratch_bytes = scratch_bytes.max(scratch.bytes().unwrap_or(0));
             step.operator = operator as u8;
             step.reads.truncate(1);
             // There was room for more reads, and there is for two writes.
             let _ = step.reads.push(place(Space::Constant, offset, stream_shape, stream_type));
-            let _ = step.writes.push(scratch);
+            if let Some((shape, element_type)) = scratch {
+                let scratch = place(Space::Arena, arena, shape, element_type);
+                scratch_bytes = scratch_bytes.max(scratch.bytes().unwrap_or(0));
+                let _ = step.writes.push(scratch);
+            }
             if let [input, _] = &mut step.reads[..] {
                 constants.keep(input);
             }

@@ -1,13 +1,12 @@
 //! Constants in the order in which a processor's kernels read them.
+//!
+//! The layouts of a family of processors are a file of this folder, with one function: from a [`Layer`] as TensorFlow Lite has it to what it
+//! becomes ([`Packed`]), or `None` if no layout of the family can hold it exactly. `docs/adding-an-operator.md` says how one adds a layout.
 
-use smidgen::geometry::Window;
+mod dsp;
+
 use smidgen::kernels::int8::Folded;
-use smidgen::kernels::int8::pairs::{self, PairedChannel};
-use smidgen::kernels::int8::quads::{self, CHANNELS, QUAD_WORDS};
-use smidgen::ops::conv_2d::pairs::Conv2dPairsI8;
-use smidgen::ops::depthwise_conv_2d::quads::shapes as quads_shapes;
-use smidgen::ops::fully_connected::pairs::shapes as pairs_shapes;
-use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
+use smidgen::ops::int8::{CHANNEL_WORDS, Channel};
 use smidgen::quantization::requantize;
 use smidgen::{ElementType, Operator, Shape, Space};
 
@@ -49,12 +48,12 @@ pub fn pack_weights(mut program: Program, packing: Packing) -> Result<Program, C
                 value: Some(Value::I32(packed.stream)),
                 ..in_arena(packed.stream_shape, ElementType::I32)
             })?;
-            let (shape, element_type) = packed.scratch;
-            let scratch = Buffer { name: format!("{}/scratch", step.name), ..in_arena(shape, element_type) };
-            let scratch = program.add(scratch)?;
             step.operator = packed.operator;
             step.reads = vec![input, stream];
-            step.writes.push(scratch);
+            if let Some((shape, element_type)) = packed.scratch {
+                let name = format!("{}/scratch", step.name);
+                step.writes.push(program.add(Buffer { name, ..in_arena(shape, element_type) })?);
+            }
         }
     }
     program.entries = entries;
@@ -74,12 +73,14 @@ fn in_arena(shape: Shape, element_type: ElementType) -> Buffer {
     }
 }
 
-/// What becomes of a step.
+/// What becomes of a step: it keeps its attributes, its first read (the input) and its first write (the output); the stream takes the place of the
+/// other reads.
 pub(super) struct Packed {
     pub(super) operator: Operator,
     pub(super) stream: Vec<i32>,
     pub(super) stream_shape: Shape,
-    pub(super) scratch: (Shape, ElementType),
+    /// Memory that its kernel works in, if it needs any.
+    pub(super) scratch: Option<(Shape, ElementType)>,
 }
 
 /// A layer with weights and channels that are known.
@@ -117,71 +118,10 @@ impl<'p> Layer<'p> {
 
     /// The layer in the layout of `packing`, if there is one for it and the layer fits it.
     pub(super) fn packed(&self, packing: Packing) -> Option<Packed> {
-        match (packing, self.operator) {
-            (Packing::Pairs, Operator::Conv2dI8) => self.conv_2d(),
-            (Packing::Pairs, Operator::FullyConnectedI8) => self.fully_connected(),
-            (Packing::Pairs, Operator::DepthwiseConv2dI8) => self.depthwise(),
-            _ => None,
+        match packing {
+            Packing::Plain => None,
+            Packing::Pairs => dsp::packed(self),
         }
-    }
-
-    fn conv_2d(&self) -> Option<Packed> {
-        let (window, clamp) = Window::read(self.attributes).ok()?;
-        let ((input, input_zero_point), (output, zero_point)) = (self.input, self.output);
-        let range = OutputRange::read(clamp, 0, zero_point).ok()?;
-        let params = Conv2dPairsI8 { window, input, output, input_zero_point, range };
-        // In groups, the filter has fewer weights.
-        if self.filter.len().checked_div(self.channels().len()) != params.weights() {
-            return None;
-        }
-        self.pairs(Operator::Conv2dPairsI8, params.stream()?, params.scratch()?)
-    }
-
-    fn fully_connected(&self) -> Option<Packed> {
-        let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (self.input, self.output);
-        let [stream, scratch] = pairs_shapes(in_c, out_c)?;
-        self.pairs(Operator::FullyConnectedPairsI8, stream, scratch)
-    }
-
-    /// As channel pairs, for a filter whose output channel is its first dimension.
-    fn pairs(&self, operator: Operator, stream_shape: Shape, scratch: Shape) -> Option<Packed> {
-        let (_, zero_point) = self.output;
-        let weights = self.filter.len().checked_div(self.channels().len())?;
-        let rows = self.filter.chunks_exact(weights).zip(self.channels());
-        let channels = rows.map(|(weights, channel)| {
-            let (bias, scale) = fold(weights.iter().copied(), channel, zero_point)?;
-            Some(PairedChannel { weights, bias, scale })
-        });
-        let channels = channels.collect::<Option<Vec<_>>>()?;
-        let mut stream = vec![0; stream_shape.elements()?];
-        for (pair, stream) in channels.chunks(2).zip(stream.chunks_exact_mut(stream_shape.dims()[3])) {
-            pairs::pack([pair.first().copied(), pair.get(1).copied()], stream)?;
-        }
-        Some(Packed { operator, stream, stream_shape, scratch: (scratch, ElementType::I32) })
-    }
-
-    /// As channel quads.
-    fn depthwise(&self) -> Option<Packed> {
-        let (window, _) = Window::read(self.attributes).ok()?;
-        let ((input, _), (output, zero_point)) = (self.input, self.output);
-        let [.., count] = input.dims();
-        if output.dims()[3] != count {
-            return None;
-        }
-        let [stream_shape, scratch] = quads_shapes(&window, input)?;
-        let mut stream = vec![0; stream_shape.elements()?];
-        let records: Vec<Channel> = self.channels().collect();
-        for (quad, stream) in stream.as_chunks_mut::<QUAD_WORDS>().0.iter_mut().enumerate() {
-            let weight = |index: usize, tap: usize| self.filter[tap * count + CHANNELS * quad + index];
-            let mut channels = [(0, Folded::constant(0)); CHANNELS];
-            for (index, channel) in channels.iter_mut().enumerate() {
-                let taps = (0..self.filter.len() / count).map(|tap| weight(index, tap));
-                *channel = fold(taps, *records.get(CHANNELS * quad + index)?, zero_point)?;
-            }
-            quads::pack(weight, channels, stream)?;
-        }
-        let operator = Operator::DepthwiseConv2dQuadsI8;
-        Some(Packed { operator, stream, stream_shape, scratch: (scratch, ElementType::I8) })
     }
 }
 
