@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use smidgen_trainer::data::{self, Dataset};
+use smidgen_trainer::data::{self, Dataset, ImageOptions};
 use smidgen_trainer::device::{self, Device, Report, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 
@@ -17,7 +17,7 @@ pub(crate) struct Eval {
     /// The model file
     #[arg(value_name = "MODEL.smg")]
     model: PathBuf,
-    /// Directory of a data set in MNIST's format [default: the bundled digits]
+    /// Directory of a data set in MNIST's format, or of images in test/CLASS [default: the bundled digits]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where to run: host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
@@ -39,9 +39,10 @@ impl Eval {
         let file = read_model(&self.model)?;
         let model = parse_model(&self.model, &file)?;
         device::check(self.on)?;
-        let test = test_set(self.data.as_deref(), self.limit)?;
         let named = |error| format!("{}: {error}", self.model.display());
         let interface = Interface::of(&model).map_err(named)?;
+        let images = image_options(&interface, model.metadata().provenance);
+        let test = test_set(self.data.as_deref(), images, self.limit)?;
         let inputs = interface.inputs(&test).map_err(named)?;
         if self.on != Target::Host {
             eprintln!("running {} test images on an emulated {}", test.len(), self.on);
@@ -104,9 +105,28 @@ impl Eval {
     }
 }
 
+/// How a model's images were scaled and cut out, which it says itself if it was trained here.
+fn image_options(interface: &Interface, provenance: &str) -> ImageOptions {
+    let provenance: serde_json::Value = serde_json::from_str(provenance).unwrap_or_default();
+    let pair = |key: &str| {
+        let side = |index: usize| Some(provenance["recipe"]["data"][key].get(index)?.as_u64()? as usize);
+        side(0).zip(side(1)).map(|(height, width)| [height, width])
+    };
+    let [.., channels] = interface.input.shape.dims();
+    ImageOptions { size: pair("image_size"), crop: pair("crop"), greyscale: channels == 1 }
+}
+
 /// The first `limit` test samples of the data in `directory`, or of the bundled digits.
-fn test_set(directory: Option<&Path>, limit: Option<u32>) -> Result<Dataset, Box<dyn Error>> {
-    let test = directory.map_or_else(data::digits, data::load_mnist_dir)?.test;
+fn test_set(
+    directory: Option<&Path>,
+    images: ImageOptions,
+    limit: Option<u32>,
+) -> Result<Dataset, Box<dyn Error>> {
+    let test = match directory {
+        None => data::digits()?.test,
+        Some(directory) if directory.join("test").is_dir() => data::load_test_images(directory, images)?,
+        Some(directory) => data::load_mnist_dir(directory)?.test,
+    };
     match limit {
         Some(limit) if (limit as usize) < test.len() => {
             let name = format!("the first {limit} of {}", test.name());

@@ -4,6 +4,7 @@ mod bench;
 mod bench_train;
 mod demo;
 mod diff_trace;
+mod doctor;
 mod eval;
 mod export;
 mod import;
@@ -11,6 +12,7 @@ mod inspect;
 mod progress;
 mod run;
 mod simd;
+mod sweep;
 mod table;
 mod train;
 
@@ -43,6 +45,12 @@ enum Command {
     Demo(demo::Demo),
     /// Train and quantize a network as a recipe says
     Train(train::Train),
+    /// Look for what is wrong with a recipe, in seconds: the loss before training, gradients, one batch learned by heart
+    Doctor(doctor::Doctor),
+    /// Find a learning rate for a recipe
+    FindRate(doctor::FindRate),
+    /// Train a recipe with several settings, or on several folds of the data, and rank them
+    Sweep(sweep::Sweep),
     /// Measure a model's accuracy on the test images, here or on an emulated core
     Eval(eval::Eval),
     /// Run a model on samples from a NumPy file, here or on an emulated core
@@ -69,6 +77,9 @@ pub(crate) fn main() -> ExitCode {
     let outcome = simd::choose(arguments.simd).and_then(|()| match &arguments.command {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::FindRate(find) => find.run(),
+        Command::Sweep(sweep) => sweep.run(),
         Command::Eval(eval) => eval.run(),
         Command::Run(run) => run.run(),
         Command::DiffTrace(diff) => diff.run(),

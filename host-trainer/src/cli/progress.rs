@@ -46,6 +46,10 @@ impl Watch for TrainingProgress {
         self.bar.set_message(format!("loss {loss:.4}, {rate:.0} samples/s"));
     }
 
+    fn note(&mut self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
     fn epoch(&mut self, record: &EpochRecord, epochs: u32) {
         let held_out = match (record.validation_loss, record.validation_accuracy) {
             (Some(loss), Some(accuracy)) => {

@@ -20,26 +20,14 @@ use super::{Outcome, print, print_json, stop_on_ctrl_c, threads};
 /// Train and quantize a network as a recipe says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Train {
-    /// A built-in recipe (digits, mnist) or a TOML file
-    recipe: String,
-    /// Directory of the data, for recipes whose data are not bundled
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Where to write model.smg, weights.safetensors, metrics.json, report.html and the checkpoint [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Passes over the training samples
-    #[arg(long, value_name = "N")]
-    epochs: Option<u32>,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Seed of the weights, the order of the samples and the augmentation
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Change a value of the recipe, for example `--set schedule.learning_rate=0.01`
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
     /// Go on from the checkpoint in the output directory, if there is one
     #[arg(long)]
     resume: bool,
@@ -48,8 +36,28 @@ pub(crate) struct Train {
     json: bool,
 }
 
-impl Train {
-    pub(crate) fn run(&self) -> Outcome {
+/// A recipe and its data.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Source {
+    /// A built-in recipe (digits, mnist, cifar10) or a TOML file
+    pub(crate) recipe: String,
+    /// Directory of the data, for recipes whose data are not bundled
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Passes over the training samples
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Seed of the weights, the order of the samples and the augmentation
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Change a value of the recipe, for example `--set schedule.learning_rate=0.01`
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Source {
+    /// The recipe, with what the command line changes of it.
+    pub(crate) fn recipe(&self) -> Result<Recipe, Box<dyn Error>> {
         let mut recipe = Recipe::load(&self.recipe)?;
         for assignment in &self.set {
             recipe.set(assignment)?;
@@ -59,14 +67,24 @@ impl Train {
                 recipe.set(&format!("training.{key}={value}"))?;
             }
         }
+        Ok(recipe)
+    }
+}
+
+impl Train {
+    pub(crate) fn run(&self) -> Outcome {
+        let recipe = self.source.recipe()?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(&recipe.name));
         make_directory(&out)?;
-        let split = load_data(&recipe, self.data.as_deref())?;
+        let split = load_data(&recipe, self.source.data.as_deref())?;
         let stop = stop_on_ctrl_c()?;
         let threads = threads(self.threads);
         let job = Job { recipe: &recipe, split: &split, out: Some(&out), threads, resume: self.resume };
         let Some(finished) = job.run(&stop)? else {
-            eprintln!("stopped; go on with: smidgen train {} --resume (and the same options)", self.recipe);
+            eprintln!(
+                "stopped; go on with: smidgen train {} --resume (and the same options)",
+                self.source.recipe
+            );
             return Ok(ExitCode::from(130));
         };
         if self.json {
@@ -82,11 +100,12 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
     match (recipe.data.dataset.as_str(), directory) {
         ("digits", None) => Ok(data::digits()?),
         ("digits" | "mnist", Some(directory)) => Ok(data::load_mnist_dir(directory)?),
-        ("mnist", None) => Err(
-            "the recipe's data.dataset is mnist, which is not bundled: give its directory with --data DIR"
-                .into(),
-        ),
-        (other, _) => Err(format!("data.dataset is {other:?}, expected digits or mnist").into()),
+        ("images", Some(directory)) => Ok(data::load_image_dir(directory, recipe.data.image_options())?),
+        (dataset @ ("mnist" | "images"), None) => Err(format!(
+            "the recipe's data.dataset is {dataset}, which is not bundled: give its directory with --data DIR"
+        )
+        .into()),
+        (other, _) => Err(format!("data.dataset is {other:?}, expected digits, mnist or images").into()),
     }
 }
 

@@ -174,6 +174,10 @@ impl<'g> Forward<'g> {
 
     /// The step of one node, with running statistics if it is a batch norm.
     pub(super) fn push(&mut self, program: &mut Program, node: &Node) -> Result<(), CompileError> {
+        if let GraphOp::Dropout { .. } = node.op {
+            self.buffers[node.output.0] = self.buffers[node.inputs[0].0];
+            return Ok(());
+        }
         let is_view = match &node.op {
             GraphOp::Reshape => true,
             GraphOp::Movement(movement) => movement.is_view(),
@@ -264,6 +268,8 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
         GraphOp::BatchNorm { epsilon, activation, .. } => {
             (Operator::BatchNorm, [&[bits(*epsilon)][..], &activation.attributes()].concat())
         }
+        // A forward pass has no dropout; training pushes its own step.
+        GraphOp::Dropout { rate } => (Operator::Dropout, vec![bits(*rate), 0]),
         GraphOp::Softmax => (Operator::Softmax, vec![]),
         GraphOp::LogSoftmax => (Operator::LogSoftmax, vec![]),
         GraphOp::Reshape | GraphOp::Store => (Operator::Reshape, vec![]),

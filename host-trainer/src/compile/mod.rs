@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them |
 //! | [`fold_padding()`] | graph | graph: zeros around an image become padding of the convolutions behind them |
+//! | [`remove_dropout()`] | graph | graph: without the layers that only training has |
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
 //! | [`calibrate`] | graph and samples | ranges of its activations |
 //! | [`quantize`] | graph and ranges | int8 graph |
@@ -37,12 +38,13 @@ mod plan_memory;
 mod program;
 pub mod quantize;
 mod recompute;
+mod remove_dropout;
 mod repack;
 mod schedule;
 mod weigh_sums;
 
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
-pub use differentiate::{GradientOptions, Loss, Optimizer, TrainingOptions, differentiate};
+pub use differentiate::{GradientOptions, Loss, Optimizer, TargetKind, TrainingOptions, differentiate};
 pub use error::CompileError;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_padding::fold_padding;
@@ -53,6 +55,7 @@ pub use phases::{group_phases, phases};
 pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 pub use recompute::recompute;
+pub use remove_dropout::remove_dropout;
 pub use repack::repack;
 pub use schedule::schedule;
 pub use weigh_sums::weigh_sums;

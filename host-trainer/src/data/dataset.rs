@@ -134,6 +134,29 @@ impl Dataset {
         &self.class_names
     }
 
+    /// The same samples' centres, of `[height, width]`; of an odd rest the smaller half is above and to the left.
+    ///
+    /// # Errors
+    /// The samples are smaller.
+    pub fn centre(&self, [height, width]: [usize; 2]) -> Result<Self, DataError> {
+        let [source_h, source_w, channels] = self.shape;
+        for (name, wanted, there) in [("crop height", height, source_h), ("crop width", width, source_w)] {
+            if wanted == 0 || wanted > there {
+                let expected = "at least 1 and not more than the images have";
+                return Err(DataError::Setting { name, found: wanted as f32, expected });
+            }
+        }
+        let (top, left) = ((source_h - height) / 2, (source_w - width) / 2);
+        let mut samples = Vec::with_capacity(self.len() * height * width * channels);
+        for image in self.samples.chunks_exact(self.sample_len()) {
+            for row in image.chunks_exact(source_w * channels).skip(top).take(height) {
+                samples.extend_from_slice(&row[left * channels..(left + width) * channels]);
+            }
+        }
+        let shape = [height, width, channels];
+        Self::new(self.name.clone(), samples, shape, self.labels.clone(), self.class_names.clone())
+    }
+
     /// A dataset of the samples at `indices`, in that order: a part for validation or calibration, or the first few for a quick run.
     ///
     /// # Errors
@@ -164,6 +187,8 @@ pub struct Split {
     pub train: Dataset,
     /// What it is judged by, and never sees before.
     pub test: Dataset,
+    /// The training samples before their centres were cut out, if random places are to be cut out of them.
+    pub uncropped: Option<Dataset>,
 }
 
 impl Split {
@@ -182,7 +207,7 @@ impl Split {
                 test_classes: test.class_names.len(),
             });
         }
-        Ok(Self { train, test })
+        Ok(Self { train, test, uncropped: None })
     }
 }
 
@@ -205,6 +230,13 @@ mod tests {
         assert_eq!(set.image(1), [4, 5, 6, 7]);
         assert_eq!(set.labels(), [0, 1, 1]);
         assert_eq!(set.label(2), 1);
+    }
+
+    #[test]
+    fn the_centre_is_cut_out() {
+        let set = Dataset::new("set", (0..30).collect(), [3, 5, 2], vec![0], names(1)).unwrap();
+        assert_eq!(set.centre([2, 2]).unwrap().samples(), [2, 3, 4, 5, 12, 13, 14, 15]);
+        assert!(matches!(set.centre([4, 1]), Err(DataError::Setting { name: "crop height", .. })));
     }
 
     #[test]

@@ -206,6 +206,55 @@ pub enum DataError {
         /// How many classes it has.
         test_classes: usize,
     },
+    /// A file that cannot be decoded.
+    #[error("{file}: not a PNG or JPEG image that can be read ({message}); replace or remove it")]
+    NotAnImage {
+        /// The file.
+        file: String,
+        /// What the decoder said.
+        message: String,
+    },
+    /// An image of another size than the first.
+    #[error(
+        "{}: the image is {}x{} (height x width), {} is {}x{}; give all images one size, or set data.image_size",
+        file.display(), found[0], found[1], like.display(), expected[0], expected[1]
+    )]
+    ImageSize {
+        /// The file.
+        file: PathBuf,
+        /// Its height and width.
+        found: [usize; 2],
+        /// Those of the first.
+        expected: [usize; 2],
+        /// The first.
+        like: PathBuf,
+    },
+    /// A class without samples.
+    #[error("{}: there are no images of this class; add some, or remove the folder", directory.display())]
+    EmptyClass {
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// A class of which only one of training and test set has samples.
+    #[error("{there} has the class {class:?}, {missing} does not; both need the same folders")]
+    MissingClass {
+        /// The class.
+        class: String,
+        /// The set that has it.
+        there: String,
+        /// The set that does not.
+        missing: String,
+    },
+    /// A class without samples to train on.
+    #[error(
+        "{dataset}: no sample to train on is of the class {class:?}; add some, or lower data.validation_fraction"
+    )]
+    NothingOfClass {
+        /// The training set.
+        dataset: String,
+        /// The class.
+        class: String,
+    },
     /// A channel has the same value in all pixels of all samples, so nothing can be divided by its standard deviation.
     #[error(
         "{dataset}: channel {channel} is {value} in every pixel of every image, expected at least two values; such images teach nothing, give others"

@@ -28,18 +28,28 @@ mod augment;
 mod dataset;
 mod digits;
 mod error;
+mod folder;
 mod idx;
 mod normalize;
 mod random;
+mod sampling;
 mod shuffle;
 
-pub use augment::{Augmentation, Augmenter, Pixel};
+pub use augment::{Augmentation, Augmenter, Mixer, Mixing, Pixel};
 pub use dataset::{Dataset, Split};
 pub use digits::digits;
 pub use error::DataError;
+pub use folder::{ImageOptions, load_image_dir, load_test_images};
 pub use idx::{Images, load_mnist_dir, parse_images, parse_labels, read_images, read_labels};
 pub use normalize::Normalization;
+pub use sampling::{Sampler, Sampling};
 pub use shuffle::epoch_order;
+
+/// The key from which a network's dropouts draw what they drop of a sample in an epoch of the run with this seed.
+pub fn dropout_key(seed: u64, epoch: u32, sample: u32) -> [i32; 2] {
+    let key = random::key(seed, random::Use::Dropout, epoch, sample);
+    [key as i32, (key >> 32) as i32]
+}
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,21 @@ impl Normalization {
         Ok(Self::tabulate(mean, std))
     }
 
+    /// One mean and one standard deviation for all channels, as a model file holds them: of [`Self::of`] the mean, and the root of the
+    /// mean variance.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_all_channels(train: &Dataset) -> Result<Self, DataError> {
+        let each = Self::of(train)?;
+        let count = each.mean.len();
+        let mean_of = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count as f64;
+        let mean = mean_of(&mut each.mean.iter().map(|&mean| mean.into())) as f32;
+        let variance = mean_of(&mut each.std.iter().map(|&std| f64::from(std) * f64::from(std)));
+        let std = if count == 1 { each.std[0] } else { libm::sqrt(variance) as f32 };
+        Ok(Self::tabulate(vec![mean; count], vec![std; count]))
+    }
+
     /// A normalization with this mean and standard deviation per channel, `[C]` each, of values from 0 to 1.
     ///
     /// # Errors
@@ -149,6 +164,17 @@ mod tests {
         assert_eq!(normalization.mean(), [0.5, 0.4]);
         // Deviations -0.2 three times and 0.6 once: the variance is 0.12.
         assert_eq!(normalization.std(), [0.5, 0.12_f64.sqrt() as f32]);
+    }
+
+    #[test]
+    fn all_channels_share_what_a_model_file_holds() {
+        let two = set(vec![0, 51, 255, 51, 0, 51, 255, 255], [1, 2, 2]);
+        let all = Normalization::of_all_channels(&two).unwrap();
+        let std = ((0.25 + 0.12_f64) / 2.0).sqrt() as f32;
+        assert!((all.mean()[0] - 0.45).abs() < 1e-6 && (all.std()[0] - std).abs() < 1e-6, "{all:?}");
+        assert_eq!((all.mean()[0], all.std()[0]), (all.mean()[1], all.std()[1]));
+        let one = set(vec![1, 7, 2, 9], [1, 2, 1]);
+        assert_eq!(Normalization::of_all_channels(&one).unwrap(), Normalization::of(&one).unwrap());
     }
 
     #[test]

@@ -140,6 +140,7 @@ enum Layer {
     GlobalAveragePool2d,
     BatchNorm { epsilon: f32, momentum: f32 },
     Activation(Activation),
+    Dropout(f32),
     Softmax,
     LogSoftmax,
     Reshape([usize; 3]),
@@ -193,6 +194,7 @@ impl Layer {
             Self::Activation(Activation::LeakyRelu { .. }) => "leaky_relu",
             Self::Activation(Activation::ReluN1To1) => "relu_n1_to_1",
             Self::Activation(_) => "relu",
+            Self::Dropout(_) => "dropout",
             Self::Softmax => "softmax",
             Self::LogSoftmax => "log_softmax",
             Self::Reshape(_) | Self::Flatten => "reshape",
@@ -381,6 +383,11 @@ impl Network {
     /// Any element-wise function of one number.
     pub fn function(self, function: Function) -> Self {
         self.layer(Layer::Function(function))
+    }
+
+    /// While training, the share `rate` of the elements becomes 0 at random, and the others are divided by `1 - rate`; `rate` in `0.0..1.0`.
+    pub fn dropout(self, rate: f32) -> Self {
+        self.layer(Layer::Dropout(rate))
     }
 
     /// Probabilities. Training with cross-entropy skips a softmax at the end: the loss has one of its own.

@@ -60,6 +60,16 @@ pub enum Problem {
         /// What it may be.
         expected: &'static str,
     },
+    /// A rate out of its range.
+    #[error("{what} is {found}, expected {expected}")]
+    Rate {
+        /// Which rate.
+        what: &'static str,
+        /// Its value.
+        found: f32,
+        /// What it may be.
+        expected: &'static str,
+    },
     /// A shape that does not follow from the others.
     #[error("{what} has shape {}, expected {}", dims(*.found), dims(*.expected))]
     Shape {

@@ -4,22 +4,32 @@ use libm::sqrt;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
+use serde::{Deserialize, Serialize};
 use smidgen::ops::lstm::GATES;
 
 use super::op::GraphOp;
-use super::structure::{Graph, Role};
+use super::structure::{Graph, NodeId, Role};
 
-/// How weights start. `fan_in` is the number of inputs that one output sums.
+/// How weights start. `fan_in` is the number of inputs that one output sums, `fan_out` the number of outputs that one input goes to.
 ///
-/// K. He, X. Zhang, S. Ren, J. Sun: *Delving Deep into Rectifiers*, ICCV 2015.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// K. He, X. Zhang, S. Ren, J. Sun: *Delving Deep into Rectifiers*, ICCV 2015; X. Glorot, Y. Bengio: *Understanding the difficulty of
+/// training deep feedforward neural networks*, AISTATS 2010.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[doc(alias = "kaiming")]
+#[doc(alias = "xavier")]
 pub enum Initialization {
-    /// Uniform in `±sqrt(6 / fan_in)`.
+    /// [`Self::GlorotUniform`] where a function with two bounds follows (sigmoid, tanh, softmax, hard sigmoid), else [`Self::HeUniform`].
     #[default]
+    ByActivation,
+    /// Uniform in `±sqrt(6 / fan_in)`.
     HeUniform,
     /// Normal with standard deviation `sqrt(2 / fan_in)`.
     HeNormal,
+    /// Uniform in `±sqrt(6 / (fan_in + fan_out))`.
+    GlorotUniform,
+    /// Normal with standard deviation `sqrt(2 / (fan_in + fan_out))`.
+    GlorotNormal,
 }
 
 impl Graph {
@@ -31,6 +41,7 @@ impl Graph {
     pub fn initialize(&mut self, seed: u64, initialization: Initialization) {
         for node in 0..self.nodes.len() {
             let op = self.nodes[node].op.clone();
+            let initialization = initialization.resolved(|| self.is_bounded_after(node));
             for id in self.nodes[node].inputs.clone() {
                 let tensor = self.tensor_mut(id);
                 let (shape, role) = (tensor.shape, tensor.role);
@@ -40,8 +51,8 @@ impl Graph {
                 };
                 match role {
                     Role::Weights => {
-                        let fan_in = fan_in(&op, shape.dims());
-                        values.iter_mut().for_each(|value| *value = initialization.draw(&mut random, fan_in));
+                        let fans = fans(&op, shape.dims());
+                        values.iter_mut().for_each(|value| *value = initialization.draw(&mut random, fans));
                     }
                     Role::Bias if matches!(op, GraphOp::Lstm { .. }) => {
                         // An open forget gate, the second of four, lets gradients through from the start (Jozefowicz et al. 2015).
@@ -59,27 +70,62 @@ impl Graph {
     }
 }
 
-impl Initialization {
-    fn draw(self, random: &mut Xoshiro256PlusPlus, fan_in: usize) -> f32 {
-        let fan_in = fan_in.max(1) as f64;
-        match self {
-            Self::HeUniform => ((2.0 * unit(random) - 1.0) * sqrt(6.0 / fan_in)) as f32,
-            Self::HeNormal => {
-                // Box and Muller's method; the radius takes 1 - u, which is in (0, 1], so that the logarithm is finite.
-                let radius = sqrt(-2.0 * libm::log(1.0 - unit(random)));
-                (radius * libm::cos(core::f64::consts::TAU * unit(random)) * sqrt(2.0 / fan_in)) as f32
+impl Graph {
+    /// Whether the next function after a node, behind what only scales or drops, is one with two bounds.
+    fn is_bounded_after(&self, node: usize) -> bool {
+        let mut output = self.nodes[node].output;
+        loop {
+            let Some(NodeId(next)) = self.consumers(output).first().copied() else { return false };
+            match self.nodes[next].op.name() {
+                "batch_norm" | "dropout" | "reshape" | "add" => output = self.nodes[next].output,
+                name => return ["sigmoid", "logistic", "tanh", "softmax", "hard_sigmoid"].contains(&name),
             }
         }
     }
 }
 
-fn fan_in(op: &GraphOp, [a, b, c, d]: [usize; 4]) -> usize {
+impl Initialization {
+    /// The choice, if there is one, is made.
+    fn resolved(self, is_bounded: impl FnOnce() -> bool) -> Self {
+        match self {
+            Self::ByActivation if is_bounded() => Self::GlorotUniform,
+            Self::ByActivation => Self::HeUniform,
+            other => other,
+        }
+    }
+
+    fn draw(self, random: &mut Xoshiro256PlusPlus, [fan_in, fan_out]: [usize; 2]) -> f32 {
+        let one = fan_in.max(1) as f64;
+        let both = (fan_in + fan_out).max(1) as f64;
+        match self {
+            Self::HeUniform | Self::ByActivation => uniform(random, sqrt(6.0 / one)),
+            Self::HeNormal => normal(random, sqrt(2.0 / one)),
+            Self::GlorotUniform => uniform(random, sqrt(6.0 / both)),
+            Self::GlorotNormal => normal(random, sqrt(2.0 / both)),
+        }
+    }
+}
+
+fn uniform(random: &mut Xoshiro256PlusPlus, bound: f64) -> f32 {
+    ((2.0 * unit(random) - 1.0) * bound) as f32
+}
+
+fn normal(random: &mut Xoshiro256PlusPlus, deviation: f64) -> f32 {
+    // Box and Muller's method; the radius takes 1 - u, which is in (0, 1], so that the logarithm is finite.
+    let radius = sqrt(-2.0 * libm::log(1.0 - unit(random)));
+    (radius * libm::cos(core::f64::consts::TAU * unit(random)) * deviation) as f32
+}
+
+/// Inputs of an output, and outputs of an input.
+fn fans(op: &GraphOp, [a, b, c, d]: [usize; 4]) -> [usize; 2] {
     match op {
         // The input channel is innermost, and an output is met by one tap in each stride.
-        GraphOp::TransposeConv { window, .. } => a * b * d / (window.y.stride * window.x.stride).max(1),
-        // One output channel reads one input channel.
-        GraphOp::DepthwiseConv2d { .. } => b * c,
-        _ => a * b * c,
+        GraphOp::TransposeConv { window, .. } => {
+            [a * b * d / (window.y.stride * window.x.stride).max(1), a * b * c]
+        }
+        // One output channel reads one input channel; how many outputs an input goes to does not show in the filter's shape.
+        GraphOp::DepthwiseConv2d { .. } => [b * c, b * c],
+        _ => [a * b * c, a * b * d],
     }
 }
 
@@ -126,6 +172,32 @@ mod tests {
             assert!(mean.abs() < 0.003, "{initialization:?} mean {mean}");
             assert!((variance - 0.02).abs() < 0.001, "{initialization:?} variance {variance}");
         }
+    }
+
+    #[test]
+    fn weights_have_the_variance_of_glorot() {
+        for initialization in [Initialization::GlorotUniform, Initialization::GlorotNormal] {
+            let values = weights(1, initialization);
+            let variance = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
+            // 40,000 draws of variance 2 / (100 + 400).
+            assert!((variance - 0.004).abs() < 0.0002, "{initialization:?} variance {variance}");
+        }
+    }
+
+    #[test]
+    fn what_follows_decides_by_default() {
+        let first = |network: Network| {
+            let graph = network.build().unwrap();
+            let id = graph.find("fully_connected_1/weights").unwrap();
+            graph.tensor(id).value.as_ref().unwrap().as_f32().unwrap().to_vec()
+        };
+        let network = || Network::new("n", [1, 1, 100]).fully_connected(40);
+        let he = |network: Network| first(network.initialization(Initialization::HeUniform));
+        let glorot = |network: Network| first(network.initialization(Initialization::GlorotUniform));
+        assert_eq!(first(network()), he(network()));
+        assert_eq!(first(network().batch_norm().relu()), he(network().batch_norm().relu()));
+        assert_eq!(first(network().dropout(0.5).softmax()), glorot(network().dropout(0.5).softmax()));
+        assert_ne!(first(network().softmax()), he(network().softmax()));
     }
 
     #[test]

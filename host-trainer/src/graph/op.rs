@@ -92,6 +92,11 @@ pub enum GraphOp {
         /// The function.
         activation: Activation,
     },
+    /// Input. Only while training: zeros at random.
+    Dropout {
+        /// The share that becomes 0, in `0.0..1.0`.
+        rate: f32,
+    },
     /// Left, right. They broadcast.
     Add {
         /// Applied to the sum.
@@ -227,6 +232,7 @@ impl GraphOp {
             Self::Reshape => "reshape",
             Self::Store => "store",
             Self::Activation { .. } => "activation",
+            Self::Dropout { .. } => "dropout",
             Self::Add { .. } => "add",
             Self::Elementwise(operator) => operator.name(),
             Self::Conv2dI8 { .. } => "conv_2d_i8",
@@ -368,6 +374,13 @@ impl GraphOp {
                 let table = Shape([1, 1, 2, input.shape.0[3]]);
                 is("the table of parameters", parameters.shape, table)?;
                 is("the table of running statistics", running.shape, table)?;
+                input.shape
+            }
+            (Self::Dropout { rate }, [input]) => {
+                let expected = "at least 0 and below 1";
+                if !(0.0..1.0).contains(rate) {
+                    return Err(Problem::Rate { what: "the rate", found: *rate, expected });
+                }
                 input.shape
             }
             (

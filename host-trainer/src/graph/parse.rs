@@ -30,7 +30,7 @@ pub struct ParseError {
 
 const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), lstm(units), max_pool_2d(kernel), \
     average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), relu_n1_to_1(), prelu(), \
-    sigmoid(), tanh(), elu(), hard_swish(), gelu(), gelu_tanh(), abs(), neg(), exp(), sqrt(), rsqrt(), softmax(), log_softmax(), reshape([h, w, c]), \
+    sigmoid(), tanh(), elu(), hard_swish(), gelu(), gelu_tanh(), dropout(rate), abs(), neg(), exp(), sqrt(), rsqrt(), softmax(), log_softmax(), reshape([h, w, c]), \
     flatten(), tap(\"name\"), add(\"name\"), sub(\"name\"), mul(\"name\"), maximum(\"name\"), minimum(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
     upsample_bilinear(n), depth_to_space(n), global_max_pool_2d(), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
     groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
@@ -123,6 +123,7 @@ fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network
         "relu" if arity(0) => Ok(network.relu()),
         "relu6" if arity(0) => Ok(network.relu6()),
         "leaky_relu" => need(real().map(|alpha| network.leaky_relu(alpha)), "leaky_relu(alpha)"),
+        "dropout" => need(real().map(|rate| network.dropout(rate)), "dropout(rate)"),
         "relu_n1_to_1" if arity(0) => Ok(network.relu_n1_to_1()),
         "prelu" if arity(0) => Ok(network.prelu()),
         "sigmoid" if arity(0) => Ok(network.sigmoid()),

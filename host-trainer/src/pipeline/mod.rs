@@ -1,27 +1,33 @@
 //! From a recipe and data to a model file: train, then fold, fuse, calibrate and quantize, and measure on the test set.
 
+pub mod doctor;
+mod fine_tuning;
 mod options;
+mod prepare;
+pub mod sweep;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sha2::{Digest, Sha256};
-use smidgen::{Metadata, Model, Preprocessing, Space};
+use smidgen::{Metadata, Preprocessing, Space};
 
-use crate::buffer::AlignedBytes;
 use crate::compile::quantize::{Options, QuantizeError, post_training};
 use crate::compile::{
     Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
-    fold_padding, fuse_activation,
+    fold_padding, fuse_activation, remove_dropout,
 };
-use crate::data::{Augmenter, DataError, Dataset, Normalization, Split};
+use crate::data::{DataError, Dataset, Normalization, Split};
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::Recipe;
 use crate::train::{
-    Ending, Executor, ExecutorError, Fit, FitError, ImageFeed, LossSum, Pass, Progress, Watch, fit, hold_out,
+    Ending, Executor, ExecutorError, Fit, FitError, LossSum, Pass, Progress, Watch, fit, held_out,
+    running_tensors,
 };
+
+pub use prepare::{Prepared, TeacherModel};
 
 /// Why there is no trained or no quantized model.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,50 @@ pub enum PipelineError {
         found: [usize; 3],
         /// Classes of the data.
         classes: usize,
+    },
+    /// Not one weight for each class.
+    #[error(
+        "loss.class_weights has {found} weights, the data have {expected} classes; give one for each, or set loss.balance_classes"
+    )]
+    ClassWeights {
+        /// Weights there are.
+        found: usize,
+        /// Classes there are.
+        expected: usize,
+    },
+    /// A batch norm that has nothing to normalize.
+    #[error(
+        "{layer}: a batch norm with one element a channel in a batch makes everything 0; use a larger training.batch, or no batch norm there"
+    )]
+    BatchNormOfOne {
+        /// The layer.
+        layer: String,
+    },
+    /// A file of weights, or the run of a teacher, that cannot be used.
+    #[error("{}: {message}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A name among the layers to freeze that none has.
+    #[error("fine_tuning.freeze: no layer with parameters is named {pattern:?}{}", nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+    NothingToFreeze {
+        /// The name.
+        pattern: String,
+        /// The layer with the most similar name.
+        nearest: Option<String>,
+    },
+    /// A teacher for other samples or classes.
+    #[error(
+        "distillation.teacher: it takes {} numbers and gives {}, the network takes {} and gives {}; choose another teacher", found.0, found.1, expected.0, expected.1
+    )]
+    Teacher {
+        /// Elements of its input and output.
+        found: (usize, usize),
+        /// Those of the network.
+        expected: (usize, usize),
     },
     /// The network is not well made.
     #[error(transparent)]
@@ -148,7 +198,7 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
         "" => nets::by_name(name).ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?,
         layers => Network::new(name, data.shape()).layers(layers)?,
     };
-    let graph = network.seed(recipe.training.seed).build()?;
+    let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
     let shape = |id| {
         let tensor: &crate::graph::Tensor = graph.tensor(id);
         let [_, h, w, c] = tensor.shape.dims();
@@ -162,13 +212,12 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
     Ok(graph)
 }
 
-/// The training program of a network, as a recipe has it.
+/// The training program of a network, as a recipe has it, with all classes of equal weight and no layer frozen.
 ///
 /// # Errors
 /// [`PipelineError::Compile`].
 pub fn training_program(recipe: &Recipe, graph: &Graph) -> Result<Assembled, PipelineError> {
-    let options = options::training_options(recipe);
-    Ok(compile_training(graph, &options)?)
+    Ok(compile_training(graph, &options::training_options(recipe))?)
 }
 
 /// Trains as the recipe says.
@@ -177,29 +226,21 @@ pub fn training_program(recipe: &Recipe, graph: &Graph) -> Result<Assembled, Pip
 /// See [`PipelineError`].
 pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineError> {
     let Run { recipe, split, .. } = *run;
-    let mut graph = network(recipe, &split.train)?;
-    graph.class_names = split.train.class_names().to_vec();
-    let program = training_program(recipe, &graph)?;
-    let normalization = Normalization::of(&split.train)?;
-    let augmenter = match recipe.augmentation.is_none() {
-        true => None,
-        false => Some(Augmenter::new(recipe.augmentation, split.train.shape())?),
-    };
-    let metadata = Metadata {
-        name: &recipe.name,
-        labels: "",
-        step_names: "",
-        provenance: "",
-        preprocessing: Preprocessing::None,
-    };
-    let file = AlignedBytes::copy_of(&program.to_file(&metadata)?);
-    let model = Model::from_bytes(file.as_slice())?;
+    let prepared = Prepared::new(recipe, split)?;
+    if !prepared.not_loaded.is_empty() {
+        let (weights, left) = (&recipe.fine_tuning.weights, prepared.not_loaded.join(", "));
+        watch.note(&format!("not in {weights} in the network's shape, so begun anew: {left}"));
+    }
+    let model = prepared.model()?;
     let chunks = (recipe.training.batch / recipe.training.chunk) as usize;
     let executor = Executor::new(&model, chunks, run.threads)?;
-    let feed = ImageFeed::new(split, &normalization, augmenter, recipe.training.seed);
+    let teacher = prepared.teacher()?;
+    let feed = prepared.feed(split, &teacher, true);
+    let running = running_tensors(&prepared.graph, &prepared.program);
     let plan = Fit {
         recipe,
-        samples: split.train.len(),
+        labels: split.train.labels(),
+        running: &running,
         checkpoint: run.checkpoint,
         resume: run.resume,
         stop: run.stop,
@@ -220,7 +261,8 @@ pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineE
     }
     let (parameter, state) = executor.snapshot();
     let weights_hash = hex(&Sha256::digest(parameter.as_slice()));
-    take_values(&mut graph, &program, parameter.as_slice(), state.as_slice());
+    let (mut graph, normalization) = (prepared.graph.clone(), prepared.normalization.clone());
+    take_values(&mut graph, &prepared.program, parameter.as_slice(), state.as_slice());
     Ok(Training::Done(Box::new(Trained { graph, normalization, progress, ending, test, weights_hash })))
 }
 
@@ -258,9 +300,9 @@ pub fn quantize_trained(
     split: &Split,
     trained: &Trained,
 ) -> Result<Quantized, PipelineError> {
-    let float = fold_padding(fuse_activation(fold_batch_norm(trained.graph.clone())));
+    let float = fold_padding(fuse_activation(fold_batch_norm(remove_dropout(trained.graph.clone()))));
     // Samples that were trained on: the held-out ones have already chosen the epoch.
-    let (train, _) = hold_out(recipe.training.seed, split.train.len(), recipe.data.validation_fraction);
+    let (train, _) = held_out(recipe, split.train.len());
     let graph = post_training(
         &float,
         &recipe.quantization,
@@ -272,7 +314,8 @@ pub fn quantize_trained(
     )?;
     let program = compile_inference(&graph, &LowerOptions::default())?;
     let preprocessing = match (trained.normalization.mean(), trained.normalization.std()) {
-        (&[mean], &[std]) => Preprocessing::Normalize { mean, std },
+        // The same for all channels.
+        (&[mean, ..], &[std, ..]) => Preprocessing::Normalize { mean, std },
         _ => Preprocessing::None,
     };
     let provenance = serde_json::json!({
@@ -280,6 +323,7 @@ pub fn quantize_trained(
         "recipe": {
             "name": recipe.name,
             "network": { "net": recipe.network.net },
+            "data": { "image_size": recipe.data.image_size, "crop": recipe.data.crop },
             "training": { "seed": recipe.training.seed },
             "sha256": hex(&Sha256::digest(recipe.to_toml())),
         },

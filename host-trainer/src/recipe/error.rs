@@ -53,6 +53,12 @@ pub enum RecipeError {
         /// What it should be.
         expected: &'static str,
     },
+    /// What a search is to vary, not in its notation.
+    #[error("{found}: expected key=a,b,c or, with --samples, key=low..high")]
+    Axis {
+        /// What was given.
+        found: String,
+    },
     /// An assignment without an equals sign.
     #[error("--set {found}: expected key=value, for example training.epochs=3")]
     Assignment {

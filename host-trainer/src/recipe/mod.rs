@@ -15,6 +15,8 @@
 
 mod error;
 mod keys;
+mod life;
+mod loss;
 mod optimizer;
 mod schedule;
 
@@ -24,10 +26,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use error::RecipeError;
+pub use life::{Averaging, AveragingKind, FineTuning};
+pub use loss::{Distillation, Loss, LossKind};
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use schedule::{Schedule, ScheduleKind};
 
-use crate::data::Augmentation;
+use crate::data::{Augmentation, ImageOptions, Sampling};
+use crate::graph::Initialization;
 use keys::check_keys;
 
 /// Everything that decides what a training run gives.
@@ -45,6 +50,12 @@ pub struct Recipe {
     /// How long, in what portions, from which seed.
     #[serde(default)]
     pub training: Training,
+    /// What is minimized.
+    #[serde(default)]
+    pub loss: Loss,
+    /// A teacher, if there is one.
+    #[serde(default)]
+    pub distillation: Distillation,
     /// How parameters are updated.
     #[serde(default)]
     pub optimizer: Optimizer,
@@ -54,6 +65,12 @@ pub struct Recipe {
     /// Random variation of the training samples.
     #[serde(default)]
     pub augmentation: Augmentation,
+    /// Averages of the weights.
+    #[serde(default)]
+    pub averaging: Averaging,
+    /// What training begins from.
+    #[serde(default)]
+    pub fine_tuning: FineTuning,
     /// How the trained network becomes int8.
     #[serde(default)]
     pub quantization: Quantization,
@@ -63,15 +80,59 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Kind of data: `digits` is bundled; `mnist` is read from `--data DIR`.
+    /// Kind of data: `digits` is bundled; `mnist` and `images` (PNG or JPEG in `train/CLASS` and `test/CLASS`) are read from `--data DIR`.
     pub dataset: String,
     /// The part of the training samples that is held out to choose the best epoch, in 0..1.
     pub validation_fraction: f64,
+    /// Cross-validation: into how many parts the training samples are cut, of which one is held out, instead of `validation_fraction`; 0 for none.
+    pub folds: u32,
+    /// Which of the `folds` is held out, counted from 0.
+    pub fold: u32,
+    /// How often the samples of each class come in an epoch.
+    pub sampling: Sampling,
+    /// For `images`: height and width to which all are scaled; empty if they have one size.
+    pub image_size: Vec<usize>,
+    /// For `images`: height and width of what is cut out of them, at random places for training, else the centre; empty for all.
+    pub crop: Vec<usize>,
+    /// For `images`: one channel instead of three.
+    pub greyscale: bool,
+}
+
+impl Data {
+    /// How image files become samples.
+    pub fn image_options(&self) -> ImageOptions {
+        let pair =
+            |values: &[usize]| values.first().copied().zip(values.get(1).copied()).map(|(h, w)| [h, w]);
+        ImageOptions { size: pair(&self.image_size), crop: pair(&self.crop), greyscale: self.greyscale }
+    }
+
+    fn check(&self) -> Result<(), RecipeError> {
+        let validation = self.validation_fraction;
+        let expected = "at least 0 and below 1";
+        rule((0.0..1.0).contains(&validation), "data.validation_fraction", &validation, expected)?;
+        rule(self.folds != 1 && self.folds <= 1000, "data.folds", &self.folds, "0, or 2 to 1000")?;
+        rule(self.fold < self.folds.max(1), "data.fold", &self.fold, "less than data.folds")?;
+        for (key, pair) in [("data.image_size", &self.image_size), ("data.crop", &self.crop)] {
+            let good =
+                pair.is_empty() || pair.len() == 2 && pair.iter().all(|side| (1..=4096).contains(side));
+            rule(good, key, &format!("{pair:?}"), "[height, width] from 1 to 4096, or []")?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dataset: "digits".into(), validation_fraction: 0.05 }
+        Self {
+            dataset: "digits".into(),
+            validation_fraction: 0.05,
+            folds: 0,
+            fold: 0,
+            sampling: Sampling::Shuffle,
+            image_size: Vec::new(),
+            crop: Vec::new(),
+            greyscale: false,
+        }
     }
 }
 
@@ -84,6 +145,8 @@ pub struct Network {
     /// The layers, in the notation of the builder: `conv_2d(8, 3).stride(2).batch_norm().relu()` and so on. See
     /// [`crate::graph::Network::layers`].
     pub layers: String,
+    /// How weights start.
+    pub initialization: Initialization,
 }
 
 /// How long, in what portions, from which seed.
@@ -103,11 +166,21 @@ pub struct Training {
     pub label_smoothing: f32,
     /// Stops when the validation accuracy has not risen for so many epochs; 0 never does.
     pub early_stopping: u32,
+    /// How many of the best epochs are kept as checkpoints of their own, in the directory `best` of the run.
+    pub best_checkpoints: u32,
 }
 
 impl Default for Training {
     fn default() -> Self {
-        Self { epochs: 10, batch: 64, chunk: 8, seed: 1, label_smoothing: 0.0, early_stopping: 0 }
+        Self {
+            epochs: 10,
+            batch: 64,
+            chunk: 8,
+            seed: 1,
+            label_smoothing: 0.0,
+            early_stopping: 0,
+            best_checkpoints: 0,
+        }
     }
 }
 
@@ -143,7 +216,8 @@ impl Default for Quantization {
 }
 
 /// The built-in recipes.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
+    ("cifar10", include_str!("../../recipes/cifar10.toml")),
     ("digits", include_str!("../../recipes/digits.toml")),
     ("mnist", include_str!("../../recipes/mnist.toml")),
 ];
@@ -260,17 +334,12 @@ impl Recipe {
 
     /// Checks the values' ranges.
     fn check(&self) -> Result<(), RecipeError> {
-        let Self { data, network, training, optimizer, schedule, quantization, .. } = self;
+        let Self { data, network, training, loss, distillation, optimizer, schedule, .. } = self;
+        let Self { augmentation, averaging, quantization, .. } = self;
         let fraction = |value: f32| (0.0..1.0).contains(&value);
         let described = network.net.is_empty() != network.layers.is_empty();
         rule(described, "network", &"both or neither of net and layers", "either net or layers")?;
-        let validation = data.validation_fraction;
-        rule(
-            (0.0..1.0).contains(&validation),
-            "data.validation_fraction",
-            &validation,
-            "at least 0 and below 1",
-        )?;
+        data.check()?;
         rule((1..=100_000).contains(&training.epochs), "training.epochs", &training.epochs, "1 to 100000")?;
         rule((1..=4096).contains(&training.chunk), "training.chunk", &training.chunk, "1 to 4096")?;
         let batch = training.batch;
@@ -279,7 +348,15 @@ impl Recipe {
         let smoothing = training.label_smoothing;
         rule(fraction(smoothing), "training.label_smoothing", &smoothing, "at least 0 and below 1")?;
         rule(i64::try_from(training.seed).is_ok(), "training.seed", &training.seed, "below 2^63")?;
+        rule(
+            training.best_checkpoints <= 1000,
+            "training.best_checkpoints",
+            &training.best_checkpoints,
+            "at most 1000",
+        )?;
+        loss.check(augmentation.mixes(), distillation)?;
         optimizer.check()?;
+        averaging.check(training.epochs)?;
         schedule.check()?;
         rule(quantization.samples > 0, "quantization.samples", &quantization.samples, "at least 1")?;
         let percentile = quantization.percentile;
@@ -307,8 +384,24 @@ mod tests {
             let recipe = Recipe::load(name).unwrap();
             assert_eq!(recipe.name, name);
             let resolved = recipe.to_toml();
-            assert!(resolved.contains("beta_1 = 0.9\n") && resolved.contains("scale = 0.1\n"), "{resolved}");
+            assert!(resolved.contains("beta_1 = 0.9\n") && resolved.contains("scale = "), "{resolved}");
             assert_eq!(Recipe::parse(&resolved, "resolved").unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let text = include_str!("../../../docs/recipes.md");
+        for (table, keys) in Recipe::built_in("digits").unwrap().to_table() {
+            let toml::Value::Table(keys) = keys else { continue };
+            let section = text.split_once(&format!("\n## `[{table}]`\n")).map(|(_, rest)| rest);
+            let section = section.unwrap_or_else(|| panic!("docs/recipes.md has no section [{table}]"));
+            let section = section.split("\n## ").next().unwrap();
+            for key in keys.keys() {
+                let rows = section.lines().filter_map(|line| line.split('|').nth(1));
+                let found = rows.flat_map(|cell| cell.split('`')).any(|word| word == key);
+                assert!(found, "docs/recipes.md does not document {table}.{key}");
+            }
         }
     }
 

@@ -27,6 +27,21 @@ pub struct EpochRecord {
     pub validation_accuracy: Option<f64>,
 }
 
+impl EpochRecord {
+    /// Whether it is at least as accurate on held-out samples as `other`, and if equally, has a loss there that is not greater. Without held-out
+    /// samples it always is.
+    pub fn is_as_good_as(&self, other: &Self) -> bool {
+        let accuracy = self.validation_accuracy.zip(other.validation_accuracy);
+        let loss = self.validation_loss.zip(other.validation_loss);
+        match (accuracy, loss) {
+            (Some((own, others)), Some((own_loss, others_loss))) => {
+                own > others || (own == others && own_loss <= others_loss)
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -42,6 +57,12 @@ pub struct Progress {
     pub history: Vec<EpochRecord>,
     /// The epoch with the best weights, counted from 1; 0 if there is none yet.
     pub best_epoch: u32,
+    /// Mean loss of the first step.
+    #[serde(default)]
+    pub first_loss: f64,
+    /// How many weights are in their average, if there is one.
+    #[serde(default)]
+    pub averaged: u64,
     /// Epochs without a better one.
     pub without_gain: u32,
     /// Time spent, in seconds.
@@ -76,6 +97,8 @@ pub struct Checkpoint {
     pub present: Snapshot,
     /// The best ones so far.
     pub best: Snapshot,
+    /// The average, if there is one.
+    pub average: Option<Snapshot>,
 }
 
 /// Why a run could not be resumed.
@@ -97,14 +120,18 @@ pub enum CheckpointError {
 
 impl Checkpoint {
     /// The tensors, by name.
-    fn tensors(&self) -> [(&'static str, &AlignedBytes); 4] {
+    fn tensors(&self) -> Vec<(&'static str, &AlignedBytes)> {
         let ((parameter, state), (best_parameter, best_state)) = (&self.present, &self.best);
-        [
+        let mut tensors = vec![
             ("parameter", parameter),
             ("state", state),
             ("best_parameter", best_parameter),
             ("best_state", best_state),
-        ]
+        ];
+        if let Some((parameter, state)) = &self.average {
+            tensors.extend([("average_parameter", parameter), ("average_state", state)]);
+        }
+        tensors
     }
 
     /// Writes the checkpoint, whole or not at all.
@@ -151,6 +178,10 @@ impl Checkpoint {
             progress,
             present: (bytes("parameter")?, bytes("state")?),
             best: (bytes("best_parameter")?, bytes("best_state")?),
+            average: match tensors.names().contains(&"average_parameter") {
+                true => Some((bytes("average_parameter")?, bytes("average_state")?)),
+                false => None,
+            },
         })
     }
 }
@@ -171,6 +202,7 @@ mod tests {
             progress,
             present: (bytes(1), bytes(2)),
             best: (bytes(3), AlignedBytes::default()),
+            average: Some((bytes(5), bytes(6))),
         };
         checkpoint.save(&path).unwrap();
         assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint);

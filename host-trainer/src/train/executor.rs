@@ -43,6 +43,15 @@ pub enum Targets<'a> {
 
 /// Fills the inputs of one chunk.
 pub trait Feed: Sync {
+    /// Writes a key of two numbers for each of the samples `indices`, from which the network's dropouts draw what they drop. Samples that
+    /// are to drop alike have the same key.
+    fn keys(&self, pass: Pass, indices: &[u32], keys: &mut [i32]) {
+        let Pass::Train { epoch } = pass else { return };
+        for (key, &index) in keys.as_chunks_mut::<2>().0.iter_mut().zip(indices) {
+            *key = [index.cast_signed(), epoch.cast_signed()];
+        }
+    }
+
     /// Writes the samples `indices` of the pass's data set to `input` (`[chunk, H, W, C]`) and what is to come of them to `targets`. Where there are
     /// fewer indices than the chunk has samples, the rest has to be written all the same, with labels of -1.
     fn fill(&self, pass: Pass, indices: &[u32], input: &mut [f32], targets: Targets<'_>);
@@ -170,14 +179,16 @@ impl<'m> Procedure<'m> {
 struct Interface {
     input: Operand,
     targets: Operand,
+    /// The samples' keys, if the network has dropouts.
+    keys: Option<Operand>,
     loss: Operand,
 }
 
 impl Interface {
     fn of(procedure: &Procedure<'_>) -> Result<Self, ExecutorError> {
-        procedure.operands(2, 1)?;
         let Entry { inputs, outputs, .. } = procedure.entry;
-        Ok(Self { input: inputs[0], targets: inputs[1], loss: outputs[0] })
+        procedure.operands(inputs.len().clamp(2, 3), 1)?;
+        Ok(Self { input: inputs[0], targets: inputs[1], keys: inputs.get(2).copied(), loss: outputs[0] })
     }
 }
 
@@ -255,6 +266,21 @@ impl<'m> Executor<'m> {
     /// The parameters, lent to `look`.
     pub fn with_parameters<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(read(&self.parameter).as_slice())
+    }
+
+    /// The parameters and the state, lent to `look`.
+    pub fn with_memory<T>(&self, look: impl FnOnce(&[u8], &[u8]) -> T) -> T {
+        look(read(&self.parameter).as_slice(), read(&self.state).as_slice())
+    }
+
+    /// The gradients, lent to `look`.
+    pub fn with_gradients<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        look(read(&self.gradient).as_slice())
+    }
+
+    /// The state, lent to `change`.
+    pub(super) fn with_state_mut(&self, change: impl FnOnce(&mut [u8])) {
+        change(write(&self.state).as_mut_slice());
     }
 
     /// Puts parameters and state back to a snapshot.
@@ -350,6 +376,9 @@ impl<'m> Executor<'m> {
             _ => Targets::Labels(elements_mut(targets)?),
         };
         feed.fill(pass, &samples[start..end], elements_mut(input)?, targets);
+        if let Some(keys) = &interface.keys {
+            feed.keys(pass, &samples[start..end], elements_mut(memory.write(keys)?)?);
+        }
         Ok(())
     }
 

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::average::{Averager, RunningTensor};
 use super::checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
 use super::executor::{Driver, ExecutorError, LossSum, Pass};
-use crate::data::epoch_order;
+use super::files::make_directory;
+use crate::data::{Sampler, epoch_order};
 use crate::recipe::Recipe;
 
 /// Why training ended without a result.
@@ -42,6 +44,22 @@ pub enum FitError {
         step: u64,
         /// The loss.
         loss: f64,
+        /// The last checkpoint, from before.
+        checkpoint: Option<PathBuf>,
+    },
+    /// The loss is far above what it began with.
+    #[error(
+        "the mean loss of epoch {epoch} is {loss:.3}, it began with {first:.3}: training diverges; lower schedule.learning_rate, or set \
+         optimizer.clip_norm{}",
+        kept(checkpoint.as_deref())
+    )]
+    Diverged {
+        /// The epoch, counted from 1.
+        epoch: u32,
+        /// Its mean loss.
+        loss: f64,
+        /// The mean loss of the first step.
+        first: f64,
         /// The last checkpoint, from before.
         checkpoint: Option<PathBuf>,
     },
@@ -87,6 +105,11 @@ pub trait Watch {
         let _ = report;
     }
 
+    /// What whoever watches should know.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// After each epoch, `epochs` in all.
     fn epoch(&mut self, record: &EpochRecord, epochs: u32) {
         let _ = (record, epochs);
@@ -100,8 +123,10 @@ impl Watch for () {}
 pub struct Fit<'a> {
     /// The recipe.
     pub recipe: &'a Recipe,
-    /// Samples in the training set.
-    pub samples: usize,
+    /// The classes of the training set's samples.
+    pub labels: &'a [u32],
+    /// The running statistics of the program's batch norms, for averages of weights.
+    pub running: &'a [RunningTensor],
     /// Where to keep checkpoints; nowhere without it.
     pub checkpoint: Option<&'a Path>,
     /// Go on from the checkpoint, if there is one.
@@ -145,9 +170,25 @@ pub fn hold_out(seed: u64, samples: usize, fraction: f64) -> (Vec<u32>, Vec<u32>
     (train, validation)
 }
 
+/// The samples held out as the recipe says, by a fraction or as one of several parts, after the samples to train on.
+pub fn held_out(recipe: &Recipe, samples: usize) -> (Vec<u32>, Vec<u32>) {
+    let Recipe { data, training, .. } = recipe;
+    if data.folds == 0 {
+        return hold_out(training.seed, samples, data.validation_fraction);
+    }
+    let mut order = vec![0; samples];
+    epoch_order(training.seed, u32::MAX, &mut order);
+    let end = |fold: u32| (samples as u64 * u64::from(fold) / u64::from(data.folds)) as usize;
+    let mut validation = order[end(data.fold)..end(data.fold + 1)].to_vec();
+    let mut train = [&order[..end(data.fold)], &order[end(data.fold + 1)..]].concat();
+    train.sort_unstable();
+    validation.sort_unstable();
+    (train, validation)
+}
+
 struct Loop<'a> {
     plan: Fit<'a>,
-    train: Vec<u32>,
+    sampler: Sampler,
     validation: Vec<u32>,
     order: Vec<u32>,
     /// The samples of one batch.
@@ -155,6 +196,7 @@ struct Loop<'a> {
     steps: u64,
     progress: Progress,
     best: Snapshot,
+    averager: Option<Averager>,
     /// Seconds spent before this process.
     seconds_before: f64,
     started: Instant,
@@ -163,21 +205,24 @@ struct Loop<'a> {
 
 impl<'a> Loop<'a> {
     fn new(plan: &Fit<'a>, driver: &Driver<'_, '_>) -> Result<Self, FitError> {
-        let Recipe { training, data, .. } = plan.recipe;
-        let (train, validation) = hold_out(training.seed, plan.samples, data.validation_fraction);
+        let Recipe { data, averaging, .. } = plan.recipe;
+        let (train, validation) = held_out(plan.recipe, plan.labels.len());
         let batch = driver.executor().batch_samples();
         if train.len() < batch {
             return Err(FitError::TooFewSamples { found: train.len(), batch });
         }
+        let sampler = Sampler::new(data.sampling, train, plan.labels);
+        let executor = driver.executor();
         let mut fitting = Self {
             plan: *plan,
-            steps: (train.len() / batch) as u64,
-            order: vec![0; train.len()],
-            train,
+            steps: (sampler.epoch_len() / batch) as u64,
+            order: vec![0; sampler.epoch_len()],
+            sampler,
             validation,
             batch: Vec::with_capacity(batch),
             progress: Progress::default(),
-            best: driver.executor().snapshot(),
+            best: executor.snapshot(),
+            averager: Averager::new(averaging, plan.running, executor),
             seconds_before: 0.0,
             started: Instant::now(),
             saved: false,
@@ -190,6 +235,10 @@ impl<'a> Loop<'a> {
             driver.executor().restore(&checkpoint.present)?;
             fitting.progress = checkpoint.progress;
             fitting.best = checkpoint.best;
+            if let (Some(averager), Some(average)) = (&mut fitting.averager, checkpoint.average) {
+                averager.average = average;
+                averager.count = fitting.progress.averaged;
+            }
             fitting.seconds_before = fitting.progress.seconds;
             fitting.saved = true;
         }
@@ -221,15 +270,14 @@ impl<'a> Loop<'a> {
     fn epoch(&mut self, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<bool, FitError> {
         let Recipe { training, schedule, .. } = self.plan.recipe;
         let (epoch, size) = (self.progress.epoch, self.batch.capacity());
-        epoch_order(training.seed, epoch, &mut self.order);
+        self.sampler.fill(training.seed, epoch, &mut self.order);
         while self.progress.step < self.steps {
             if self.plan.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let step = self.progress.step;
-            let places = &self.order[step as usize * size..][..size];
             self.batch.clear();
-            self.batch.extend(places.iter().map(|&place| self.train[place as usize]));
+            self.batch.extend_from_slice(&self.order[step as usize * size..][..size]);
             let done = u64::from(epoch) * self.steps + step;
             let all = u64::from(training.epochs) * self.steps;
             let rate = schedule.learning_rate(done, all, self.steps);
@@ -238,6 +286,13 @@ impl<'a> Loop<'a> {
                 let checkpoint = self.plan.checkpoint.filter(|_| self.saved).map(Path::to_path_buf);
                 let (epoch, step, loss) = (epoch + 1, step + 1, losses.mean_loss());
                 return Err(FitError::NonFiniteLoss { epoch, step, loss, checkpoint });
+            }
+            if done == 0 {
+                self.progress.first_loss = losses.mean_loss();
+            }
+            if let Some(averager) = &mut self.averager {
+                averager.step(driver.executor());
+                self.progress.averaged = averager.count;
             }
             let mut sum = self.progress.losses();
             sum.add(losses);
@@ -257,12 +312,24 @@ impl<'a> Loop<'a> {
 
     fn end_epoch(&mut self, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<(), FitError> {
         let Recipe { training, schedule, .. } = self.plan.recipe;
+        let losses = self.progress.losses();
+        self.diverges(losses.mean_loss())?;
+        // From here to its end the average is in the place of the present weights.
+        let present = match &mut self.averager {
+            None => None,
+            Some(averager) => {
+                averager.epoch(self.progress.epoch, driver, &self.order)?;
+                self.progress.averaged = averager.count;
+                let present = driver.executor().snapshot();
+                driver.executor().restore(&averager.average)?;
+                Some(present)
+            }
+        };
         let validation = match self.validation.as_slice() {
             [] => None,
             samples => Some(driver.evaluate(Pass::Validate, samples)?),
         };
         let progress = &mut self.progress;
-        let losses = progress.losses();
         let all = u64::from(training.epochs) * self.steps;
         let last = u64::from(progress.epoch + 1) * self.steps - 1;
         let record = EpochRecord {
@@ -283,7 +350,58 @@ impl<'a> Loop<'a> {
             progress.without_gain = 0;
             self.best = driver.executor().snapshot();
         }
+        self.keep_best(driver)?;
+        if let Some(present) = present {
+            driver.executor().restore(&present)?;
+        }
         watch.epoch(&record, training.epochs);
+        Ok(())
+    }
+
+    /// Whether the mean loss of an epoch is four times what training began with, and not small.
+    fn diverges(&self, loss: f64) -> Result<(), FitError> {
+        let first = self.progress.first_loss;
+        if first == 0.0 || loss <= 4.0 * first.max(1.0) {
+            return Ok(());
+        }
+        let checkpoint = self.plan.checkpoint.filter(|_| self.saved).map(Path::to_path_buf);
+        Err(FitError::Diverged { epoch: self.progress.epoch + 1, loss, first, checkpoint })
+    }
+
+    /// Writes the weights of the epoch that just ended if it is one of the best, and removes those of the one that is not any more.
+    fn keep_best(&self, driver: &Driver<'_, '_>) -> Result<(), FitError> {
+        let keep = self.plan.recipe.training.best_checkpoints as usize;
+        let (Some(checkpoint), true) = (self.plan.checkpoint, keep > 0) else { return Ok(()) };
+        let mut ranking: Vec<&EpochRecord> = self.progress.history.iter().collect();
+        // As `is_as_good_as` has it, and the later one of equal ones.
+        ranking.sort_by(|a, b| {
+            let numbers = |record: &EpochRecord| {
+                let loss = record.validation_loss.unwrap_or_default();
+                (record.validation_accuracy.unwrap_or_default(), -loss)
+            };
+            let ((accuracy_a, loss_a), (accuracy_b, loss_b)) = (numbers(a), numbers(b));
+            let order = accuracy_b.total_cmp(&accuracy_a).then(loss_b.total_cmp(&loss_a));
+            order.then(b.epoch.cmp(&a.epoch))
+        });
+        let directory = checkpoint.with_file_name("best");
+        let path = |epoch: u32| directory.join(format!("epoch-{epoch:04}.safetensors"));
+        if !ranking.iter().take(keep).any(|record| record.epoch == self.progress.epoch) {
+            return Ok(());
+        }
+        make_directory(&directory).map_err(CheckpointError::from)?;
+        let present = driver.executor().snapshot();
+        Checkpoint {
+            recipe: self.plan.recipe.to_toml(),
+            progress: self.progress.clone(),
+            best: present.clone(),
+            present,
+            average: None,
+        }
+        .save(&path(self.progress.epoch))?;
+        for record in ranking.iter().skip(keep) {
+            // Most of them are gone already.
+            let _ = std::fs::remove_file(path(record.epoch));
+        }
         Ok(())
     }
 
@@ -295,6 +413,7 @@ impl<'a> Loop<'a> {
             progress: self.progress.clone(),
             present: driver.executor().snapshot(),
             best: self.best.clone(),
+            average: self.averager.as_ref().map(|averager| averager.average.clone()),
         };
         checkpoint.save(path)?;
         self.saved = true;
@@ -306,16 +425,7 @@ impl<'a> Loop<'a> {
 /// later. Without held-out samples it always is.
 fn is_best(history: &[EpochRecord]) -> bool {
     let Some((last, before)) = history.split_last() else { return false };
-    before.iter().all(|other| {
-        let accuracy = last.validation_accuracy.zip(other.validation_accuracy);
-        let loss = last.validation_loss.zip(other.validation_loss);
-        match (accuracy, loss) {
-            (Some((now, then)), Some((loss_now, loss_then))) => {
-                now > then || (now == then && loss_now <= loss_then)
-            }
-            _ => true,
-        }
-    })
+    before.iter().all(|other| last.is_as_good_as(other))
 }
 
 fn same_recipe(found: &str, expected: &str, path: &Path) -> Result<(), FitError> {
@@ -354,6 +464,21 @@ mod tests {
         all.sort_unstable();
         assert!(all.into_iter().eq(0..1000));
         assert!(hold_out(1, 10, 0.0).1.is_empty());
+    }
+
+    #[test]
+    fn every_sample_is_held_out_in_one_fold() {
+        let mut recipe = Recipe::built_in("digits").unwrap();
+        recipe.set("data.folds=3").unwrap();
+        let mut held = Vec::new();
+        for fold in 0..3 {
+            recipe.set(&format!("data.fold={fold}")).unwrap();
+            let (train, validation) = held_out(&recipe, 100);
+            assert!(train.len() + validation.len() == 100 && validation.iter().all(|v| !train.contains(v)));
+            held.extend(validation);
+        }
+        held.sort_unstable();
+        assert!(held.into_iter().eq(0..100));
     }
 
     #[test]

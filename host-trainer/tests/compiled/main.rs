@@ -146,6 +146,7 @@ impl Batch {
             Loss::SoftmaxCrossEntropy { .. } => {
                 Target::Labels((0..BATCH as i32).map(|i| (i * 5) % 3).collect())
             }
+            other => panic!("the oracle has no {other:?}"),
         };
         Self { input: wave(elements(graph.inputs[0]), 0.731).collect(), target }
     }

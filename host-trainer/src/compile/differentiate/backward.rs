@@ -4,7 +4,7 @@ use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
 use smidgen::{Operator, Space};
 
-use super::training::Training;
+use super::training::{Training, dropout_attributes};
 use crate::compile::error::CompileError;
 use crate::compile::program::{BufferId, Program};
 use crate::graph::{GraphOp, Node, Reduce, ReduceKind, ResizeBilinear, TensorId};
@@ -59,6 +59,18 @@ impl Training<'_> {
             }
             GraphOp::BatchNorm { activation, .. } => {
                 self.batch_norm_grad(program, node, grad_output, *activation)
+            }
+            GraphOp::Dropout { rate } => {
+                let Some(keys) = self.keys else { return Ok(()) };
+                let attributes = dropout_attributes(*rate, node.output);
+                self.push_input_gradient(
+                    program,
+                    node,
+                    0,
+                    Operator::Dropout,
+                    attributes,
+                    vec![grad_output, keys],
+                )
             }
             GraphOp::Softmax | GraphOp::LogSoftmax => {
                 let output = self.forward.buffer(node.output);

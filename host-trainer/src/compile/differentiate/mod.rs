@@ -14,7 +14,7 @@ mod update;
 
 use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
-pub use options::{GradientOptions, Loss, Optimizer, TrainingOptions};
+pub use options::{GradientOptions, Loss, Optimizer, TargetKind, TrainingOptions};
 
 use self::training::Training;
 use super::error::CompileError;
@@ -25,7 +25,8 @@ use crate::graph::{Graph, GraphOp, Role, TensorId, Value};
 /// Makes the training program of `graph`, with the entries
 ///
 /// * `train`: inputs are a chunk of samples `[chunk, H, W, C]` and its labels, i32 `[chunk, 1, 1, 1]` (for
-///   [`Loss::MeanSquaredError`] the target, in the shape of the output), both in [`Space::Chunk`]; the output is the sum of the loss over the
+///   dense losses the target, see [`TargetKind`]), both in [`Space::Chunk`], and the keys of the samples, i32 `[chunk, 1, 1, 2]`, if
+///   the network has dropout; the output is the sum of the loss over the
 ///   batch and the number of correct predictions, `[1, 1, 1, 2]` in [`Space::State`];
 /// * `update`: the input is the table of hyperparameters, `[1, 1, 1, 4]` in [`Space::State`], whose first value, the learning rate,
 ///   the caller writes;
@@ -71,7 +72,9 @@ pub fn differentiate(graph: &Graph, options: &TrainingOptions) -> Result<Program
 
 /// What the loss is computed from.
 fn prediction(graph: &Graph, output: TensorId, loss: Loss) -> Result<TensorId, CompileError> {
-    let Loss::SoftmaxCrossEntropy { .. } = loss else { return Ok(output) };
+    if !loss.is_classification() {
+        return Ok(output);
+    }
     let last = graph.producer(output).map(|node| &graph.nodes[node.0]);
     let logits = match last {
         Some(node) if node.op == GraphOp::Softmax => node.inputs[0],
@@ -150,14 +153,33 @@ fn push_loss(
 ) -> Result<LossBuffers, CompileError> {
     let shape = program.buffer(prediction).shape;
     let scale = bits(1.0 / options.batch_samples() as f32);
-    let (operator, attributes, target_type, target_shape) = match options.loss {
-        Loss::SoftmaxCrossEntropy { label_smoothing } => (
-            Operator::SoftmaxCrossEntropy,
-            vec![bits(label_smoothing), scale],
-            ElementType::I32,
-            Shape([options.chunk_samples, 1, 1, 1]),
-        ),
-        Loss::MeanSquaredError => (Operator::MeanSquaredError, vec![scale], ElementType::F32, shape),
+    let counts = i32::from(options.counts_largest);
+    let is_weighted = !options.class_weights.is_empty();
+    let (operator, attributes) = match options.loss {
+        Loss::SoftmaxCrossEntropy { label_smoothing } => {
+            let weighted =
+                if is_weighted { Operator::WeightedCrossEntropy } else { Operator::SoftmaxCrossEntropy };
+            (weighted, vec![bits(label_smoothing), scale])
+        }
+        Loss::Focal { gamma } => (Operator::Focal, vec![bits(gamma), scale]),
+        Loss::SoftCrossEntropy { label_smoothing } => {
+            (Operator::SoftCrossEntropy, vec![bits(label_smoothing), scale])
+        }
+        Loss::Distillation { temperature, share, label_smoothing } => {
+            let numbers = vec![bits(temperature), bits(share), bits(label_smoothing), scale];
+            (Operator::Distillation, numbers)
+        }
+        Loss::MeanSquaredError if options.counts_largest => (Operator::MeanSquaredError, vec![scale, counts]),
+        Loss::MeanSquaredError => (Operator::MeanSquaredError, vec![scale]),
+        Loss::Huber { delta } => (Operator::Huber, vec![bits(delta), scale, counts]),
+        Loss::BinaryCrossEntropy => (Operator::BinaryCrossEntropy, vec![scale]),
+        Loss::Dice { smooth } => (Operator::Dice, vec![bits(smooth), scale]),
+    };
+    let Shape([samples, _, _, classes]) = shape;
+    let (target_type, target_shape) = match options.loss.target() {
+        TargetKind::Labels => (ElementType::I32, Shape([samples, 1, 1, 1])),
+        TargetKind::Values => (ElementType::F32, shape),
+        TargetKind::WithTeacher => (ElementType::F32, Shape([samples, 1, 2, classes])),
     };
     let target = program.add(Buffer {
         name: format!("{entry}/target"),
@@ -172,12 +194,27 @@ fn push_loss(
     let partial = program.add_f32(format!("{entry}/loss/partial"), Space::Chunk, Shape::vector(2))?;
     let grad = program.add_f32(format!("{entry}/loss/gradient"), Space::Arena, shape)?;
     let sum = program.add_f32(format!("{entry}/loss"), Space::State, Shape::vector(2))?;
+    let mut reads = vec![prediction, target];
+    if is_weighted && options.loss.target() == TargetKind::Labels || operator == Operator::Focal {
+        let ones = || vec![1.0; classes as usize];
+        let weights = if is_weighted { options.class_weights.clone() } else { ones() };
+        reads.push(program.add(Buffer {
+            name: format!("{entry}/class weights"),
+            space: Space::Constant,
+            shape: Shape::vector(classes),
+            element_type: ElementType::F32,
+            quantization: None,
+            role: Role::Constant,
+            value: Some(Value::F32(weights)),
+            view_of: None,
+        })?);
+    }
     steps.push(VirtualStep {
         name: "loss".to_owned(),
         operator,
         schedule: Schedule::PerChunk,
         attributes,
-        reads: vec![prediction, target],
+        reads,
         writes: vec![partial, grad],
         in_place: None,
     });

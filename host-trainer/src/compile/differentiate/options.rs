@@ -15,6 +15,70 @@ pub enum Loss {
     },
     /// Mean over the elements of the squared difference from the target.
     MeanSquaredError,
+    /// Cross-entropy that counts sure samples less.
+    Focal {
+        /// How much less, 0 or more.
+        gamma: f32,
+    },
+    /// Cross-entropy with a distribution as the target.
+    SoftCrossEntropy {
+        /// Share of the probability that is spread over all classes, in `0.0..1.0`.
+        label_smoothing: f32,
+    },
+    /// Cross-entropy with a distribution, and divergence from a teacher's.
+    Distillation {
+        /// What logits are divided by for the teacher's part.
+        temperature: f32,
+        /// The teacher's part of the loss, in `0.0..=1.0`.
+        share: f32,
+        /// Share of the probability that is spread over all classes, in `0.0..1.0`.
+        label_smoothing: f32,
+    },
+    /// Mean over the elements of the squared difference from the target, of its magnitude where it is large.
+    Huber {
+        /// Where it is large.
+        delta: f32,
+    },
+    /// Mean over the elements of the binary cross-entropy of the sigmoid of the outputs.
+    BinaryCrossEntropy,
+    /// How little the sigmoid of the outputs overlaps with the target.
+    Dice {
+        /// Added above and below the fraction.
+        smooth: f32,
+    },
+}
+
+/// What a loss reads besides the outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A class for each sample, i32 `[N, 1, 1, 1]`.
+    Labels,
+    /// Values in the shape of the output.
+    Values,
+    /// A distribution over the classes and a teacher's logits, `[N, 1, 2, C]`.
+    WithTeacher,
+}
+
+impl Loss {
+    /// What it reads besides the outputs.
+    pub const fn target(self) -> TargetKind {
+        match self {
+            Self::SoftmaxCrossEntropy { .. } | Self::Focal { .. } => TargetKind::Labels,
+            Self::Distillation { .. } => TargetKind::WithTeacher,
+            _ => TargetKind::Values,
+        }
+    }
+
+    /// Whether it is a loss of logits over classes, which has a softmax of its own.
+    pub const fn is_classification(self) -> bool {
+        matches!(
+            self,
+            Self::SoftmaxCrossEntropy { .. }
+                | Self::Focal { .. }
+                | Self::SoftCrossEntropy { .. }
+                | Self::Distillation { .. }
+        )
+    }
 }
 
 /// How gradients change parameters. The formulas are PyTorch's; weight decay applies to weights only, not to biases and batch norms.
@@ -91,6 +155,10 @@ pub struct TrainingOptions {
     pub chunks: u32,
     /// What is minimized.
     pub loss: Loss,
+    /// A weight for each class, for the cross-entropy with labels and the focal loss; empty if all are 1.
+    pub class_weights: Vec<f32>,
+    /// Whether the squared and the Huber loss count the samples whose largest output is where the largest target is.
+    pub counts_largest: bool,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
     /// What happens to gradients before.
@@ -106,6 +174,8 @@ impl Default for TrainingOptions {
             chunk_samples: 1,
             chunks: 1,
             loss: Loss::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+            class_weights: Vec::new(),
+            counts_largest: false,
             optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false },
             gradients: GradientOptions::default(),
             frozen: BTreeSet::new(),
@@ -158,8 +228,32 @@ impl TrainingOptions {
         not_negative("the largest norm of the gradients", self.gradients.clip_norm)?;
         not_negative("the largest element of a gradient", self.gradients.clip_value)?;
         not_negative("the L1 penalty", self.gradients.l1_penalty)?;
-        if let Loss::SoftmaxCrossEntropy { label_smoothing } = self.loss {
-            fraction("the label smoothing", label_smoothing)?;
+        let outputs = graph.outputs.first().map_or(0, |&id| graph.tensor(id).shape.dims()[3]);
+        let weights = &self.class_weights;
+        if !weights.is_empty() && weights.len() != outputs {
+            let found = format!("{} for {outputs} outputs", weights.len());
+            return Err(CompileError::Option {
+                option: "the number of class weights",
+                found,
+                expected: "one for each",
+            });
+        }
+        weights.iter().try_for_each(|&weight| not_negative("a class weight", weight))?;
+        match self.loss {
+            Loss::SoftmaxCrossEntropy { label_smoothing } | Loss::SoftCrossEntropy { label_smoothing } => {
+                fraction("the label smoothing", label_smoothing)?;
+            }
+            Loss::Focal { gamma } => not_negative("gamma of the focal loss", gamma)?,
+            Loss::Distillation { temperature, share, label_smoothing } => {
+                fraction("the label smoothing", label_smoothing)?;
+                let expected = "in 0..=1";
+                within("the teacher's share", share, expected, (0.0..=1.0).contains(&share))?;
+                let expected = "in 0.0625..=1024";
+                within("the temperature", temperature, expected, (0.0625..=1024.0).contains(&temperature))?;
+            }
+            Loss::Huber { delta } => positive("delta of the Huber loss", delta)?,
+            Loss::Dice { smooth } => positive("what smooths the Dice loss", smooth)?,
+            Loss::MeanSquaredError | Loss::BinaryCrossEntropy => {}
         }
         match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, nesterov } => {

@@ -1,12 +1,12 @@
 //! The entry `train`: forward with the batch's statistics, loss, backward.
 
-use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
+use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
 use super::{LossBuffers, TrainingOptions, needed_for, push_loss, state, sum_chunks};
 use crate::compile::error::CompileError;
 use crate::compile::lower::{Forward, Shared, bits};
-use crate::compile::program::{BufferId, Program, VirtualEntry, VirtualStep};
-use crate::graph::{Graph, GraphOp, Node, TensorId};
+use crate::compile::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
+use crate::graph::{Graph, GraphOp, Node, Role, TensorId};
 
 /// The training pass, as far as it has been written.
 pub(super) struct Training<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Training<'a> {
     pub(super) contributions: Vec<Vec<BufferId>>,
     /// The parameters that learn and their gradients.
     pub(super) gradients: Vec<(TensorId, BufferId)>,
+    /// The samples' keys, if there is a dropout.
+    pub(super) keys: Option<BufferId>,
     input: TensorId,
 }
 
@@ -44,6 +46,7 @@ impl<'a> Training<'a> {
             caches: vec![None; graph.tensors.len()],
             contributions: vec![Vec::new(); graph.tensors.len()],
             gradients: Vec::new(),
+            keys: None,
             input,
         })
     }
@@ -60,6 +63,7 @@ impl<'a> Training<'a> {
             match node.op {
                 GraphOp::BatchNorm { .. } if self.learns[node.output.0] => self.batch_norm(program, node)?,
                 GraphOp::Lstm { .. } if self.learns[node.output.0] => self.lstm(program, node)?,
+                GraphOp::Dropout { rate } => self.dropout(program, node, rate)?,
                 _ => self.forward.push(program, node)?,
             }
         }
@@ -78,7 +82,7 @@ impl<'a> Training<'a> {
         self.gradients.sort_unstable_by_key(|&(id, _)| id);
         let entry = VirtualEntry {
             kind: EntryKind::Train,
-            inputs: vec![self.forward.buffer(self.input), target],
+            inputs: [self.forward.buffer(self.input), target].into_iter().chain(self.keys).collect(),
             outputs: vec![sum],
             steps: self.forward.steps,
         };
@@ -153,6 +157,29 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
+    /// Dropout, with the keys of the chunk's samples.
+    fn dropout(&mut self, program: &mut Program, node: &Node, rate: f32) -> Result<(), CompileError> {
+        let keys = match self.keys {
+            Some(keys) => keys,
+            None => program.add(Buffer {
+                name: "train/keys".to_owned(),
+                space: Space::Chunk,
+                shape: Shape([self.options.chunk_samples, 1, 1, 2]),
+                element_type: ElementType::I32,
+                quantization: None,
+                role: Role::Activation,
+                value: None,
+                view_of: None,
+            })?,
+        };
+        self.keys = Some(keys);
+        let input = self.forward.buffer(node.inputs[0]);
+        let output = self.forward.activation(program, node.output, Space::Arena)?;
+        let attributes = dropout_attributes(rate, node.output);
+        self.push(&node.name, Operator::Dropout, attributes, vec![input, keys], vec![output]);
+        Ok(())
+    }
+
     /// The gradient with respect to a tensor: the sum of what its readers contribute.
     fn gradient_of(&mut self, program: &mut Program, id: TensorId) -> Result<Option<BufferId>, CompileError> {
         let contributions = std::mem::take(&mut self.contributions[id.0]);
@@ -177,4 +204,9 @@ impl<'a> Training<'a> {
         }
         Ok(Some(sum))
     }
+}
+
+/// The attributes of a dropout and of its gradient: the rate, and a number that no other dropout of the network has.
+pub(super) fn dropout_attributes(rate: f32, output: TensorId) -> Vec<i32> {
+    vec![bits(rate), i32::try_from(output.0).unwrap_or(i32::MAX)]
 }

@@ -135,6 +135,7 @@ impl Building {
             &Layer::Activation(activation) => {
                 self.node(name, GraphOp::Activation { activation }, vec![self.at])
             }
+            &Layer::Dropout(rate) => self.node(name, GraphOp::Dropout { rate }, vec![self.at]),
             Layer::Softmax => self.node(name, GraphOp::Softmax, vec![self.at]),
             Layer::LogSoftmax => self.node(name, GraphOp::LogSoftmax, vec![self.at]),
             Layer::Reshape(_) | Layer::Flatten => {

@@ -1,0 +1,590 @@
+//! Random variation of the training samples.
+
+mod mix;
+mod resample;
+
+use super::DataError;
+use super::random::{Use, below, gaussian_pair, generator, symmetric, unit};
+use resample::{Cut, Map, cut_out, resample};
+
+pub use mix::{Mixer, Mixing};
+
+use serde::{Deserialize, Serialize};
+
+/// How far samples are varied at random, so that a network learns what stays the same. The default varies nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augmentation {
+    /// Moves the image by up to so many pixels, along each axis on its own. Not negative.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub shift: f32,
+    /// Turns the image by up to so many degrees, either way. From 0 to 180.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub rotate: f32,
+    /// Magnifies the image by a factor between `1 - scale` and `1 + scale`. At least 0 and less than 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub scale: f32,
+    /// Adds to each element a number of the normal distribution with this standard deviation, where 1 is the way from black to
+    /// white. Not negative.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub noise: f32,
+    /// Probability that the image is mirrored left to right. From 0 to 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub flip_horizontal: f32,
+    /// Probability that the image is mirrored top to bottom. From 0 to 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub flip_vertical: f32,
+    /// Pads the image by so many black pixels on each side and cuts its size out of that at a random place.
+    pub crop_padding: u32,
+    /// Multiplies all elements by a factor between `1 - brightness` and `1 + brightness`. From 0 to 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub brightness: f32,
+    /// Multiplies the distance of all elements from their mean by a factor between `1 - contrast` and `1 + contrast`. From 0 to 1.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub contrast: f32,
+    /// Multiplies the distance of colours from grey by a factor between `1 - saturation` and `1 + saturation`. From 0 to 1; only for
+    /// images of three channels.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub saturation: f32,
+    /// Blackens a square of so many pixels a side, its centre anywhere in the image. 0 for none.
+    pub cutout: u32,
+    /// Blends each sample with another (Zhang et al. 2018, `arXiv:1710.09412`), by a share of the distribution `Beta(mixup, mixup)`. 0 does not;
+    /// 0.2 is usual.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub mixup: f32,
+    /// Pastes a part of another sample into each (Yun et al. 2019, `arXiv:1905.04899`), its area of the distribution `Beta(cutmix, cutmix)`. 0 does
+    /// not; 1 is usual. With `mixup`, one of the two is chosen for each sample.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub cutmix: f32,
+}
+
+impl Augmentation {
+    /// Whether it varies nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether samples are mixed with others, so that their targets are not one class.
+    pub fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
+    }
+
+    fn check(&self) -> Result<(), DataError> {
+        let check = |name, found: f32, valid: bool, expected| {
+            if found.is_finite() && found >= 0.0 && valid {
+                Ok(())
+            } else {
+                Err(DataError::Setting { name, found, expected })
+            }
+        };
+        check("shift", self.shift, self.shift <= 1e4, "a number of pixels from 0 to 10000")?;
+        check("rotate", self.rotate, self.rotate <= 180.0, "degrees from 0 to 180")?;
+        check("scale", self.scale, self.scale <= 0.99, "a fraction from 0 to 0.99")?;
+        check("noise", self.noise, self.noise <= 1e4, "a standard deviation from 0 to 10000")?;
+        let fraction = |name, found: f32| check(name, found, found <= 1.0, "a fraction from 0 to 1");
+        fraction("flip_horizontal", self.flip_horizontal)?;
+        fraction("flip_vertical", self.flip_vertical)?;
+        fraction("brightness", self.brightness)?;
+        fraction("contrast", self.contrast)?;
+        fraction("saturation", self.saturation)?;
+        let pixels = "a number of pixels from 0 to 10000";
+        check("crop_padding", self.crop_padding as f32, self.crop_padding <= 10_000, pixels)?;
+        check("cutout", self.cutout as f32, self.cutout <= 10_000, pixels)?;
+        check("mixup", self.mixup, self.mixup <= 100.0, "a parameter from 0 to 100")?;
+        check("cutmix", self.cutmix, self.cutmix <= 100.0, "a parameter from 0 to 100")
+    }
+}
+
+/// The type of a sample's elements.
+pub trait Pixel: Copy {
+    /// The value that stands for 1.0.
+    const FULL_SCALE: f32;
+
+    /// The element as a number, exactly.
+    fn value(self) -> f32;
+}
+
+impl Pixel for u8 {
+    const FULL_SCALE: f32 = 255.0;
+
+    fn value(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Pixel for f32 {
+    const FULL_SCALE: f32 = 1.0;
+
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+/// Applies a checked [`Augmentation`] to samples of one shape.
+///
+/// What happens to a sample is a function of `(seed, epoch, sample)`: the same on every machine, on any number of threads, in any
+/// order. Only basic `f32` arithmetic and `libm` are used, and nothing is allocated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Augmenter {
+    settings: Augmentation,
+    source: [usize; 3],
+    shape: [usize; 3],
+}
+
+impl Augmenter {
+    /// An augmenter for samples of `shape` `[H, W, C]`.
+    ///
+    /// # Errors
+    /// A setting is out of the range that its field in [`Augmentation`] states, or is for colour images and these are not.
+    pub fn new(settings: Augmentation, shape: [usize; 3]) -> Result<Self, DataError> {
+        Self::cropping(settings, shape, [shape[0], shape[1]])
+    }
+
+    /// An augmenter that cuts images of `[height, width]` at random places out of samples of the shape `source`, `[H, W, C]`.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or what is to be cut out is larger than the samples.
+    pub fn cropping(
+        settings: Augmentation,
+        source: [usize; 3],
+        [height, width]: [usize; 2],
+    ) -> Result<Self, DataError> {
+        settings.check()?;
+        let [source_h, source_w, channels] = source;
+        if settings.saturation > 0.0 && channels != 3 {
+            let expected = "0, as only images of three channels have colours";
+            return Err(DataError::Setting { name: "saturation", found: settings.saturation, expected });
+        }
+        for (name, wanted, there) in [("crop height", height, source_h), ("crop width", width, source_w)] {
+            if wanted == 0 || wanted > there {
+                let expected = "at least 1 and not more than the images have";
+                return Err(DataError::Setting { name, found: wanted as f32, expected });
+            }
+        }
+        Ok(Self { settings, source, shape: [height, width, channels] })
+    }
+
+    /// The shape of what comes out, `[H, W, C]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Varies `image`, of the source's shape, into `output`, `[H, W, C]`: from 0 to 1 for bytes, in the image's own unit for `f32`.
+    ///
+    /// Crop, mirroring, shift, rotation and magnification about the centre are one affine map; the output takes its values from where they
+    /// were, interpolated between the four nearest pixels unless the map is one of whole pixels, and 0 (the background) from outside of the
+    /// image. So normalize after it. Brightness, contrast and saturation follow, limited to 0..1; then noise, which is not; then what is cut out.
+    ///
+    /// # Panics
+    /// If a length is not that of the shape.
+    pub fn apply<P: Pixel>(&self, image: &[P], seed: u64, epoch: u32, sample: u32, output: &mut [f32]) {
+        let [height, width, _] = self.shape;
+        assert_eq!(image.len(), self.source.iter().product::<usize>(), "image length");
+        assert_eq!(output.len(), self.shape.iter().product::<usize>(), "output length");
+        let Augmentation { shift, rotate, scale, noise, .. } = self.settings;
+        let mut random = generator(seed, Use::Augment, epoch, sample);
+        // All are drawn, needed or not: to change one setting does not change what the others do.
+        let shift_x = symmetric(&mut random, shift);
+        let shift_y = symmetric(&mut random, shift);
+        let degrees = symmetric(&mut random, rotate);
+        let factor = 1.0 + symmetric(&mut random, scale);
+        let look = Look::draw(self, seed, epoch, sample);
+        if shift == 0.0 && rotate == 0.0 && scale == 0.0 {
+            cut_out(image, self.source, look.cut, [height, width], output);
+        } else {
+            let mut map = Map::new([height, width], [shift_y, shift_x], degrees, factor);
+            map.cut = look.cut;
+            resample(image, self.source, &map, output);
+        }
+        look.colour(self.shape, output);
+        if noise > 0.0 {
+            for pair in output.chunks_mut(2) {
+                let (first, second) = gaussian_pair(&mut random);
+                for (value, normal) in pair.iter_mut().zip([first, second]) {
+                    *value += noise * normal;
+                }
+            }
+        }
+        look.blacken(self.settings.cutout as usize, self.shape, output);
+    }
+}
+
+/// What is drawn for one sample besides its affine map.
+#[derive(Debug)]
+struct Look {
+    cut: Cut,
+    brightness: f32,
+    contrast: f32,
+    saturation: f32,
+    /// The centre of what is blackened.
+    hole: [usize; 2],
+}
+
+impl Look {
+    fn draw(augmenter: &Augmenter, seed: u64, epoch: u32, sample: u32) -> Self {
+        let Augmenter { settings, source: [source_h, source_w, _], shape: [height, width, _] } = *augmenter;
+        let mut random = generator(seed, Use::Look, epoch, sample);
+        let flip_x = unit(&mut random) < settings.flip_horizontal;
+        let flip_y = unit(&mut random) < settings.flip_vertical;
+        let padding = settings.crop_padding;
+        let mut offset = |source: usize, wanted: usize| {
+            let places = (source - wanted) as u32 + 2 * padding + 1;
+            below(&mut random, places).cast_signed() - padding.cast_signed()
+        };
+        let (top, left) = (offset(source_h, height), offset(source_w, width));
+        let mut factor = |bound| 1.0 + symmetric(&mut random, bound);
+        let (brightness, contrast) = (factor(settings.brightness), factor(settings.contrast));
+        let saturation = factor(settings.saturation);
+        let hole = [height, width].map(|length| below(&mut random, length as u32) as usize);
+        Self { cut: Cut { top, left, flip_y, flip_x }, brightness, contrast, saturation, hole }
+    }
+
+    fn colour(&self, [.., channels]: [usize; 3], values: &mut [f32]) {
+        let Self { brightness, contrast, saturation, .. } = *self;
+        if [brightness, contrast, saturation] == [1.0; 3] {
+            return;
+        }
+        let mean = values.iter().sum::<f32>() / values.len() as f32 * brightness;
+        for value in &mut *values {
+            *value = mean + (*value * brightness - mean) * contrast;
+        }
+        if saturation != 1.0 {
+            // The luma of ITU-R BT.601.
+            const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+            for pixel in values.chunks_exact_mut(channels) {
+                let grey: f32 = pixel.iter().zip(LUMA).map(|(value, weight)| value * weight).sum();
+                pixel.iter_mut().for_each(|value| *value = grey + (*value - grey) * saturation);
+            }
+        }
+        values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+    }
+
+    fn blacken(&self, side: usize, [height, width, channels]: [usize; 3], values: &mut [f32]) {
+        if side == 0 {
+            return;
+        }
+        let range = |centre: usize, length: usize| {
+            let first = centre.saturating_sub(side / 2);
+            first..(centre + side - side / 2).min(length)
+        };
+        let [y, x] = self.hole;
+        for row in values
+            .chunks_exact_mut(width * channels)
+            .take(height)
+            .skip(range(y, height).start)
+            .take(range(y, height).len())
+        {
+            let columns = range(x, width);
+            row[columns.start * channels..columns.end * channels].fill(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::{Error, MapDeserializer};
+
+    const SHAPE: [usize; 3] = [5, 7, 2];
+
+    fn image() -> Vec<u8> {
+        (0..70_u32).map(|index| (index * 37 % 251) as u8).collect()
+    }
+
+    fn augmented(settings: Augmentation, seed: u64, epoch: u32, sample: u32) -> Vec<f32> {
+        let mut output = vec![f32::NAN; 70];
+        Augmenter::new(settings, SHAPE).unwrap().apply(&image(), seed, epoch, sample, &mut output);
+        output
+    }
+
+    const NONE: Augmentation = Augmentation {
+        shift: 0.0,
+        rotate: 0.0,
+        scale: 0.0,
+        noise: 0.0,
+        flip_horizontal: 0.0,
+        flip_vertical: 0.0,
+        crop_padding: 0,
+        brightness: 0.0,
+        contrast: 0.0,
+        saturation: 0.0,
+        cutout: 0,
+        mixup: 0.0,
+        cutmix: 0.0,
+    };
+    const ALL: Augmentation = Augmentation { shift: 1.5, rotate: 20.0, scale: 0.2, noise: 0.1, ..NONE };
+
+    #[test]
+    fn the_default_only_scales_bytes() {
+        let output = augmented(Augmentation::default(), 1, 2, 3);
+        assert!(output.iter().zip(image()).all(|(&value, byte)| value == f32::from(byte) / 255.0));
+    }
+
+    #[test]
+    fn the_identity_map_is_exact() {
+        let mut output = vec![0.0; 70];
+        resample(&image(), SHAPE, &Map::new([5, 7], [0.0, 0.0], 0.0, 1.0), &mut output);
+        assert_eq!(output, augmented(Augmentation::default(), 0, 0, 0));
+    }
+
+    #[test]
+    fn a_shift_moves_right_and_down_and_leaves_background() {
+        let image = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut output = [f32::NAN; 6];
+        resample(&image, [2, 3, 1], &Map::new([2, 3], [0.0, 1.0], 0.0, 1.0), &mut output);
+        assert_eq!(output, [0.0, 1.0, 2.0, 0.0, 4.0, 5.0]);
+        resample(&image, [2, 3, 1], &Map::new([2, 3], [1.0, 0.0], 0.0, 1.0), &mut output);
+        assert_eq!(output, [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+        resample(&image, [2, 3, 1], &Map::new([2, 3], [0.0, -0.5], 0.0, 1.0), &mut output);
+        assert_eq!(output, [1.5, 2.5, 1.5, 4.5, 5.5, 3.0]);
+    }
+
+    #[test]
+    fn a_quarter_turn_goes_clockwise() {
+        let image = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+        let mut output = [f32::NAN; 9];
+        resample(&image, [3, 3, 1], &Map::new([3, 3], [0.0, 0.0], 90.0, 1.0), &mut output);
+        let turned = [7.0, 4.0, 1.0, 8.0, 5.0, 2.0, 9.0, 6.0, 3.0];
+        // The cosine of 90 degrees in f32 is -4.4e-8.
+        assert!(
+            output.iter().zip(turned).all(|(value, expected)| (value - expected).abs() < 1e-5),
+            "{output:?}"
+        );
+    }
+
+    #[test]
+    fn a_factor_of_two_magnifies_about_the_centre() {
+        let mut image = [0.0_f32; 25];
+        image[2 * 5 + 3] = 1.0;
+        let mut output = [f32::NAN; 25];
+        resample(&image, [5, 5, 1], &Map::new([5, 5], [0.0, 0.0], 0.0, 2.0), &mut output);
+        assert_eq!(output[2 * 5..3 * 5], [0.0, 0.0, 0.0, 0.5, 1.0]);
+    }
+
+    /// The definition, in f64: a tent of width 1 over every source pixel.
+    fn reference(image: &[u8], map: [f64; 4], out_y: usize, out_x: usize, channel: usize) -> f64 {
+        let [shift_y, shift_x, degrees, factor] = map;
+        let (sine, cosine) = degrees.to_radians().sin_cos();
+        let (y, x) = (out_y as f64 - 2.0 - shift_y, out_x as f64 - 3.0 - shift_x);
+        let source_y = 2.0 + (cosine * y - sine * x) / factor;
+        let source_x = 3.0 + (cosine * x + sine * y) / factor;
+        let tent = |distance: f64| (1.0 - distance.abs()).max(0.0);
+        let mut sum = 0.0;
+        for y in 0..5 {
+            for x in 0..7 {
+                sum += f64::from(image[(y * 7 + x) * 2 + channel])
+                    * tent(source_y - y as f64)
+                    * tent(source_x - x as f64);
+            }
+        }
+        sum / 255.0
+    }
+
+    #[test]
+    fn agrees_with_the_definition_of_bilinear_interpolation() {
+        let mut random = generator(5, Use::Augment, 0, 0);
+        let mut inside = 0;
+        for _ in 0..200 {
+            let map = [
+                symmetric(&mut random, 4.0),
+                symmetric(&mut random, 4.0),
+                symmetric(&mut random, 180.0),
+                1.0 + symmetric(&mut random, 0.9),
+            ];
+            let mut output = vec![f32::NAN; 70];
+            resample(&image(), SHAPE, &Map::new([5, 7], [map[0], map[1]], map[2], map[3]), &mut output);
+            for (index, &value) in output.iter().enumerate() {
+                let expected = reference(&image(), map.map(f64::from), index / 14, index / 2 % 7, index % 2);
+                inside += usize::from(expected > 0.0);
+                // Positions up to 50 pixels from the centre, rounded in f32 (6e-8), on a slope of at most 2 per pixel.
+                assert!((f64::from(value) - expected).abs() < 5e-5, "{map:?} at {index}: {value} {expected}");
+            }
+        }
+        assert!(inside > 4000, "only {inside} elements showed anything of the image");
+    }
+
+    #[test]
+    fn depends_on_seed_epoch_and_sample_and_on_nothing_else() {
+        let first = augmented(ALL, 1, 2, 3);
+        assert_eq!(first, augmented(ALL, 1, 2, 3));
+        for other in [augmented(ALL, 9, 2, 3), augmented(ALL, 1, 9, 3), augmented(ALL, 1, 2, 9)] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn bytes_and_their_values_give_nearly_the_same() {
+        let values: Vec<f32> = image().iter().map(|&byte| f32::from(byte) / 255.0).collect();
+        let mut output = vec![f32::NAN; 70];
+        Augmenter::new(ALL, SHAPE).unwrap().apply(&values, 1, 2, 3, &mut output);
+        // Only the moment of the division by 255 differs: a few roundings of numbers up to 1.
+        assert!(output.iter().zip(augmented(ALL, 1, 2, 3)).all(|(one, other)| (one - other).abs() < 1e-6));
+    }
+
+    #[test]
+    fn noise_does_not_change_how_the_image_moves() {
+        let still = augmented(Augmentation { noise: 0.0, ..ALL }, 1, 2, 3);
+        let noisy = augmented(Augmentation { noise: 1e-4, ..ALL }, 1, 2, 3);
+        assert_ne!(still, noisy);
+        // No number of the generator is beyond 5.8 standard deviations: sqrt(2 * 24 * ln 2).
+        assert!(still.iter().zip(&noisy).all(|(one, other)| (one - other).abs() < 6e-4));
+    }
+
+    #[test]
+    fn stays_within_its_bounds_and_uses_them() {
+        // Over one bright pixel, the centre of mass tells the shift.
+        let augmenter =
+            Augmenter::new(Augmentation { shift: 2.0, ..Augmentation::default() }, [9, 9, 1]).unwrap();
+        let mut image = [0_u8; 81];
+        image[4 * 9 + 4] = 255;
+        let (mut least, mut greatest) = (f32::MAX, f32::MIN);
+        for sample in 0..500 {
+            let mut output = [0.0; 81];
+            augmenter.apply(&image, 1, 0, sample, &mut output);
+            let column: f32 =
+                output.iter().enumerate().map(|(index, value)| (index % 9) as f32 * value).sum();
+            let shift = column / output.iter().sum::<f32>() - 4.0;
+            (least, greatest) = (least.min(shift), greatest.max(shift));
+        }
+        assert!((-2.001..-1.9).contains(&least) && (1.9..2.001).contains(&greatest), "{least} {greatest}");
+    }
+
+    /// Pins the arithmetic: a change here changes every network trained with augmentation.
+    #[test]
+    fn the_bits_are_pinned() {
+        let bits: Vec<u32> = augmented(ALL, 42, 1, 7)[30..34].iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, [0x3E1C_083C, 0x3EBD_D494, 0x3EE5_817A, 0x3EF5_A250]);
+    }
+
+    #[test]
+    fn extreme_settings_give_finite_numbers() {
+        let extreme = Augmentation { shift: 1e4, rotate: 180.0, scale: 0.99, noise: 1e4, ..NONE };
+        for sample in 0..50 {
+            assert!(augmented(extreme, 0, 0, sample).iter().all(|value| value.is_finite()));
+        }
+    }
+
+    #[test]
+    fn refuses_settings_out_of_range() {
+        let none = Augmentation::default();
+        for (expected, settings) in [
+            ("shift", Augmentation { shift: -1.0, ..none }),
+            ("shift", Augmentation { shift: f32::NAN, ..none }),
+            ("rotate", Augmentation { rotate: 181.0, ..none }),
+            ("scale", Augmentation { scale: 1.0, ..none }),
+            ("noise", Augmentation { noise: f32::INFINITY, ..none }),
+            ("flip_horizontal", Augmentation { flip_horizontal: 1.5, ..none }),
+            ("saturation", Augmentation { saturation: 0.5, ..none }),
+            ("mixup", Augmentation { mixup: -1.0, ..none }),
+        ] {
+            match Augmenter::new(settings, SHAPE).unwrap_err() {
+                DataError::Setting { name, .. } => assert_eq!(name, expected),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn reads_settings_and_refuses_unknown_ones() {
+        let read = |pairs: &[(&'static str, f32)]| {
+            Augmentation::deserialize(MapDeserializer::<_, Error>::new(pairs.iter().copied()))
+        };
+        assert_eq!(
+            read(&[("rotate", 10.0)]).unwrap(),
+            Augmentation { rotate: 10.0, ..Augmentation::default() }
+        );
+        assert!(read(&[]).unwrap().is_none());
+        let error = read(&[("rotation", 10.0)]).unwrap_err().to_string();
+        assert!(error.contains("rotation") && error.contains("rotate"), "{error}");
+    }
+
+    #[test]
+    fn flips_and_crops_move_whole_pixels() {
+        let image = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut output = [f32::NAN; 6];
+        let mut cut = |cut, expected: [f32; 6]| {
+            cut_out(&image, [2, 3, 1], cut, [2, 3], &mut output);
+            assert_eq!(output, expected, "{cut:?}");
+            // The same by interpolation.
+            let mut map = Map::new([2, 3], [0.0, 0.0], 0.0, 1.0);
+            map.cut = cut;
+            resample(&image, [2, 3, 1], &map, &mut output);
+            assert_eq!(output, expected, "{cut:?}");
+        };
+        cut(Cut { flip_x: true, ..Cut::default() }, [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
+        cut(Cut { flip_y: true, ..Cut::default() }, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+        cut(Cut { left: 1, ..Cut::default() }, [2.0, 3.0, 0.0, 5.0, 6.0, 0.0]);
+        cut(Cut { top: -1, flip_x: true, ..Cut::default() }, [0.0, 0.0, 0.0, 3.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn half_of_the_images_are_flipped_and_crops_reach_every_place() {
+        let settings = Augmentation { flip_horizontal: 0.5, crop_padding: 1, ..NONE };
+        let augmenter = Augmenter::new(settings, [4, 5, 1]).unwrap();
+        let looks: Vec<Cut> = (0..2000).map(|sample| Look::draw(&augmenter, 1, 0, sample).cut).collect();
+        let flipped = looks.iter().filter(|cut| cut.flip_x).count();
+        // The standard deviation of the count is 22.
+        assert!(flipped.abs_diff(1000) < 110, "{flipped}");
+        assert!(looks.iter().all(|cut| !cut.flip_y));
+        let places: std::collections::BTreeSet<_> = looks.iter().map(|cut| (cut.top, cut.left)).collect();
+        assert_eq!(places.len(), 9);
+    }
+
+    #[test]
+    fn parts_are_cut_out_of_larger_images() {
+        let image: Vec<u8> = (0..48).collect();
+        let augmenter = Augmenter::cropping(NONE, [4, 6, 2], [3, 4]).unwrap();
+        let mut places = std::collections::BTreeSet::new();
+        for sample in 0..200 {
+            let mut output = [f32::NAN; 24];
+            augmenter.apply(&image, 1, 0, sample, &mut output);
+            let first = (output[0] * 255.0).round() as usize;
+            for (index, value) in output.iter().enumerate() {
+                let (y, rest) = (index / 8, index % 8);
+                assert_eq!(*value, (first + y * 12 + rest) as f32 / 255.0);
+            }
+            places.insert(first);
+        }
+        assert_eq!(places.len(), 2 * 3);
+        assert!(Augmenter::cropping(NONE, [4, 6, 2], [5, 6]).is_err());
+    }
+
+    #[test]
+    fn colours_change_as_their_names_say() {
+        let look = |brightness, contrast, saturation| Look {
+            cut: Cut::default(),
+            brightness,
+            contrast,
+            saturation,
+            hole: [0, 0],
+        };
+        let image = [0.2_f32, 0.4, 0.6, 0.4, 0.4, 0.4];
+        let changed = |look: Look| {
+            let mut values = image;
+            look.colour([1, 2, 3], &mut values);
+            values
+        };
+        let close = |found: [f32; 6], expected: [f32; 6]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
+        };
+        close(changed(look(1.5, 1.0, 1.0)), [0.3, 0.6, 0.9, 0.6, 0.6, 0.6]);
+        close(changed(look(3.0, 1.0, 1.0)), [0.6, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        close(changed(look(1.0, 0.5, 1.0)), [0.3, 0.4, 0.5, 0.4, 0.4, 0.4]);
+        let grey = 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6;
+        close(changed(look(1.0, 1.0, 0.0)), [grey, grey, grey, 0.4, 0.4, 0.4]);
+    }
+
+    #[test]
+    fn the_hole_is_black_and_stays_in_the_image() {
+        let settings = Augmentation { cutout: 3, ..NONE };
+        let augmenter = Augmenter::new(settings, [6, 7, 2]).unwrap();
+        let mut areas = std::collections::BTreeSet::new();
+        for sample in 0..100 {
+            let mut output = [f32::NAN; 84];
+            augmenter.apply(&[255_u8; 84], 1, 0, sample, &mut output);
+            assert!(output.iter().all(|&value| value == 0.0 || value == 1.0));
+            areas.insert(output.iter().filter(|&&value| value == 0.0).count() / 2);
+        }
+        assert_eq!(areas.into_iter().collect::<Vec<_>>(), [4, 6, 9]);
+    }
+}
