@@ -133,7 +133,7 @@ fn one_weight_that_is_off_by_one_is_seen() {
     let net = smidgen_trainer::tflite::Net::read(&tflite).unwrap();
     // The weights of the first convolution.
     let first = &net.subgraphs[0].operators[0];
-    let weights = net.subgraphs[0].tensors[first.inputs[1].unwrap()].data.unwrap();
+    let weights = net.subgraphs[0].tensors[first.inputs[1].unwrap()].data.as_ref().unwrap();
     let offset = weights.as_ptr() as usize - tflite.as_ptr() as usize;
     let mut changed = tflite.clone();
     changed[offset] = changed[offset].wrapping_add(1);

@@ -21,7 +21,7 @@ layers = tf.keras.layers
 class Converted:
     name: str
     model: Callable
-    int8: bool
+    kind: str
     rows: int = 6
     settle: Callable = lambda model, rng: settle(model, rng)
 
@@ -34,8 +34,11 @@ class Converted:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         self.settle(model, rng)
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        if self.int8:
+        if self.kind != "f32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if self.kind == "f16":
+            converter.target_spec.supported_types = [tf.float16]
+        if self.kind == "i8":
             converter.representative_dataset = lambda: ([draw(rng, shape) for shape in shapes] for _ in range(CALIBRATION_ROWS))
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -44,7 +47,7 @@ class Converted:
         return file, rows, len(model.outputs)
 
     def values(self, rng, shape, row):
-        if not self.int8:
+        if self.kind != "i8":
             return draw(rng, shape) * (3 if row == 0 else 1)
         if row < 2:
             return np.full(shape, (-128, 127)[row], np.int8)
@@ -132,4 +135,5 @@ def temporal():
 
 def cases():
     models = [lstm, residual_cnn, mobile, u_net, activations, temporal]
-    return [Converted(f"keras_{model.__name__}_{kind}", model, kind == "i8") for model in models for kind in ("i8", "f32")]
+    cases = [(model, kind) for model in models for kind in ("i8", "f32")]
+    return [Converted(f"keras_{model.__name__}_{kind}", model, kind) for model, kind in [*cases, (mobile, "f16")]]

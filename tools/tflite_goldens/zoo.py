@@ -68,5 +68,5 @@ def standardize(model, rng):
 
 
 def cases():
-    models = [(resnet8, True), (mobilenet_v1_025, True), (wake_word, True), (mnist_lstm, True), (mnist_lstm, False)]
-    return [Converted(f"zoo_{model.__name__}_{'i8' if int8 else 'f32'}", model, int8, ROWS, standardize) for model, int8 in models]
+    models = [(resnet8, "i8"), (mobilenet_v1_025, "i8"), (wake_word, "i8"), (mnist_lstm, "i8"), (mnist_lstm, "f32")]
+    return [Converted(f"zoo_{model.__name__}_{kind}", model, kind, ROWS, standardize) for model, kind in models]

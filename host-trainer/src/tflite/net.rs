@@ -1,5 +1,7 @@
 //! What a `.tflite` file says, as owned tables. Every index in them is in range.
 
+use std::borrow::Cow;
+
 use smidgen_tflite_schema::{BuiltinOptionsRef, OPERATOR_NAMES, TensorType};
 
 /// A `.tflite` file of `'f`.
@@ -44,7 +46,7 @@ pub struct NetTensor<'f> {
     /// The type of its elements.
     pub element_type: TensorType,
     /// Its elements, if it is a constant.
-    pub data: Option<&'f [u8]>,
+    pub data: Option<Cow<'f, [u8]>>,
     /// Its quantization.
     pub quantization: Option<NetQuantization>,
     /// Whether it keeps its elements from run to run.

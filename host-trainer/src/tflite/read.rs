@@ -3,6 +3,7 @@
 //! The file is taken for hostile. planus checks every access; here every index is checked once, and a budget tied to the file's length bounds what is
 //! copied, because tables of a flatbuffer can be named any number of times.
 
+use std::borrow::Cow;
 use std::mem::size_of;
 
 use smidgen_tflite_schema::planus::{self, ReadAsRoot, Vector, errors::ErrorKind};
@@ -212,7 +213,7 @@ impl<'f> SubgraphReader<'_, 'f> {
             dims,
             element_type: tensor.type_()?,
             // An empty buffer is what every tensor that is computed has, whichever its number.
-            data: self.buffers.get(index).copied().filter(|data| !data.is_empty()),
+            data: self.buffers.get(index).copied().filter(|data| !data.is_empty()).map(Cow::Borrowed),
             quantization,
             is_variable: tensor.is_variable()?,
             is_sparse: tensor.sparsity()?.is_some(),

@@ -1,16 +1,20 @@
 //! The elements of constant tensors.
 
+use smidgen::{ElementType, Quantization};
 use smidgen_tflite_schema::TensorType;
 
+use super::importer::{Importer, integers};
+use super::view::{View, shape};
 use super::{Refusal, describe_tensor, unsupported};
+use crate::graph::{Role, Tensor, TensorId, Value};
 use crate::tflite::error::ImportError;
 use crate::tflite::net::NetTensor;
 
 /// The bytes of a constant of `element_type`, as many as its dimensions say.
-fn bytes<'f, const SIZE: usize>(
-    tensor: &NetTensor<'f>,
+fn bytes<'t, const SIZE: usize>(
+    tensor: &'t NetTensor<'_>,
     element_type: TensorType,
-) -> Result<&'f [[u8; SIZE]], Refusal> {
+) -> Result<&'t [[u8; SIZE]], Refusal> {
     let name = || describe_tensor(tensor);
     if tensor.element_type != element_type {
         let expected = format!("{element_type:?}").to_lowercase();
@@ -19,7 +23,7 @@ fn bytes<'f, const SIZE: usize>(
     if tensor.is_sparse {
         return Err(unsupported(format!("{} is sparse", name())));
     }
-    let data = tensor.data.ok_or_else(|| unsupported(format!("{} is not a constant", name())))?;
+    let data = tensor.data.as_deref().ok_or_else(|| unsupported(format!("{} is not a constant", name())))?;
     let expected = tensor.elements().and_then(|elements| elements.checked_mul(SIZE));
     match data.as_chunks() {
         (chunks, []) if Some(data.len()) == expected => Ok(chunks),
@@ -54,4 +58,29 @@ pub(super) fn i32s(tensor: &NetTensor<'_>) -> Result<Vec<i32>, Refusal> {
 /// The elements of an f32 constant.
 pub(super) fn f32s(tensor: &NetTensor<'_>) -> Result<Vec<f32>, Refusal> {
     Ok(bytes(tensor, TensorType::Float32)?.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
+/// Input `position`, an activation or a constant that is added to the graph.
+pub(super) fn operand(
+    importer: &mut Importer<'_, '_>,
+    view: &View<'_, '_>,
+    position: usize,
+) -> Result<TensorId, Refusal> {
+    let tensor = view.input(position)?;
+    if tensor.data.is_none() {
+        return importer.activation(view, position);
+    }
+    let (value, quantization): (Value, Option<Quantization>) = match tensor.element_type {
+        TensorType::Float32 => (Value::F32(f32s(tensor)?), None),
+        TensorType::Int8 => (Value::I8(i8s(tensor)?), Some(integers(tensor)?)),
+        TensorType::Int32 => (Value::I32(i32s(tensor)?), None),
+        _ => return Err(unsupported(format!("{} is a constant of this type", describe_tensor(tensor)))),
+    };
+    let shape =
+        shape(tensor).ok_or_else(|| unsupported(format!("{} has no elements", describe_tensor(tensor))))?;
+    let element_type: ElementType = value.element_type();
+    importer.take(value.len() * element_type.bytes())?;
+    let name = format!("{}/input_{position}", view.node_name());
+    let (role, value) = (Role::Constant, Some(value));
+    Ok(importer.add_tensor(Tensor { name, shape, element_type, quantization, role, value }))
 }

@@ -12,8 +12,9 @@ use smidgen::ops::lookup::TABLE_ELEMENTS;
 use smidgen::ops::prelu::PreluI8;
 use smidgen_tflite_schema::{ActivationFunctionType as Fused, TensorType};
 
+use super::constant::operand;
 use super::importer::{Importer, quantization};
-use super::sides::{Sides, constant_or_activation};
+use super::sides::Sides;
 use super::view::{Arithmetic, View, options};
 use super::{Refusal, fused, unsupported};
 use crate::graph::{Elementwise, GraphOp, Role, Value};
@@ -131,7 +132,7 @@ fn binary(
         }
     };
     let op = op(operands)?;
-    let sides = [constant_or_activation(importer, view, 0)?, constant_or_activation(importer, view, 1)?];
+    let sides = [operand(importer, view, 0)?, operand(importer, view, 1)?];
     let shapes = sides.map(|id| importer.tensor(id).shape);
     let Sides { shapes: merged, output: merged_output } = Sides::of(&left.dims, &right.dims, &output.dims)
         .ok_or_else(|| {

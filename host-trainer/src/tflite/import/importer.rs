@@ -11,6 +11,11 @@ use crate::tflite::net::{Net, NetTensor, Subgraph};
 /// Bytes of constants in the graph for each byte of the file, and for any file. A record of a channel has 12 bytes, its weights, bias and scale at least 5.
 const GROWTH: usize = 16;
 const ALLOWANCE: usize = 1 << 16;
+/// Bytes that constants may take in the graph of a file of `file_bytes`.
+pub(super) const fn constant_bytes(file_bytes: usize) -> usize {
+    file_bytes.saturating_mul(GROWTH).saturating_add(ALLOWANCE)
+}
+
 /// Bytes of states for any file, which names only their dimensions.
 const STATE_ALLOWANCE: usize = 1 << 20;
 
@@ -34,16 +39,15 @@ pub(in crate::tflite) struct Importer<'n, 'f> {
 }
 
 impl<'n, 'f> Importer<'n, 'f> {
-    /// Begins with the inputs of the file's first subgraph.
-    pub(super) fn new(net: &'n Net<'f>, name: &str) -> Result<Self, ImportError> {
-        let subgraph = &net.subgraphs[0];
+    /// Begins with the inputs of the file's first subgraph, `subgraph`.
+    pub(super) fn new(net: &'n Net<'f>, subgraph: &'n Subgraph<'f>, name: &str) -> Result<Self, ImportError> {
         let variables = Variables::of(subgraph)?;
         let mut importer = Self {
             net,
             subgraph,
             graph: Graph::new(name),
             activations: vec![None; subgraph.tensors.len()],
-            constants_left: net.file_bytes.saturating_mul(GROWTH).saturating_add(ALLOWANCE),
+            constants_left: constant_bytes(net.file_bytes),
             state_left: net.file_bytes.saturating_mul(GROWTH).saturating_add(STATE_ALLOWANCE),
             variables,
         };
@@ -302,7 +306,7 @@ pub(super) fn representable(
 }
 
 /// The quantization of an activation of integers, which stand for themselves if it has none, as those of a cast may.
-fn integers(tensor: &NetTensor<'_>) -> Result<Quantization, Refusal> {
+pub(super) fn integers(tensor: &NetTensor<'_>) -> Result<Quantization, Refusal> {
     match &tensor.quantization {
         Some(found) if !found.scales.is_empty() => quantization(tensor),
         _ => Ok(Quantization { scale: 1.0, zero_point: 0 }),

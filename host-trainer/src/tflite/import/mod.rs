@@ -9,6 +9,7 @@
 mod constant;
 mod conv;
 mod elementwise;
+mod fold_constants;
 mod fused;
 mod importer;
 mod movement;
@@ -23,6 +24,7 @@ mod view;
 
 use smidgen_tflite_schema::BuiltinOperator as Op;
 
+use self::fold_constants::fold_constants;
 use self::importer::Importer;
 use self::view::View;
 use super::error::{ImportError, UnsupportedOperator};
@@ -154,10 +156,15 @@ pub struct Imported {
 /// # Errors
 /// [`ImportError::Unsupported`] lists every operator that cannot be imported; other errors are the first of their kind.
 pub fn import(net: &Net<'_>, name: &str) -> Result<Imported, ImportError> {
-    let mut importer = Importer::new(net, name)?;
-    let subgraph = importer.subgraph;
+    let mut subgraph = net.subgraphs[0].clone();
+    let folded = fold_constants(&mut subgraph, net.file_bytes);
+    let subgraph = &subgraph;
+    let mut importer = Importer::new(net, subgraph, name)?;
     let mut refused = Vec::new();
     for (index, operator) in subgraph.operators.iter().enumerate() {
+        if folded.binary_search(&index).is_ok() {
+            continue;
+        }
         let view = View::new(subgraph, index, operator);
         let handler = HANDLERS.iter().find(|(op, _)| *op as i32 == operator.code);
         let outcome = match handler {

@@ -43,7 +43,8 @@ pub(super) fn concatenation(importer: &mut Importer<'_, '_>, view: &View<'_, '_>
     let dims =
         (0..count).map(|input| Ok(view.input(input)?.dims.clone())).collect::<Result<Vec<_>, Refusal>>()?;
     let moved = Movement::concatenation(&dims, axis);
-    let inputs = (0..count).map(|input| source(importer, view, input)).collect::<Result<_, _>>()?;
+    let inputs =
+        (0..count).map(|input| constant::operand(importer, view, input)).collect::<Result<_, _>>()?;
     push(importer, view, 0, inputs, moved)
 }
 
@@ -64,7 +65,7 @@ fn parts(
 ) -> Result<(), Refusal> {
     let dims = &view.input(position)?.dims;
     let axis = axis(along, dims.len())?;
-    let input = source(importer, view, position)?;
+    let input = constant::operand(importer, view, position)?;
     let mut start = 0;
     for output in 0..view.operator.outputs.len() {
         let part = &view.output(output)?.dims;
@@ -81,7 +82,7 @@ fn parts(
 pub(super) fn unpack(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let dims = &view.input(0)?.dims;
     let axis = axis(options!(view, UnpackOptions)?.axis()?, dims.len())?;
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     if view.operator.outputs.len() != dims[axis] {
         return Err(unsupported(format!(
             "it has {} outputs, expected {}",
@@ -110,7 +111,8 @@ pub(super) fn pack(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Resu
         }
     }
     let moved = Movement::pack(dims, axis, count);
-    let inputs = (0..count).map(|input| source(importer, view, input)).collect::<Result<_, _>>()?;
+    let inputs =
+        (0..count).map(|input| constant::operand(importer, view, input)).collect::<Result<_, _>>()?;
     push(importer, view, 0, inputs, moved)
 }
 
@@ -132,7 +134,7 @@ pub(super) fn slice(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Res
         .collect();
     let part: Vec<usize> = ranges.iter().map(|&(_, _, count)| count).collect();
     let moved = Movement::slice(MovementKind::Slice, dims, &ranges, &part);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved.map(|moved| (moved, part)))
 }
 
@@ -140,7 +142,7 @@ pub(super) fn strided_slice(importer: &mut Importer<'_, '_>, view: &View<'_, '_>
     let dims = &view.input(0)?.dims;
     let Slices { ranges, output } = Slices::of(view, dims)?;
     let moved = Movement::slice(MovementKind::StridedSlice, dims, &ranges, &output);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved.map(|moved| (moved, output)))
 }
 
@@ -154,14 +156,14 @@ pub(super) fn pad(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Resul
         (None, _) => 0,
     };
     let moved = Movement::pad(&view.input(0)?.dims, &amounts, bits);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved)
 }
 
 pub(super) fn mirror_pad(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) -> Result<(), Refusal> {
     let reflect = options!(view, MirrorPadOptions)?.mode()? == MirrorPadMode::Reflect;
     let moved = Movement::mirror_pad(&view.input(0)?.dims, &amounts(view)?, reflect);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved)
 }
 
@@ -177,7 +179,7 @@ pub(super) fn transpose(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) ->
     let order = constant::i32s(view.input(1)?)?;
     let order = order.iter().map(|&from| axis(from, dims.len())).collect::<Result<Vec<_>, _>>()?;
     let moved = Movement::transpose(dims, &order);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved)
 }
 
@@ -200,7 +202,7 @@ fn depth_and_space(
     let &[n, h, w, c] = super::conv::rank_4(view.input(0)?)?;
     let block = usize::try_from(block).unwrap_or(0);
     let moved = Movement::depth_and_space([n, h, w, c], block, to_space);
-    let input = source(importer, view, 0)?;
+    let input = constant::operand(importer, view, 0)?;
     push(importer, view, 0, vec![input], moved.map(|(moved, dims)| (moved, dims.to_vec())))
 }
 
@@ -230,7 +232,7 @@ pub(super) fn resize_nearest_neighbor(
         axes: [true, true, false],
         output: dims,
     });
-    let (node, input) = (view.node_name(), source(importer, view, 0)?);
+    let (node, input) = (view.node_name(), constant::operand(importer, view, 0)?);
     let shape = smidgen::Shape::vector(table.len() as u32);
     let table = importer.constant(&node, "table", shape, Role::Constant, Value::I32(table))?;
     let output = importer.output(view, 0)?;
@@ -242,31 +244,6 @@ pub(super) fn size(view: &View<'_, '_>) -> Result<[usize; 2], Refusal> {
     let found: Vec<usize> =
         constant::i32s(view.input(1)?)?.iter().filter_map(|&size| usize::try_from(size).ok()).collect();
     found.try_into().map_err(|_| unsupported("its size is not a height and a width"))
-}
-
-/// Input `position`: an activation, or a constant, which is added.
-fn source(
-    importer: &mut Importer<'_, '_>,
-    view: &View<'_, '_>,
-    position: usize,
-) -> Result<TensorId, Refusal> {
-    let tensor = view.input(position)?;
-    if tensor.data.is_none() {
-        return importer.activation(view, position);
-    }
-    let value = match tensor.element_type {
-        TensorType::Float32 => Value::F32(constant::f32s(tensor)?),
-        TensorType::Int8 => Value::I8(constant::i8s(tensor)?),
-        TensorType::Int32 => Value::I32(constant::i32s(tensor)?),
-        _ => {
-            return Err(unsupported(format!(
-                "{} is none of float32, int8 and int32",
-                describe_tensor(tensor)
-            )));
-        }
-    };
-    let shape = shape(tensor).ok_or_else(|| unsupported(format!("{} is empty", describe_tensor(tensor))))?;
-    importer.constant(&view.node_name(), &format!("input_{position}"), shape, Role::Constant, value)
 }
 
 /// Adds what computes output `position`, if it fits what the file says of that.

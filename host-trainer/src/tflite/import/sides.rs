@@ -1,38 +1,6 @@
-//! The two inputs of an operator that broadcasts: constants among them, and shapes of any rank.
+//! The shapes of the two inputs of an operator that broadcasts, of any rank.
 
-use smidgen::{ElementType, Quantization, Shape};
-use smidgen_tflite_schema::TensorType;
-
-use super::constant::{f32s, i8s, i32s};
-use super::importer::{Importer, quantization};
-use super::view::{View, shape};
-use super::{Refusal, describe_tensor, unsupported};
-use crate::graph::{Role, Tensor, TensorId, Value};
-
-/// Input `position`, an activation or a constant that is added to the graph.
-pub(super) fn constant_or_activation(
-    importer: &mut Importer<'_, '_>,
-    view: &View<'_, '_>,
-    position: usize,
-) -> Result<TensorId, Refusal> {
-    let tensor = view.input(position)?;
-    if tensor.data.is_none() {
-        return importer.activation(view, position);
-    }
-    let (value, quantization): (Value, Option<Quantization>) = match tensor.element_type {
-        TensorType::Float32 => (Value::F32(f32s(tensor)?), None),
-        TensorType::Int8 => (Value::I8(i8s(tensor)?), Some(quantization(tensor)?)),
-        TensorType::Int32 => (Value::I32(i32s(tensor)?), None),
-        _ => return Err(unsupported(format!("{} is a constant of this type", describe_tensor(tensor)))),
-    };
-    let shape =
-        shape(tensor).ok_or_else(|| unsupported(format!("{} has no elements", describe_tensor(tensor))))?;
-    let element_type: ElementType = value.element_type();
-    importer.take(value.len() * element_type.bytes())?;
-    let name = format!("{}/input_{position}", view.node_name());
-    let (role, value) = (Role::Constant, Some(value));
-    Ok(importer.add_tensor(Tensor { name, shape, element_type, quantization, role, value }))
-}
+use smidgen::Shape;
 
 /// Shapes of two sides and of their output with neighbouring dimensions merged where neither side begins or ends to broadcast, so that they are no more
 /// than three.

@@ -155,7 +155,7 @@ pub(super) fn call_once(importer: &mut Importer<'_, '_>, view: &View<'_, '_>) ->
             return Err(refused("does not have two inputs"));
         };
         let value = &subgraph.tensors[value];
-        let Some(data) = value.data else { return Err(value_refused) };
+        let Some(data) = &value.data else { return Err(value_refused) };
         let variable = *handles.get(&resource).ok_or_else(|| refused("assigns to no variable"))?;
         if importer.variables.known[variable].state.is_some() {
             return Err(refused("assigns to a variable that was used before"));
