@@ -79,7 +79,7 @@ impl<'d> ImageFeed<'d> {
         };
         let source = self.split.uncropped.as_ref().unwrap_or(set);
         let augment = |number, output: &mut [f32]| {
-            augmenter.apply(image(number, source), self.seed, epoch, number, output)
+            augmenter.apply(image(number, source), self.seed, epoch, number, output);
         };
         augment(number, input);
         let mixed = self.mixing.as_ref().map(|(mixer, samples)| {
