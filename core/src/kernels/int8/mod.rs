@@ -18,12 +18,15 @@ pub(crate) mod blocks;
 #[cfg(arm_dsp)]
 mod dsp;
 mod gather;
+#[cfg(arm_helium)]
+mod helium;
 pub mod pairs;
 pub mod quads;
 mod requantize;
 #[cfg(any(arm_v6m, arm_v7m))]
 mod scalar;
 pub(crate) mod sums;
+pub(crate) mod vectors;
 
 pub use requantize::{FOLDED_WORDS, Folded};
 

@@ -1,6 +1,7 @@
 //! int8 fully connected layer with TensorFlow Lite Micro's arithmetic.
 
 use crate::kernels::int8::blocks::{FAST, add_dots as add_blocks};
+use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -79,6 +80,10 @@ pub(in crate::ops) fn rows(
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
 ) {
+    if vectors::FAST {
+        let layer = vectors::Layer { weights, channels, finish: range.finish(channels) };
+        return vectors::rows(&layer, in_c, input, output);
+    }
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
     let (mut input, mut output) = (input, output);
     if FAST {

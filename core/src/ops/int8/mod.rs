@@ -5,6 +5,7 @@ use super::call::{CallError, Tensor, holds};
 use super::operands::{all_are, quantization};
 use super::pooling::PoolParams;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+use crate::kernels::int8::vectors::Finish;
 use crate::memory::elements;
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::quantization::{Multiplier, requantize};
@@ -94,6 +95,11 @@ impl OutputRange {
     pub fn clamp(self, value: i32) -> i8 {
         // Not `clamp`, which would panic for a range that is upside down.
         value.max(self.activation_min).min(self.activation_max) as i8
+    }
+
+    /// What the vector kernels are told of the range, and of `channels`.
+    pub(super) fn finish(self, channels: &[[i32; CHANNEL_WORDS]]) -> Finish {
+        Finish::new([self.zero_point, self.activation_min, self.activation_max], channels)
     }
 
     /// Clamps `values`, of which most layers' need no clamp.
