@@ -70,6 +70,7 @@ extern crate std;
 pub mod checksum;
 pub mod geometry;
 pub mod kernels;
+pub mod learn;
 mod memory;
 pub mod model;
 mod operand;
@@ -81,6 +82,9 @@ mod step;
 // A model, and running it.
 pub use model::{EntryKind, LoadError, Metadata, Model, Preprocessing};
 pub use session::{Element, Observer, Session, SessionError};
+
+// Learning on the device.
+pub use learn::{LearnError, Learner, Loss, Outcome};
 
 // What a model is made of.
 pub use operand::{ElementType, Operand, Quantization, Shape, Space};

@@ -46,6 +46,13 @@ pub enum SessionError {
         /// The index asked for.
         index: usize,
     },
+    /// Parameters to be loaded are of another length.
+    ParameterLength {
+        /// Bytes that the model has.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
     /// A step failed, which does not happen to a validated model.
     Step {
         /// Index of the step in its entry.
@@ -70,6 +77,9 @@ impl core::fmt::Display for SessionError {
             Self::NoEntry { kind } => write!(f, "the model has no entry {kind:?}"),
             Self::NoOperand { index } => {
                 write!(f, "the entry has no input or output {index} of this element type")
+            }
+            Self::ParameterLength { expected, found } => {
+                write!(f, "the model has {expected} bytes of parameters, {found} were given")
             }
             Self::Step { step, error } => write!(f, "step {step}: {error}"),
             Self::Malformed { step } => write!(f, "step {step} does not decode"),
@@ -157,6 +167,19 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// Puts the state back to its initial value: a network that keeps something from run to run begins anew. Parameters stay.
     pub fn reset_state(&mut self) {
         fill(self.state, self.model.initial_state());
+    }
+
+    /// Puts these bytes in the place of the parameters. Whatever they are, a run stays within its memory; whether they are good is the caller's to know.
+    ///
+    /// # Errors
+    /// [`SessionError::ParameterLength`]; nothing has changed then.
+    pub fn load_parameters(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let (expected, found) = (self.parameter.len(), bytes.len());
+        if expected != found {
+            return Err(SessionError::ParameterLength { expected, found });
+        }
+        self.parameter.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// The model.

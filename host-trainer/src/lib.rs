@@ -35,6 +35,7 @@
 //! | say everything that decides a run | [`recipe`] |
 //! | load, vary and order samples | [`data`] |
 //! | train, and go from a recipe to a model file | [`train`], [`pipeline`] |
+//! | let a finished network go on learning | [`personalize`] |
 //! | turn a graph into steps over fixed memory, or into int8 | [`compile`] |
 //! | run a model here or on an emulated device, and compare | [`device`], [`trace`] |
 //! | measure and look into a model | [`evaluate`], [`inspect`], [`cost`], [`throughput`], [`report`] |
@@ -49,6 +50,7 @@ pub mod compile;
 pub mod data;
 mod decimal;
 pub mod graph;
+pub mod personalize;
 pub mod pipeline;
 pub mod recipe;
 pub mod tflite;

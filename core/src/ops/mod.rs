@@ -372,6 +372,8 @@ operators! {
     /// Gradient of bilinear resizing.
     84 ResizeBilinearGrad "resize_bilinear_grad" Never
         resize_bilinear::float::check_grad, resize_bilinear::float::run_grad;
+    /// Puts zeros in the place of a gradient that is not finite, and counts it.
+    85 Guard "guard" Never updates::guard::check, updates::guard::run;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.

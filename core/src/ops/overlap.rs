@@ -3,7 +3,7 @@
 //! An operator that goes through its output from front to back, and has read what a piece needs before it writes the piece, can write over what it
 //! does not need any more. The planner on the host and the loader ask the same function how far.
 
-use super::{Operator, Operators, conv_2d};
+use super::{Operator, Operators, conv_2d, depthwise_conv_2d};
 use crate::geometry::Window;
 use crate::operand::Shape;
 use crate::step::Step;
@@ -14,8 +14,12 @@ use crate::step::Step;
 /// Besides, a write may lie in exactly the place of a read where [`Operator::in_place`] says so.
 pub fn overlap<O: Operators>(step: Step<'_>) -> Option<usize> {
     const CONV_2D_I8: u8 = Operator::Conv2dI8 as u8;
+    const DEPTHWISE_CONV_2D_I8: u8 = Operator::DepthwiseConv2dI8 as u8;
     match step.operator {
         CONV_2D_I8 if const { O::SET.contains(CONV_2D_I8) } => conv_2d::int8::overlap(step),
+        DEPTHWISE_CONV_2D_I8 if const { O::SET.contains(DEPTHWISE_CONV_2D_I8) } => {
+            depthwise_conv_2d::int8::overlap(step)
+        }
         _ => None,
     }
 }

@@ -25,6 +25,13 @@ pub enum Timer {
         /// Address of its registers.
         base: u32,
     },
+    /// A 32-bit timer of an STM32, counting up.
+    Stm32 {
+        /// Address of its registers.
+        base: u32,
+        /// What its clock is divided by, less one.
+        prescaler: u32,
+    },
     /// The system counter of Arm's SSE-300.
     SseCounter {
         /// Address of the control frame.
@@ -83,7 +90,7 @@ const MPS2: Machine = Machine {
 };
 
 /// The machines.
-pub const MACHINES: [Machine; 6] = [
+pub const MACHINES: [Machine; 7] = [
     Machine {
         name: "cortex-m0",
         qemu: "microbit",
@@ -123,6 +130,17 @@ pub const MACHINES: [Machine; 6] = [
         timer: Timer::SseCounter { control: 0x5810_0000, status: 0x5810_1000 },
         timer_hz: 32_000_000,
         icount_shift: 5,
+        ..MPS2
+    },
+    // A board with as little memory as many have: the STM32F405 of a Netduino Plus 2, without its core-coupled memory. QEMU's timers count nanoseconds.
+    Machine {
+        name: "netduinoplus2",
+        qemu: "netduinoplus2",
+        flash: Region { start: 0x0800_0000, bytes: 512 * KIB },
+        model: Region { start: 0x0808_0000, bytes: 512 * KIB },
+        ram: Region { start: 0x2000_0000, bytes: 128 * KIB },
+        stack_bytes: 4 * KIB,
+        timer: Timer::Stm32 { base: 0x4000_0000, prescaler: 39 },
         ..MPS2
     },
 ];

@@ -39,6 +39,12 @@ impl Clock {
                 write(base, 0x00, u32::MAX); // Timer1Load
                 write(base, 0x08, 0x82); // Timer1Control: enabled, free-running, 32 bits, no prescaler
             }
+            Timer::Stm32 { base, prescaler } => {
+                write(base, 0x28, prescaler); // TIMx_PSC
+                write(base, 0x2c, u32::MAX); // TIMx_ARR
+                write(base, 0x14, 1); // TIMx_EGR: take them over
+                write(base, 0x00, 1); // TIMx_CR1: enabled
+            }
             Timer::SseCounter { control, .. } => write(control, 0x00, 1), // CNTCR: enabled
         }
         Self(())
@@ -74,6 +80,7 @@ impl Probe for Clock {
                 read(base, 0x540) // CC[0]
             }
             Timer::CmsdkDual { base } => !read(base, 0x04), // Timer1Value, counting down
+            Timer::Stm32 { base, .. } => read(base, 0x24), // TIMx_CNT
             Timer::SseCounter { status, .. } => read(status, 0x00), // CNTCVL
         }
     }

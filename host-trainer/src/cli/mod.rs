@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod personalize;
 mod progress;
 mod run;
 mod simd;
@@ -61,6 +62,8 @@ enum Command {
     Import(import::Import),
     /// Make a TensorFlow Lite file of an int8 model
     Export(export::Export),
+    /// Give a model the entries that let a device learn
+    Personalize(personalize::Personalize),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
     /// Count a model's instructions, memory and code on an emulated core
@@ -85,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Command::DiffTrace(diff) => diff.run(),
         Command::Import(import) => import.run(),
         Command::Export(export) => export.run(),
+        Command::Personalize(personalize) => personalize.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),

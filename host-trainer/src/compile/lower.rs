@@ -98,6 +98,17 @@ impl Shared {
         Ok(Self(buffers))
     }
 
+    /// Puts the parameters that `is_frozen` into the constants.
+    pub(super) fn freeze(&self, program: &mut Program, is_frozen: impl Fn(TensorId) -> bool) {
+        for (index, buffer) in self.0.iter().enumerate() {
+            if let Some(buffer) = buffer
+                && is_frozen(TensorId(index))
+            {
+                program.buffers[buffer.0].space = Space::Constant;
+            }
+        }
+    }
+
     /// The buffer of a parameter or a constant.
     pub(super) fn get(&self, id: TensorId) -> Option<BufferId> {
         self.0[id.0]
@@ -240,6 +251,7 @@ pub(super) fn parts(node: &Node) -> Vec<Part> {
     match &node.op {
         // `Graph::validate` has seen to it that there are not too many.
         GraphOp::Movement(movement) => movement.steps().unwrap_or_default(),
+        GraphOp::Frozen(frozen) => frozen.steps.clone(),
         _ => {
             let (operator, attributes) = operator(node);
             vec![Part { operator, attributes, reads: (0..node.inputs.len()).collect() }]
@@ -314,7 +326,7 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
             (Operator::SvdfI8, factors.concat())
         }
         GraphOp::LookupI8 => (Operator::LookupI8, vec![]),
-        GraphOp::Movement(_) => (Operator::Copy, vec![]),
+        GraphOp::Movement(_) | GraphOp::Frozen(_) => (Operator::Copy, vec![]),
         GraphOp::Gather(gather) => (Operator::Gather, gather.attributes()),
         GraphOp::Reduce(reduce) => reduce.step(),
         GraphOp::ResizeBilinear(resize) => resize.step(),

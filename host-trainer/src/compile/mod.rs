@@ -16,6 +16,7 @@
 //! | [`differentiate()`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 //! | [`group_phases()`] | program | program: steps in as few phases as there can be |
 //! | [`recompute()`] | program | program: what later phases read is kept by the chunk, or computed again |
+//! | [`rematerialize()`] | program | program: the backward pass of a device computes again what would take too much memory to keep |
 //! | [`schedule()`] | program | program: the order and the steps in place that lower the peak |
 //! | [`plan_memory()`] | program | [`MemoryPlan`]: an offset for each buffer |
 //! | [`assemble()`] | program and plan | [`Assembled`]: what a model file holds |
@@ -38,13 +39,16 @@ mod plan_memory;
 mod program;
 pub mod quantize;
 mod recompute;
+mod rematerialize;
 mod remove_dropout;
 mod repack;
 mod schedule;
 mod weigh_sums;
 
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
-pub use differentiate::{GradientOptions, Loss, Optimizer, TargetKind, TrainingOptions, differentiate};
+pub use differentiate::{
+    GradientOptions, Loss, OnDevice, Optimizer, TargetKind, TrainingOptions, differentiate,
+};
 pub use error::CompileError;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_padding::fold_padding;
@@ -55,6 +59,7 @@ pub use phases::{group_phases, phases};
 pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 pub use recompute::recompute;
+pub use rematerialize::rematerialize;
 pub use remove_dropout::remove_dropout;
 pub use repack::repack;
 pub use schedule::schedule;
@@ -77,7 +82,7 @@ pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assemb
 /// See [`CompileError`].
 pub fn compile_training(graph: &Graph, options: &TrainingOptions) -> Result<Assembled, CompileError> {
     let graph = fold_padding(fuse_activation(graph.clone()));
-    finish(recompute(group_phases(differentiate(&graph, options)?)))
+    finish(rematerialize(recompute(group_phases(differentiate(&graph, options)?))))
 }
 
 fn finish(program: Program) -> Result<Assembled, CompileError> {

@@ -179,6 +179,7 @@ enum Access {
     Read,
     Write,
     WritePart,
+    Change,
 }
 
 /// Nothing in the arena outlives a phase, nothing in arena or chunk an entry, and what is read was written before, all parts of it.
@@ -194,13 +195,14 @@ fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
             let writes = access != Access::Read;
             let problem = match (buffer.space, owner[root.0]) {
                 (Space::Constant | Space::Parameter | Space::State | Space::Gradient, _) => None,
-                (_, None) if writes => {
+                (_, None) if writes && access != Access::Change => {
                     owner[root.0] = Some((index, phase));
                     None
                 }
                 (_, None) => Some("is read before it is written"),
                 (_, Some((other, _))) if other != index => Some("belongs to two entries"),
-                (_, Some(_)) if access == Access::Write => Some("is written twice"),
+                (Space::Arena, Some((_, other))) if access == Access::Change && other == phase => None,
+                (_, Some(_)) if matches!(access, Access::Write | Access::Change) => Some("is written twice"),
                 (_, Some(_)) if writes && was_read[root.0] => Some("is read before all of it is written"),
                 (Space::Chunk, Some((_, other))) if writes && other != phase => {
                     Some("is written in two phases")
@@ -221,7 +223,11 @@ fn check_lifetimes(program: &Program) -> Result<(), CompileError> {
         for (phase, range) in phases.into_iter().enumerate() {
             for step in &entry.steps[range] {
                 step.reads.iter().try_for_each(|&id| check(id, phase, Access::Read, &step.name))?;
-                let access = if step.writes_parts() { Access::WritePart } else { Access::Write };
+                let access = match step.operator {
+                    _ if step.writes_parts() => Access::WritePart,
+                    _ if step.changes() => Access::Change,
+                    _ => Access::Write,
+                };
                 step.writes.iter().try_for_each(|&id| check(id, phase, access, &step.name))?;
             }
         }

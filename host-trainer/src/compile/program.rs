@@ -61,6 +61,12 @@ impl VirtualStep {
     pub const fn writes_parts(&self) -> bool {
         matches!(self.operator, Operator::Copy | Operator::CopyAdd)
     }
+
+    /// Whether it changes what it writes, which another step has written before.
+    pub const fn changes(&self) -> bool {
+        use Operator::{ClipByNorm, ClipByValue, Guard, L1Penalty};
+        matches!(self.operator, Guard | ClipByNorm | ClipByValue | L1Penalty)
+    }
 }
 
 /// An entry, as [`smidgen::model::Entry`], with its steps.

@@ -20,6 +20,11 @@ pub fn schedule(program: Program) -> Program {
     })
 }
 
+/// The most bytes that are live at the same time, with steps in place where that can be and in the order that they are in.
+pub(super) fn peak_in_place(program: &Program) -> usize {
+    peak(&place(program.clone()))
+}
+
 fn peak(program: &Program) -> usize {
     let blocks = Blocks::new(program);
     let overlaps = overlaps(program, &blocks);
@@ -79,7 +84,7 @@ fn growth(program: &Program, entry: usize, step: usize, left: &[usize], end: usi
         before.flat_map(|(_, other)| &other.writes).any(|&write| program.root(write) == program.root(id))
     };
     let added = this.writes.iter().copied().filter(|&id| scratch(id));
-    let added = added.filter(|&id| !this.writes_parts() || !is_begun(id));
+    let added = added.filter(|&id| !(this.writes_parts() || this.changes()) || !is_begun(id));
     added.map(bytes).sum::<i64>() - freed
 }
 

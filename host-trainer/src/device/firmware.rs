@@ -29,6 +29,8 @@ pub(super) enum Variant {
     Measured,
     /// With logs, too.
     Logged,
+    /// It learns.
+    Learner,
     /// The model, its memory and a loop.
     Application,
     /// As [`Application`](Self::Application). It does not link if anything in it can panic.
@@ -46,6 +48,7 @@ impl Variant {
         match self {
             Self::Measured => ("qemu-embedded", ""),
             Self::Logged => ("qemu-embedded", "defmt"),
+            Self::Learner => ("qemu-learner", ""),
             Self::Application => ("application", "application"),
             Self::NoPanic { load: false, control: false } => ("application", "application,prove-no-panic"),
             Self::NoPanic { load: true, control: false } => {
@@ -97,7 +100,8 @@ pub(super) fn embedded(
     optimize: Optimize,
 ) -> Result<PathBuf, DeviceError> {
     let (binary, features) = variant.parts();
-    build(machine, ["qemu-embedded", binary, features], optimize, Some(model))
+    let package = if variant == Variant::Learner { "qemu-learner" } else { "qemu-embedded" };
+    build(machine, [package, binary, features], optimize, Some(model))
 }
 
 /// Builds a binary of a package of the firmware and returns the ELF file, in a place of its own for machine, features, optimization and model: another

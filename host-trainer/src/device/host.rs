@@ -39,7 +39,7 @@ pub(super) fn round_bytes(model: &[u8], entries: &[EntryKind]) -> Result<RoundBy
     }
 }
 
-fn refused(error: &dyn std::fmt::Debug, message: &dyn std::fmt::Display) -> DeviceError {
+pub(super) fn refused(error: &dyn std::fmt::Debug, message: &dyn std::fmt::Display) -> DeviceError {
     let name = format!("{error:?}");
     let kind = name.split([' ', '(']).next().unwrap_or_default().to_owned();
     DeviceError::Refused { target: Target::Host, kind, message: message.to_string() }

@@ -19,6 +19,7 @@
 mod error;
 mod firmware;
 mod host;
+mod learn;
 mod log;
 mod qemu;
 mod report;
@@ -34,6 +35,7 @@ use smidgen_protocol::{Job, MAX_TRACED, Run};
 pub use error::DeviceError;
 use firmware::Variant;
 pub use firmware::{CodeSize, Optimize};
+pub use learn::{LearnReport, LearnStep};
 pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use target::{Target, UnknownTarget};

@@ -22,11 +22,13 @@ pub enum Target {
     CortexM33,
     /// An emulated Cortex-M55 with Helium, Arm's MPS3 AN547.
     CortexM55,
+    /// An emulated Netduino Plus 2: a Cortex-M4F with 128 KB of memory.
+    NetduinoPlus2,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Host,
         Self::CortexM0,
         Self::CortexM3,
@@ -34,6 +36,7 @@ impl Target {
         Self::CortexM7,
         Self::CortexM33,
         Self::CortexM55,
+        Self::NetduinoPlus2,
     ];
 
     /// Its name on the command line.
@@ -46,13 +49,14 @@ impl Target {
             Self::CortexM7 => "cortex-m7",
             Self::CortexM33 => "cortex-m33",
             Self::CortexM55 => "cortex-m55",
+            Self::NetduinoPlus2 => "netduinoplus2",
         }
     }
 
     /// The packing of int8 weights that its kernels are fastest with.
     pub const fn packing(self) -> Packing {
         match self {
-            Self::CortexM4 | Self::CortexM7 | Self::CortexM33 => Packing::Pairs,
+            Self::CortexM4 | Self::CortexM7 | Self::CortexM33 | Self::NetduinoPlus2 => Packing::Pairs,
             Self::Host | Self::CortexM0 | Self::CortexM3 | Self::CortexM55 => Packing::Plain,
         }
     }

@@ -8,7 +8,7 @@ use smidgen::{ElementType, Shape};
 
 use super::elementwise::{Elementwise, broadcast};
 use super::error::Problem;
-use super::movement::{Gather, Movement};
+use super::movement::{Gather, Movement, Part};
 use super::recurrent;
 use super::reduce::{Reduce, ResizeBilinear};
 use super::structure::Tensor;
@@ -25,6 +25,17 @@ pub struct Range {
 impl Range {
     /// All int8 values.
     pub const FULL: Self = Self { min: i8::MIN, max: i8::MAX };
+}
+
+/// Steps of a finished program that write one tensor. They have no gradient, and nothing about them is decided any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frozen {
+    /// The steps; each reads some of the node's inputs.
+    pub steps: Vec<Part>,
+    /// Shape of what they write.
+    pub shape: Shape,
+    /// Its type.
+    pub element_type: ElementType,
 }
 
 /// An operator. What each reads is said in the order of [`Node::inputs`](super::Node::inputs); filters and tables are laid out as in
@@ -210,6 +221,8 @@ pub enum GraphOp {
         /// Scale of the sum to the output's.
         output: Multiplier,
     },
+    /// Inputs of any types: steps of a finished program, that stay as they are.
+    Frozen(Frozen),
     /// Input f32; output int8.
     Quantize,
     /// Input int8; output f32.
@@ -245,6 +258,7 @@ impl GraphOp {
             Self::SoftmaxI8 { .. } => "softmax_i8",
             Self::LogSoftmaxI8 { .. } => "log_softmax_i8",
             Self::LookupI8 => "lookup_i8",
+            Self::Frozen(_) => "frozen",
             Self::Movement(movement) => movement.kind.name(),
             Self::Gather(gather) => gather.kind.name(),
             Self::Reduce(reduce) => reduce.name(),
@@ -312,6 +326,7 @@ impl GraphOp {
     pub fn output(&self, inputs: &[&Tensor]) -> Result<(Shape, ElementType), Problem> {
         use ElementType::{F32, I8};
         match self {
+            Self::Frozen(frozen) => return Ok((frozen.shape, frozen.element_type)),
             Self::Movement(movement) => return movement.output(inputs),
             Self::Gather(gather) => return gather.output(inputs),
             Self::Reduce(reduce) => return reduce.output(inputs),

@@ -417,6 +417,8 @@ pub fn training() -> Parts {
     b.once(Operator::SumOfSquares, &[0], &[sum_depthwise], &[squares]);
     b.once(Operator::ClipByNorm, &[bits(0.5)], &[squares], &[sum_filter]);
     b.once(Operator::ClipByValue, &[bits(0.25)], &[], &[sum_filter]);
+    let faults = b.operand(Space::State, ElementType::I32, [1, 1, 1, 1]);
+    b.once(Operator::Guard, &[bits(0.25)], &[], &[sum_filter, faults]);
     b.once(Operator::L1Penalty, &[decay], &[filter], &[sum_filter]);
     let reads = [sum_filter, hyperparameters];
     b.once(Operator::Rmsprop, &[rate, bits(1e-8), decay, rate], &reads, &[filter, first, second]);

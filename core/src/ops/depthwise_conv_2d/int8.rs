@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
 use crate::kernels::pieces::pieces;
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::int8::{
@@ -67,32 +67,53 @@ pub fn forward(
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), filter.len(), channels.len(), output.len()];
     check_lengths([params.input, params.filter(), params.output], lengths)?;
+    let lengths = [params.input, params.output].map(|shape| {
+        let [_, h, w, c] = shape.dims();
+        h * w * c
+    });
+    for (input, output) in pieces((input, output), lengths) {
+        image(params, &mut InOut::apart(input, output), filter, channels);
+    }
+    Ok(())
+}
+
+/// One sample, pixel by pixel and in each channels from the first to the last: the output may lie over the input as far as [`overlap`] says.
+fn image(params: &DepthwiseConv2dI8, both: &mut InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
     let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    let in_length = in_h * in_w * in_c;
-    for (input, output) in pieces((input, output), [in_length, out_h * out_w * out_c]) {
-        for (out_y, output) in output.chunks_exact_mut((out_w * out_c).max(1)).enumerate() {
-            let y = window.y.taps(out_y, in_h);
-            for (out_x, output) in output.chunks_exact_mut(out_c.max(1)).enumerate() {
-                let x = window.x.taps(out_x, in_w);
-                let pixel =
-                    Pixel { window: &window, y, x, in_w, in_c, out_c, padding: input_zero_point as i8 };
-                let mut first = 0;
-                for (output, channels) in output.chunks_mut(BLOCK).zip(channels.chunks(BLOCK)) {
-                    let mut sums = [0; BLOCK];
-                    for (sum, &[bias, ..]) in sums.iter_mut().zip(channels) {
-                        *sum = bias;
-                    }
-                    pixel.add_channels(first..first + output.len(), input, filter, &mut sums);
-                    for ((output, sum), channel) in output.iter_mut().zip(&sums).zip(channels) {
-                        *output = range.requantize(*sum, Channel::from_words(*channel).multiplier);
-                    }
-                    first += BLOCK;
+    let mut written = 0;
+    for out_y in 0..out_h {
+        let y = window.y.taps(out_y, in_h);
+        for out_x in 0..out_w {
+            let x = window.x.taps(out_x, in_w);
+            let pixel = Pixel { window: &window, y, x, in_w, in_c, out_c, padding: input_zero_point as i8 };
+            let mut first = 0;
+            for channels in channels.chunks(BLOCK) {
+                let mut sums = [0; BLOCK];
+                for (sum, &[bias, ..]) in sums.iter_mut().zip(channels) {
+                    *sum = bias;
                 }
+                // Bytes as i8: neither conversion fails.
+                let input = elements(both.input()).unwrap_or_default();
+                pixel.add_channels(first..first + channels.len(), input, filter, &mut sums);
+                let output = both.output().get_mut(written..written + channels.len()).unwrap_or_default();
+                for ((output, sum), channel) in output.iter_mut().zip(&sums).zip(channels) {
+                    *output = range.requantize(*sum, Channel::from_words(*channel).multiplier) as u8;
+                }
+                written += channels.len();
+                first += BLOCK;
             }
         }
     }
-    Ok(())
+}
+
+/// How far the output may lie over the input, see [`crate::ops::overlap`].
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    let (params, _) = params(step).ok()?;
+    let distance = crate::ops::overlap::pixel_by_pixel(&params.window, params.input, params.output)?;
+    let [.., out_c] = params.output.dims();
+    // The first channels of a pixel are written before the others have read theirs.
+    distance.checked_add(if out_c > BLOCK { out_c } else { 0 })
 }
 
 /// One output pixel.
@@ -198,10 +219,16 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, filter, channels, output]) = params(step)?;
-    let Views { reads: [input, filter, channels], writes: [output] } =
-        memory.views([input, filter, channels], [output])?;
-    let channels = elements::<i32>(channels)?.as_chunks().0;
-    forward(&params, elements(input)?, elements(filter)?, channels, elements_mut(output)?).map_err(unchecked)
+    let (mut both, Views { reads: [_, filter, channels], .. }) =
+        memory.over([input, filter, channels], [output])?;
+    let (filter, channels) = (elements(filter)?, elements::<i32>(channels)?.as_chunks().0);
+    if let InOut::Apart { input, output } = both {
+        return forward(&params, elements(input)?, filter, channels, elements_mut(output)?)
+            .map_err(unchecked);
+    }
+    // One sample: more never overlap.
+    image(&params, &mut both, filter, channels);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -314,6 +341,30 @@ mod tests {
             filter: [0, 0, 3, 0, 0, -4].into(),
             channels: [quiet, quiet, channel].into(),
         }
+    }
+
+    #[test]
+    fn output_may_run_over_the_input_as_far_as_it_says() {
+        let mut random = Random(8);
+        let (mut over, mut too_far_differs) = (0, 0);
+        for _ in 0..400 {
+            let problem = Problem::random(&mut random);
+            let mut case = problem.case();
+            let Some(distance) = overlap(case.step.step()) else { continue };
+            let input = random.bytes(problem.input.iter().product());
+            let apart: Vec<i8> = case.run(&[&input]);
+            let mut at = |distance: usize| -> Vec<i8> {
+                case.step.writes[0].offset = 0;
+                case.step.reads[0].offset = distance as u32;
+                case.run(&[&input])
+            };
+            assert_eq!(at(distance), apart, "{:?} {:?} {distance}", problem.window, problem.input);
+            over += 1;
+            if let Some(less) = distance.checked_sub(1) {
+                too_far_differs += usize::from(at(less) != apart);
+            }
+        }
+        assert!(over > 40 && too_far_differs > 10, "{over} {too_far_differs}");
     }
 
     #[test]

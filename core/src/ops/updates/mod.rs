@@ -1,13 +1,14 @@
 //! Updates: what an optimizer does to a parameter and its moments, in place, once per batch.
 //!
-//! What changes from update to update stands in *hyperparameters*, `[1, 1, 1, 4]` in State: learning rate, β₁ᵗ, β₂ᵗ and an unused
-//! one. The caller writes the learning rate; the powers start at 1 and [`adam::advance`] multiplies them before the first parameter
-//! of each update. What stays the same is in the step's attributes.
+//! What changes from update to update stands in *hyperparameters*, `[1, 1, 1, 4]` in State: learning rate, β₁ᵗ, β₂ᵗ, and how many
+//! samples an update takes in a program for a device, which no operator reads. The caller writes the learning rate; the powers start at 1 and
+//! [`adam::advance`] multiplies them before the first parameter of each update. What stays the same is in the step's attributes.
 
 pub mod adadelta;
 pub mod adagrad;
 pub mod adam;
 pub mod gradient;
+pub mod guard;
 pub mod rmsprop;
 pub mod sgd;
 

@@ -180,6 +180,13 @@ impl Training<'_> {
             return Ok(());
         }
         let tensor = self.graph.tensor(id);
+        if self.options.device.is_some() {
+            let name = format!("train/{}/gradient", tensor.name);
+            let gradient = program.add_f32(name, Space::Arena, tensor.shape)?;
+            self.push(format!("{} gradient", tensor.name), operator, attributes, reads, vec![gradient]);
+            self.gradients.push((id, gradient));
+            return Ok(());
+        }
         let partial =
             program.add_f32(format!("train/{}/gradient partial", tensor.name), Space::Chunk, tensor.shape)?;
         self.push(format!("{} gradient", tensor.name), operator, attributes, reads, vec![partial]);

@@ -1,7 +1,7 @@
 //! From a graph to a training program.
 //!
 //! Batch norms normalize with the moments of the whole batch, which the chunks compute in parts. Gradients of parameters are
-//! partial sums per chunk, added in chunk order. What needs no gradient gets none: frozen parameters, what lies before the first
+//! partial sums per chunk, added in chunk order; on a device, which has one sample at a time, they are used as soon as they are there. What needs no gradient gets none: frozen parameters, what lies before the first
 //! parameter that learns, and the input.
 
 mod backward;
@@ -14,13 +14,14 @@ mod update;
 
 use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
-pub use options::{GradientOptions, Loss, Optimizer, TargetKind, TrainingOptions};
+pub use options::{GradientOptions, Loss, OnDevice, Optimizer, TargetKind, TrainingOptions};
 
 use self::training::Training;
+use self::update::Updates;
 use super::error::CompileError;
 use super::lower::{Forward, Shared, bits, infer};
 use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
-use crate::graph::{Graph, GraphOp, Role, TensorId, Value};
+use crate::graph::{Graph, GraphOp, Node, Role, TensorId, Value};
 
 /// Makes the training program of `graph`, with the entries
 ///
@@ -59,15 +60,37 @@ pub fn differentiate(graph: &Graph, options: &TrainingOptions) -> Result<Program
         return Err(CompileError::NothingToTrain { network: graph.name.clone() });
     }
 
+    let normalizes = |node: &&Node| matches!(node.op, GraphOp::BatchNorm { .. }) && learns[node.output.0];
+    if let Some(node) = graph.nodes.iter().find(normalizes).filter(|_| options.device.is_some()) {
+        // The moments of one sample are no batch's.
+        return Err(CompileError::NoGradient { layer: node.name.clone(), operator: node.op.name() });
+    }
     let mut program = Program::default();
     let shared = Shared::new(&mut program, graph, Space::Parameter, Space::State)?;
+    let updates = Updates::new(&mut program, options)?;
+    if options.device.is_some() {
+        // What does not learn stays in flash.
+        shared.freeze(&mut program, |id| graph.tensor(id).role.is_trained() && !learns[id.0]);
+    }
     let training = Training::new(&mut program, graph, &shared, options, &learns, input)?;
-    let (train, gradients) = training.run(&mut program, prediction)?;
-    let update = update::update(&mut program, graph, &shared, options, &gradients)?;
-    let evaluate = evaluate(&mut program, graph, &shared, options, input, prediction)?;
+    let (mut train, gradients) = training.run(&mut program, prediction, &updates)?;
+    let update = updates.entry(&mut program, graph, &shared, &gradients)?;
+    let mut evaluate = evaluate(&mut program, graph, &shared, options, input, prediction)?;
     let infer = infer(&mut program, graph, &shared, options.chunk_samples)?;
+    if options.device.is_some() {
+        train.outputs.extend(updates.faults);
+        // One sample is the batch: all of it is one phase, and nothing has to outlive one.
+        for step in train.steps.iter_mut().chain(&mut evaluate.steps) {
+            step.schedule = Schedule::Once;
+        }
+    }
     program.entries = vec![train, update, evaluate, infer];
     Ok(program)
+}
+
+/// Where inputs and targets lie.
+fn input_space(options: &TrainingOptions) -> Space {
+    if options.device.is_some() { Space::Arena } else { Space::Chunk }
 }
 
 /// What the loss is computed from.
@@ -107,7 +130,8 @@ fn evaluate(
     input: TensorId,
     prediction: TensorId,
 ) -> Result<VirtualEntry, CompileError> {
-    let mut forward = Forward::new(program, graph, shared, options.chunk_samples, Space::Chunk, "evaluate")?;
+    let space = input_space(options);
+    let mut forward = Forward::new(program, graph, shared, options.chunk_samples, space, "evaluate")?;
     for node in needed_for(graph, prediction) {
         forward.push(program, &graph.nodes[node])?;
     }
@@ -183,7 +207,7 @@ fn push_loss(
     };
     let target = program.add(Buffer {
         name: format!("{entry}/target"),
-        space: Space::Chunk,
+        space: input_space(options),
         shape: target_shape,
         element_type: target_type,
         quantization: None,
@@ -191,7 +215,7 @@ fn push_loss(
         value: None,
         view_of: None,
     })?;
-    let partial = program.add_f32(format!("{entry}/loss/partial"), Space::Chunk, Shape::vector(2))?;
+    let on_device = options.device.is_some();
     let grad = program.add_f32(format!("{entry}/loss/gradient"), Space::Arena, shape)?;
     let sum = program.add_f32(format!("{entry}/loss"), Space::State, Shape::vector(2))?;
     let mut reads = vec![prediction, target];
@@ -209,6 +233,11 @@ fn push_loss(
             view_of: None,
         })?);
     }
+    let partial = if on_device {
+        sum
+    } else {
+        program.add_f32(format!("{entry}/loss/partial"), Space::Chunk, Shape::vector(2))?
+    };
     steps.push(VirtualStep {
         name: "loss".to_owned(),
         operator,
@@ -218,7 +247,9 @@ fn push_loss(
         writes: vec![partial, grad],
         in_place: None,
     });
-    steps.push(sum_chunks("loss sum", partial, sum));
+    if !on_device {
+        steps.push(sum_chunks("loss sum", partial, sum));
+    }
     Ok(LossBuffers { target, sum, grad })
 }
 

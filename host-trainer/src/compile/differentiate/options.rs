@@ -146,6 +146,25 @@ pub struct GradientOptions {
     pub l1_penalty: f32,
 }
 
+/// How a device learns: one sample at a time, in one phase. `train` has a second output then, the number of gradients that were not used, i32 `[1, 1, 1, 1]` in
+/// [`Space::State`](smidgen::Space::State).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OnDevice {
+    /// Samples of an update. With one, `train` applies each gradient as soon as it is there, and `update` has nothing left to do; with more, `train` adds to the
+    /// gradients and `update` applies them.
+    pub samples_per_update: u32,
+    /// What the step size begins with.
+    pub learning_rate: f32,
+    /// A gradient with an element of a greater magnitude is not used.
+    pub largest_gradient: f32,
+}
+
+impl Default for OnDevice {
+    fn default() -> Self {
+        Self { samples_per_update: 1, learning_rate: 0.01, largest_gradient: (1u64 << 40) as f32 }
+    }
+}
+
 /// What a training program is made for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingOptions {
@@ -165,6 +184,8 @@ pub struct TrainingOptions {
     pub gradients: GradientOptions,
     /// Names of the parameters that do not learn: `conv_2d_1/weights`.
     pub frozen: BTreeSet<String>,
+    /// Whether it is for a device, and how that learns.
+    pub device: Option<OnDevice>,
 }
 
 impl Default for TrainingOptions {
@@ -179,6 +200,7 @@ impl Default for TrainingOptions {
             optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false },
             gradients: GradientOptions::default(),
             frozen: BTreeSet::new(),
+            device: None,
         }
     }
 }
@@ -186,6 +208,9 @@ impl Default for TrainingOptions {
 impl TrainingOptions {
     /// Samples in a batch.
     pub fn batch_samples(&self) -> u32 {
+        if let Some(device) = self.device {
+            return device.samples_per_update;
+        }
         self.chunk_samples.saturating_mul(self.chunks)
     }
 
@@ -211,6 +236,14 @@ impl TrainingOptions {
                 expected: "at most 2^24 samples",
             });
         }
+        if let Some(device) = self.device {
+            count("the number of samples of an update", device.samples_per_update)?;
+            if (self.chunk_samples, self.chunks) != (1, 1) {
+                let found = format!("{} x {}", self.chunk_samples, self.chunks);
+                let expected = "one sample at a time on a device";
+                return Err(CompileError::Option { option: "the batch", found, expected });
+            }
+        }
         let within = |option, value: f32, expected, holds: bool| {
             if holds {
                 Ok(())
@@ -228,6 +261,10 @@ impl TrainingOptions {
         not_negative("the largest norm of the gradients", self.gradients.clip_norm)?;
         not_negative("the largest element of a gradient", self.gradients.clip_value)?;
         not_negative("the L1 penalty", self.gradients.l1_penalty)?;
+        if let Some(device) = self.device {
+            not_negative("the learning rate", device.learning_rate)?;
+            positive("the largest element of a gradient that is used", device.largest_gradient)?;
+        }
         let outputs = graph.outputs.first().map_or(0, |&id| graph.tensor(id).shape.dims()[3]);
         let weights = &self.class_weights;
         if !weights.is_empty() && weights.len() != outputs {

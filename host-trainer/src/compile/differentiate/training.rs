@@ -2,7 +2,8 @@
 
 use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
-use super::{LossBuffers, TrainingOptions, needed_for, push_loss, state, sum_chunks};
+use super::update::Updates;
+use super::{LossBuffers, TrainingOptions, input_space, needed_for, push_loss, state, sum_chunks};
 use crate::compile::error::CompileError;
 use crate::compile::lower::{Forward, Shared, bits};
 use crate::compile::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
@@ -26,6 +27,7 @@ pub(super) struct Training<'a> {
     /// The samples' keys, if there is a dropout.
     pub(super) keys: Option<BufferId>,
     input: TensorId,
+    shared: Shared,
 }
 
 impl<'a> Training<'a> {
@@ -41,7 +43,15 @@ impl<'a> Training<'a> {
             graph,
             options,
             learns,
-            forward: Forward::new(program, graph, shared, options.chunk_samples, Space::Chunk, "train")?,
+            forward: Forward::new(
+                program,
+                graph,
+                shared,
+                options.chunk_samples,
+                input_space(options),
+                "train",
+            )?,
+            shared: shared.clone(),
             moments: vec![None; graph.tensors.len()],
             caches: vec![None; graph.tensors.len()],
             contributions: vec![Vec::new(); graph.tensors.len()],
@@ -56,8 +66,14 @@ impl<'a> Training<'a> {
         mut self,
         program: &mut Program,
         prediction: TensorId,
+        updates: &Updates<'_>,
     ) -> Result<(VirtualEntry, Vec<(TensorId, BufferId)>), CompileError> {
         let nodes = needed_for(self.graph, prediction);
+        // Before the first of them.
+        let advance = updates.advance();
+        if updates.at_once() {
+            self.forward.steps.extend(advance);
+        }
         for &node in &nodes {
             let node = &self.graph.nodes[node];
             match node.op {
@@ -70,13 +86,24 @@ impl<'a> Training<'a> {
         let logits = self.forward.buffer(prediction);
         let LossBuffers { target, sum, grad } =
             push_loss(program, &mut self.forward.steps, self.options, logits, "train")?;
+        if self.options.device.is_some() {
+            self.forward.steps.push(updates.guard("loss gradient", grad));
+        }
         self.contributions[prediction.0].push(grad);
         for &node in nodes.iter().rev() {
             let node = &self.graph.nodes[node];
             if self.learns[node.output.0]
                 && let Some(grad_output) = self.gradient_of(program, node.output)?
             {
+                let first = self.gradients.len();
                 self.backward(program, node, grad_output)?;
+                if self.options.device.is_some() {
+                    for index in first..self.gradients.len() {
+                        let steps =
+                            updates.take(program, self.graph, &self.shared, &mut self.gradients[index])?;
+                        self.forward.steps.extend(steps);
+                    }
+                }
             }
         }
         self.gradients.sort_unstable_by_key(|&(id, _)| id);
