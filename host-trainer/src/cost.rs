@@ -21,7 +21,7 @@ pub fn macs(step: Step<'_>) -> u64 {
     let (outputs, inputs_per_tap, taps) = match Operator::from_code(step.operator) {
         Some(Operator::Conv2d) => (write(), depth(read(1), 2), taps()),
         Some(Operator::Conv2dI8) => (write(), depth(read(1), 3), taps()),
-        Some(Operator::Conv2dPairsI8) => (write(), depth(read(0), 3), taps()),
+        Some(Operator::Conv2dPairsI8 | Operator::Conv2dRowsI8) => (write(), depth(read(0), 3), taps()),
         Some(Operator::Conv2dGradInput) => (read(0), depth(read(1), 2), taps()),
         Some(Operator::Conv2dGradWeights) => (read(1), depth(write(), 2), taps()),
         Some(Operator::DepthwiseConv2d | Operator::DepthwiseConv2dI8 | Operator::DepthwiseConv2dQuadsI8) => {
@@ -29,9 +29,12 @@ pub fn macs(step: Step<'_>) -> u64 {
         }
         Some(Operator::DepthwiseConv2dGradInput) => (read(0), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradWeights) => (read(1), Some(1), taps()),
-        Some(Operator::FullyConnected | Operator::FullyConnectedI8 | Operator::FullyConnectedPairsI8) => {
-            (write(), read(0).map(channels), 1)
-        }
+        Some(
+            Operator::FullyConnected
+            | Operator::FullyConnectedI8
+            | Operator::FullyConnectedPairsI8
+            | Operator::FullyConnectedFoursI8,
+        ) => (write(), read(0).map(channels), 1),
         Some(Operator::FullyConnectedGradInput) => (read(0), write().map(channels), 1),
         Some(Operator::FullyConnectedGradWeights) => (read(1), read(0).map(channels), 1),
         // Counted from the input: each element of it meets every tap and output channel.

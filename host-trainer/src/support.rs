@@ -80,6 +80,8 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         Op::Conv2dPairsI8 | Op::FullyConnectedPairsI8 | Op::DepthwiseConv2dQuadsI8 => {
             &["Armv7E-M", "Armv8-M with DSP"]
         }
+        // `core/src/kernels/int8/armv7m/` and `armv6m/`.
+        Op::Conv2dRowsI8 | Op::FullyConnectedFoursI8 => &["Armv7-M", "Armv6-M"],
         _ => &[],
     }
 }

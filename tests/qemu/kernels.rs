@@ -13,7 +13,8 @@ fn from_environment(name: &str, default: u32) -> u32 {
 fn random_layers_give_the_bytes_of_the_plain_operators() {
     let layers = from_environment("SMIDGEN_KERNEL_LAYERS", 1000);
     let seed = from_environment("SMIDGEN_KERNEL_SEED", 1);
-    for target in [Target::CortexM4, Target::CortexM7, Target::CortexM33] {
+    for target in [Target::CortexM0, Target::CortexM3, Target::CortexM4, Target::CortexM7, Target::CortexM33]
+    {
         if !emulator(target) {
             return;
         }

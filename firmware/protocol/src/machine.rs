@@ -66,6 +66,8 @@ pub struct Machine {
     pub timer: Timer,
     /// The timer's frequency.
     pub timer_hz: u32,
+    /// The name of a machine that executes the same images, linked for its memory, and has more of it.
+    pub larger: Option<&'static str>,
     /// QEMU's `-icount shift=`: an instruction takes `2^shift` ns of the timer's time.
     pub icount_shift: u8,
 }
@@ -86,11 +88,12 @@ const MPS2: Machine = Machine {
     stack_bytes: 64 * KIB,
     timer: Timer::CmsdkDual { base: 0x4000_2000 },
     timer_hz: 25_000_000,
+    larger: None,
     icount_shift: 6,
 };
 
 /// The machines.
-pub const MACHINES: [Machine; 7] = [
+pub const MACHINES: [Machine; 8] = [
     Machine {
         name: "cortex-m0",
         qemu: "microbit",
@@ -101,8 +104,12 @@ pub const MACHINES: [Machine; 7] = [
         stack_bytes: 7 * KIB,
         timer: Timer::Nrf { base: 0x4000_8000 },
         timer_hz: 16_000_000,
+        larger: Some("cortex-m0-large"),
         ..MPS2
     },
+    // The largest machine with a Cortex-M0 that is emulated has 16 KB. A Cortex-M3 executes all instructions of Armv6-M, and executes the same of them: their number
+    // is that of a Cortex-M0. (It allows unaligned accesses, which a Cortex-M0 does not: that they do not occur shows only on the small one.)
+    Machine { name: "cortex-m0-large", qemu: "mps2-an385", triple: "thumbv6m-none-eabi", ..MPS2 },
     Machine { name: "cortex-m3", qemu: "mps2-an385", triple: "thumbv7m-none-eabi", ..MPS2 },
     MPS2,
     Machine { name: "cortex-m7", qemu: "mps2-an500", ..MPS2 },
@@ -168,6 +175,15 @@ const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
 }
 
 impl Machine {
+    /// Whether a model of this length, whose sessions take this much memory, has room; what an image needs besides, code and statics, is
+    /// taken to be half of the flash and a sixteenth of the memory.
+    pub const fn holds(&self, model_bytes: usize, session_bytes: usize) -> bool {
+        let memory = self.ram.bytes - self.stack_bytes - self.ram.bytes / 16;
+        model_bytes <= self.model.bytes as usize
+            && model_bytes <= self.flash.bytes as usize / 2
+            && session_bytes <= memory as usize
+    }
+
     /// The number of instructions whose time is `ticks` of the timer, to the nearest.
     ///
     /// The timer's value is rounded down both times it is read and a tick is shorter than an instruction, so that the result is exact to
@@ -191,6 +207,19 @@ mod tests {
             assert_eq!(find(machine.name).map(|found| found.qemu), Some(machine.qemu));
         }
         assert!(find("cortex-m").is_none() && find("cortex-m41").is_none());
+    }
+
+    #[test]
+    fn a_larger_machine_executes_the_same_instructions_and_is_larger() {
+        for machine in &MACHINES {
+            let Some(larger) = machine.larger else { continue };
+            let larger = find(larger).unwrap();
+            assert_eq!((larger.triple, larger.cpu, larger.dsp), (machine.triple, machine.cpu, machine.dsp));
+            assert!(larger.ram.bytes > machine.ram.bytes && larger.flash.bytes > machine.flash.bytes);
+            let model = machine.model.bytes as usize;
+            assert!(machine.holds(model, 1000) && !machine.holds(model + 1, 1000));
+            assert!(!machine.holds(1000, machine.ram.bytes as usize) && larger.holds(model + 1, 100_000));
+        }
     }
 
     #[test]

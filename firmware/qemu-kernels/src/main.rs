@@ -9,9 +9,10 @@
 mod random;
 
 use random::Random;
+use smidgen::InOut;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
-use smidgen::kernels::int8::{Folded, pairs, quads};
+use smidgen::kernels::int8::{Folded, fours, pairs, quads, rows};
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
 use smidgen_firmware::files::Files;
@@ -122,38 +123,164 @@ fn convolution(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<
     if spoil {
         filter[0] = if filter[0] == 0 { 100 } else { 0 };
     }
+    let layer = Layer {
+        window: &window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_h, out_w, out_c],
+        padding: input_zero_point as i8,
+    };
+    let constants = Constants { filter, channels, zero_point };
+    let by_pairs = in_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
+    let by_rows = in_rows(&layer, &constants, input, [stream, scratch], [expected, found]);
+    let by_fours = in_fours(&layer, &constants, input, stream, [expected, found]);
+    // One that no layout can hold is not counted.
+    [by_pairs, by_rows, by_fours].into_iter().flatten().reduce(|all, same| all && same)
+}
+
+/// A convolution's shape.
+struct Layer<'a> {
+    window: &'a Window,
+    size: [usize; 3],
+    out_size: [usize; 3],
+    padding: i8,
+}
+
+impl Layer<'_> {
+    fn weights(&self) -> usize {
+        let [.., in_c] = self.size;
+        self.window.y.kernel * self.window.x.kernel * in_c
+    }
+
+    fn in_length(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    fn out_length(&self) -> usize {
+        self.out_size.iter().product()
+    }
+}
+
+/// A layer's numbers.
+struct Constants<'a> {
+    filter: &'a [i8],
+    channels: &'a [[i32; CHANNEL_WORDS]],
+    zero_point: i32,
+}
+
+impl Constants<'_> {
+    /// Weights, bias and requantization of an output channel.
+    fn channel(&self, index: usize, weights: usize) -> Option<(&[i8], i32, Folded)> {
+        let Channel { bias, multiplier } = Channel::from_words(*self.channels.get(index)?);
+        let scale = Folded::new(multiplier, self.zero_point, 1 << 28)?;
+        Some((self.filter.chunks(weights).nth(index)?, bias, scale))
+    }
+}
+
+/// Memory for a stream and for scratch.
+type Words<'a> = [&'a mut [i32; LENGTH]; 2];
+/// The expected output, and memory for the one that is found.
+type Outputs<'a> = [&'a mut [i8; LENGTH]; 2];
+
+/// Whether the layer in channel pairs is the same. `None` if they cannot hold it.
+fn in_pairs(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    [stream, scratch]: Words<'_>,
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [_, out_w, out_c], weights) = (layer.size, layer.out_size, layer.weights());
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let single_tap = layer.window == &Window::ONE;
     let stream = stream.get_mut(..pairs::pair_words(weights) * out_c.div_ceil(2))?;
     for (pair, words) in stream.chunks_mut(pairs::pair_words(weights)).enumerate() {
         let channel = |index: usize| {
-            let Channel { bias, multiplier } = Channel::from_words(*channels.get(index)?);
-            let scale = Folded::new(multiplier, zero_point, 1 << 28)?;
-            Some(pairs::PairedChannel { weights: filter.chunks(weights).nth(index)?, bias, scale })
+            let (weights, bias, scale) = constants.channel(index, weights)?;
+            Some(pairs::PairedChannel { weights, bias, scale })
         };
         pairs::pack([channel(2 * pair), channel(2 * pair + 1)], words)?;
     }
-    let scratch = scratch.get_mut(..pairs::scratch_words(weights, window == Window::ONE))?;
+    let scratch = scratch.get_mut(..pairs::scratch_words(weights, single_tap))?;
     let call = pairs::Convolution {
-        window: &window,
-        size: [in_h, in_w, in_c],
+        window: layer.window,
+        size: layer.size,
         out_size: [out_w, out_c],
-        padding: input_zero_point as i8,
-        relu: zero_point == -128,
+        padding: layer.padding,
+        relu: constants.zero_point == -128,
         stream,
     };
     found.fill(UNTOUCHED);
     pairs::convolve(&call, Some(input), scratch, &mut found[..out_length]);
     let mut all_same = same(expected, found, out_length);
-    if window == Window::ONE {
+    if single_tap {
         found.fill(UNTOUCHED);
         pairs::fully_connected(stream, [in_c, out_c], input, scratch, &mut found[..out_length]);
         all_same &= same(expected, found, out_length);
     }
-    if window == Window::ONE && in_c == out_c {
+    if single_tap && in_c == out_c {
         found[..in_length].copy_from_slice(input);
         pairs::convolve(&call, None, scratch, &mut found[..out_length]);
         all_same &= same(expected, found, out_length);
     }
     Some(all_same)
+}
+
+/// Whether the layer in rows is the same, also over its input if the window has a single tap and the output is no larger. `None` if they cannot hold it.
+fn in_rows(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    [stream, scratch]: Words<'_>,
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let single_tap = layer.window == &Window::ONE;
+    let stream = stream.get_mut(..rows::channel_words(weights) * out_c)?;
+    for (index, words) in stream.chunks_mut(rows::channel_words(weights)).enumerate() {
+        let (weights, bias, scale) = constants.channel(index, weights)?;
+        rows::pack(weights, bias, scale, words)?;
+    }
+    let scratch = scratch.get_mut(..rows::scratch_words(weights, single_tap))?;
+    let Layer { window, size, out_size, padding } = *layer;
+    let call = rows::Convolution { window, size, out_size, padding, stream };
+    found.fill(UNTOUCHED);
+    rows::convolve(&call, InOut::apart(input, &mut found[..out_length]), scratch);
+    let mut all_same = same(expected, found, out_length);
+    if single_tap && out_c <= in_c {
+        found[..in_length].copy_from_slice(input);
+        let region = bytemuck::cast_slice_mut(&mut found[..in_length]);
+        let both = InOut::Over { region, input: (0, in_length), output: (0, out_length) };
+        rows::convolve(&call, both, scratch);
+        found[out_length..in_length].fill(UNTOUCHED);
+        all_same &= same(expected, found, out_length);
+    }
+    Some(all_same)
+}
+
+/// Whether the layer in channel fours, as a fully connected one, is the same. `None` if it has more than one tap, or they cannot hold it.
+fn in_fours(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    stream: &mut [i32; LENGTH],
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [.., out_c], out_length) = (layer.size, layer.out_size, layer.out_length());
+    if layer.window != &Window::ONE {
+        return None;
+    }
+    let stream = stream.get_mut(..fours::four_words(in_c) * out_c.div_ceil(fours::CHANNELS))?;
+    for (four, words) in stream.chunks_mut(fours::four_words(in_c)).enumerate() {
+        let channel = |index: usize| {
+            let (weights, bias, scale) = constants.channel(four * fours::CHANNELS + index, in_c)?;
+            Some(fours::FourthChannel { weights, bias, scale })
+        };
+        fours::pack(core::array::from_fn(channel), words)?;
+    }
+    found.fill(UNTOUCHED);
+    fours::fully_connected(stream, [in_c, out_c], input, &mut found[..out_length]);
+    Some(same(expected, found, out_length))
 }
 
 /// A depthwise convolution, in place too if it can be.

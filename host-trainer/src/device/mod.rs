@@ -28,8 +28,9 @@ mod target;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use smidgen::model::Header;
 use smidgen::{AllOperators, EntryKind, Model, Space};
-use smidgen_protocol::machine::Machine;
+use smidgen_protocol::machine::{self, Machine};
 use smidgen_protocol::{Job, MAX_TRACED, Run};
 
 pub use error::DeviceError;
@@ -168,7 +169,7 @@ impl Device {
     }
 
     fn embedded_rounds(&self, model: &[u8], inputs: &[u8], variant: Variant) -> Result<Report, DeviceError> {
-        let machine = self.machine()?;
+        let machine = self.machine_for(model)?;
         let round = host::round_bytes(model, &[EntryKind::Infer])?;
         let rounds = whole_rounds(inputs, round.inputs)?;
         let image = firmware::embedded(machine, model, variant, Optimize::Default)?;
@@ -194,7 +195,8 @@ impl Device {
     /// # Errors
     /// See [`DeviceError`].
     pub fn measured_code_size(&self, model: &[u8]) -> Result<CodeSize, DeviceError> {
-        let image = firmware::embedded(self.machine()?, model, Variant::Measured, Optimize::Default)?;
+        let image =
+            firmware::embedded(self.machine_for(model)?, model, Variant::Measured, Optimize::Default)?;
         firmware::code_size(&image, model.len())
     }
 
@@ -203,7 +205,7 @@ impl Device {
     /// # Errors
     /// See [`DeviceError`].
     pub fn application_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
-        firmware::embedded(self.machine()?, model, Variant::Application, Optimize::Default)
+        firmware::embedded(self.machine_for(model)?, model, Variant::Application, Optimize::Default)
     }
 
     /// Proves that nothing in an application with this model built in can panic: its panic handler calls a function that is nowhere, so that it
@@ -213,7 +215,8 @@ impl Device {
     /// [`DeviceError::Build`], with what the linker says, if it can panic. Otherwise see [`DeviceError`].
     pub fn prove_no_panic(&self, model: &[u8], proof: NoPanic) -> Result<(), DeviceError> {
         let NoPanic { optimize, load, control } = proof;
-        firmware::embedded(self.machine()?, model, Variant::NoPanic { load, control }, optimize).map(|_| ())
+        firmware::embedded(self.machine_for(model)?, model, Variant::NoPanic { load, control }, optimize)
+            .map(|_| ())
     }
 
     /// Holds the kernels in assembly against the plain operators on the device, on `layers` random layers of each kind. `spoil` changes a weight
@@ -223,6 +226,8 @@ impl Device {
     /// See [`DeviceError`].
     pub fn check_kernels(&self, seed: u32, layers: u32, spoil: bool) -> Result<KernelCheck, DeviceError> {
         let machine = self.machine()?;
+        // The kernels' tensors take more memory than the smallest machine has.
+        let machine = machine.larger.and_then(machine::find).unwrap_or(machine);
         let image = firmware::kernels(machine)?;
         let request = [seed, layers, u32::from(spoil)].map(u32::to_le_bytes);
         // The image reads no request but its inputs.
@@ -268,6 +273,15 @@ impl Device {
         self.target.machine().ok_or(DeviceError::NoImage { target: self.target })
     }
 
+    /// The machine for this model: a larger one that executes the same instructions, where there is one, if the target's own is too small.
+    fn machine_for(&self, model: &[u8]) -> Result<&'static Machine, DeviceError> {
+        let machine = self.machine()?;
+        let session_bytes = Header::read(model).ok().and_then(|header| header.memory.total());
+        let small =
+            machine.larger.filter(|_| !machine.holds(model.len(), session_bytes.unwrap_or(0) as usize));
+        Ok(small.and_then(machine::find).unwrap_or(machine))
+    }
+
     fn rounds(&self, model: &[u8], inputs: &[u8], entries: &[EntryKind]) -> Result<Report, DeviceError> {
         let aligned = AlignedBytes::copy_of(model);
         let valid = Model::<AllOperators>::from_bytes(aligned.as_slice());
@@ -310,7 +324,8 @@ impl Device {
         };
         let done = match self.target.machine() {
             None => host::run(aligned.as_slice(), &all_inputs, &run)?,
-            Some(machine) => {
+            Some(_) => {
+                let machine = self.machine_for(model)?;
                 let image = firmware::runner(machine)?;
                 let work =
                     qemu::Work { model: Some(model), inputs: &all_inputs, job: &Job::Run(run.clone()) };

@@ -194,6 +194,7 @@ fn has_window(operator: Operator) -> bool {
             | Operator::TransposeConvI8
             | Operator::Conv2dI8
             | Operator::Conv2dPairsI8
+            | Operator::Conv2dRowsI8
             | Operator::DepthwiseConv2dQuadsI8
             | Operator::DepthwiseConv2dI8
             | Operator::MaxPool2dI8

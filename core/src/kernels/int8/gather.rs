@@ -78,6 +78,12 @@ pub(super) fn runs_fit(available: usize, stride: usize, [rows, length]: [usize; 
     last.and_then(|last| last.checked_add(length)).is_some_and(|end| end <= available)
 }
 
+/// Whether runs of `length` elements that begin at the beginning and `steps` after it end within `available`.
+#[inline(always)]
+pub(super) fn fits_steps(available: usize, steps: [usize; 3], length: usize) -> bool {
+    available.checked_sub(length).is_some_and(|last| steps.iter().all(|&step| step <= last))
+}
+
 /// Copies `rows` runs of `length` elements: `from` one of its strides after another, `to` one of its own.
 ///
 /// Does nothing if a run would not fit.

@@ -8,21 +8,29 @@
 //! |---|---|---|
 //! | [`pairs`] | Armv7E-M and Armv8-M with DSP: Cortex-M4, M7, M33 | convolutions of any window: 4 pixels of 2 channels at a time |
 //! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
+//! | [`rows`] | Armv7-M and Armv6-M: Cortex-M3, M0 | convolutions of any window: 4 pixels of 1 channel at a time |
+//! | [`fours`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
 //!
 //! The two forms of a kernel give the same bytes for *every* stream, also for one that no host has packed: what the numbers of a stream
-//! mean is defined by wrapping arithmetic. So any model file runs anywhere with the same bits, the layout only says where it is
+//! mean is defined by wrapping arithmetic. (Of [`rows`] and [`fours`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
 
+#[cfg(arm_v6m)]
+mod armv6m;
+#[cfg(arm_v7m)]
+mod armv7m;
 pub(crate) mod blocks;
 #[cfg(arm_dsp)]
 mod dsp;
+pub mod fours;
 mod gather;
 #[cfg(arm_helium)]
 mod helium;
 pub mod pairs;
 pub mod quads;
 mod requantize;
+pub mod rows;
 #[cfg(any(arm_v6m, arm_v7m))]
 mod scalar;
 pub(crate) mod sums;

@@ -61,6 +61,17 @@ impl Folded {
         Self { multiplier, half, exponent }
     }
 
+    /// Whether these numbers are such that [`Folded::apply`] is exact for accumulators up to `bound` in magnitude: what [`Folded::new`] promises, of numbers that
+    /// come from elsewhere.
+    pub const fn is_exact(self, bound: u64) -> bool {
+        let Self { multiplier, half, exponent } = self;
+        (multiplier == 0 || multiplier >= 1 << 30)
+            && exponent >= 1
+            && exponent <= 31
+            && bound < 1 << 30
+            && half.unsigned_abs() as u64 + bound < i32::MAX as u64
+    }
+
     /// The output for an accumulator, of which this takes the double.
     ///
     /// Exactly the instructions `add, smmlar, asr, ssat`, whatever the numbers: sums wrap, and of the exponent only the lowest byte counts.

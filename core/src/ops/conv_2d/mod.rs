@@ -3,6 +3,7 @@
 mod float;
 pub mod int8;
 pub mod pairs;
+pub mod rows;
 
 use crate::operand::Shape;
 

@@ -1,6 +1,7 @@
 //! Fully connected layer.
 
 mod float;
+pub mod fours;
 pub mod int8;
 pub mod pairs;
 

@@ -4,6 +4,7 @@
 //! becomes ([`Packed`]), or `None` if no layout of the family can hold it exactly. `docs/adding-an-operator.md` says how one adds a layout.
 
 mod dsp;
+mod single;
 
 use smidgen::kernels::int8::Folded;
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel};
@@ -24,6 +25,8 @@ pub enum Packing {
     Plain,
     /// Processors with two 16-bit multiplications in an instruction: Cortex-M4, M7 and M33.
     Pairs,
+    /// Processors that multiply one pair of numbers at a time: Cortex-M0 and M3.
+    Single,
 }
 
 /// Packs the constants of the layers that `packing` has a layout for, and that fit it; others stay as they are.
@@ -121,6 +124,7 @@ impl<'p> Layer<'p> {
         match packing {
             Packing::Plain => None,
             Packing::Pairs => dsp::packed(self),
+            Packing::Single => single::packed(self),
         }
     }
 }
