@@ -80,7 +80,7 @@ impl Probe for Clock {
                 read(base, 0x540) // CC[0]
             }
             Timer::CmsdkDual { base } => !read(base, 0x04), // Timer1Value, counting down
-            Timer::Stm32 { base, .. } => read(base, 0x24), // TIMx_CNT
+            Timer::Stm32 { base, .. } => read(base, 0x24),  // TIMx_CNT
             Timer::SseCounter { status, .. } => read(status, 0x00), // CNTCVL
         }
     }
