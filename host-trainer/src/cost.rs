@@ -24,9 +24,12 @@ pub fn macs(step: Step<'_>) -> u64 {
         Some(Operator::Conv2dPairsI8 | Operator::Conv2dRowsI8) => (write(), depth(read(0), 3), taps()),
         Some(Operator::Conv2dGradInput) => (read(0), depth(read(1), 2), taps()),
         Some(Operator::Conv2dGradWeights) => (read(1), depth(write(), 2), taps()),
-        Some(Operator::DepthwiseConv2d | Operator::DepthwiseConv2dI8 | Operator::DepthwiseConv2dQuadsI8) => {
-            (write(), Some(1), taps())
-        }
+        Some(
+            Operator::DepthwiseConv2d
+            | Operator::DepthwiseConv2dI8
+            | Operator::DepthwiseConv2dQuadsI8
+            | Operator::DepthwiseConv2dTapsI8,
+        ) => (write(), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradInput) => (read(0), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradWeights) => (read(1), Some(1), taps()),
         Some(

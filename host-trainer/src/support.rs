@@ -82,6 +82,7 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         }
         // `core/src/kernels/int8/armv7m/` and `armv6m/`.
         Op::Conv2dRowsI8 | Op::FullyConnectedFoursI8 => &["Armv7-M", "Armv6-M"],
+        Op::DepthwiseConv2dTapsI8 => &["Armv7-M", "Armv7E-M", "Armv8-M with DSP", "Armv6-M"],
         _ => &[],
     }
 }

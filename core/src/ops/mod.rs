@@ -441,6 +441,9 @@ operators! {
     /// int8 fully connected layer, weights as channel fours.
     171 FullyConnectedFoursI8 "fully_connected_fours_i8" Never
         fully_connected::fours::check, fully_connected::fours::run;
+    /// int8 depthwise convolution, weights channel by channel.
+    172 DepthwiseConv2dTapsI8 "depthwise_conv_2d_taps_i8" Never
+        depthwise_conv_2d::taps::check, depthwise_conv_2d::taps::run;
 }
 
 #[cfg(test)]

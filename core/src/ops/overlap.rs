@@ -16,11 +16,15 @@ pub fn overlap<O: Operators>(step: Step<'_>) -> Option<usize> {
     const CONV_2D_I8: u8 = Operator::Conv2dI8 as u8;
     const CONV_2D_ROWS_I8: u8 = Operator::Conv2dRowsI8 as u8;
     const DEPTHWISE_CONV_2D_I8: u8 = Operator::DepthwiseConv2dI8 as u8;
+    const DEPTHWISE_CONV_2D_TAPS_I8: u8 = Operator::DepthwiseConv2dTapsI8 as u8;
     match step.operator {
         CONV_2D_I8 if const { O::SET.contains(CONV_2D_I8) } => conv_2d::int8::overlap(step),
         CONV_2D_ROWS_I8 if const { O::SET.contains(CONV_2D_ROWS_I8) } => conv_2d::rows::overlap(step),
         DEPTHWISE_CONV_2D_I8 if const { O::SET.contains(DEPTHWISE_CONV_2D_I8) } => {
             depthwise_conv_2d::int8::overlap(step)
+        }
+        DEPTHWISE_CONV_2D_TAPS_I8 if const { O::SET.contains(DEPTHWISE_CONV_2D_TAPS_I8) } => {
+            depthwise_conv_2d::taps::overlap(step)
         }
         _ => None,
     }

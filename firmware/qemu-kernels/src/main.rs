@@ -12,7 +12,7 @@ use random::Random;
 use smidgen::InOut;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
-use smidgen::kernels::int8::{Folded, fours, pairs, quads, rows};
+use smidgen::kernels::int8::{Folded, fours, pairs, quads, rows, taps};
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
 use smidgen_firmware::files::Files;
@@ -283,34 +283,36 @@ fn in_fours(
     Some(same(expected, found, out_length))
 }
 
-/// A depthwise convolution, in place too if it can be.
+/// A depthwise convolution: of any window in taps, and of 3 by 3 taps and whole quads in these, too, also in place.
 fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bool> {
     let Memory { input, filter, channels, stream, rows, expected, found, .. } = memory;
+    let in_quads = random.range(0, 1) == 0;
     let mut axis = || loop {
-        let (axis, length) = random.axis(quads::TAPS);
-        if (axis.kernel, axis.dilation) == (quads::TAPS, 1) {
+        let (axis, length) = random.axis(if in_quads { quads::TAPS } else { taps::MAX_WIDTH });
+        if !in_quads || (axis.kernel, axis.dilation) == (quads::TAPS, 1) {
             return (axis, length);
         }
     };
     let ((y, in_h), (x, in_w)) = (axis(), axis());
     let window = Window { y, x };
-    let count = quads::CHANNELS * random.size(1, 9);
+    let in_c = if in_quads { quads::CHANNELS * random.size(1, 9) } else { random.size(1, 12) };
+    let out_c = if in_c == 1 { random.size(1, 12) } else { in_c };
     let (out_h, out_w) = (y.output(in_h)?, x.output(in_w)?);
-    let (in_length, out_length) = (in_h * in_w * count, out_h * out_w * count);
-    let (input, filter) = (input.get_mut(..in_length)?, filter.get_mut(..9 * count)?);
+    let (in_length, out_length) = (in_h * in_w * in_c, out_h * out_w * out_c);
+    let (input, filter) = (input.get_mut(..in_length)?, filter.get_mut(..y.kernel * x.kernel * out_c)?);
     let (input_zero_point, zero_point) = (random.zero_point(), random.zero_point());
     random.fill(input, -128);
     random.fill(filter, -128);
-    for (channel, words) in channels.iter_mut().take(count).enumerate() {
-        let taps = filter.iter().skip(channel).step_by(count).copied();
+    for (channel, words) in channels.iter_mut().take(out_c).enumerate() {
+        let taps = filter.iter().skip(channel).step_by(out_c).copied();
         *words = random.channel(taps, input_zero_point).words();
     }
-    let channels = channels.get(..count)?;
+    let channels = channels.get(..out_c)?;
     let range = OutputRange { zero_point, activation_min: -128, activation_max: 127 };
     let params = plain_depthwise::DepthwiseConv2dI8 {
         window,
-        input: shape([1, in_h, in_w, count]),
-        output: shape([1, out_h, out_w, count]),
+        input: shape([1, in_h, in_w, in_c]),
+        output: shape([1, out_h, out_w, out_c]),
         input_zero_point,
         range,
     };
@@ -319,25 +321,84 @@ fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bo
     if spoil {
         filter[0] = if filter[0] == 0 { 100 } else { 0 };
     }
+    let layer = Layer {
+        window: &window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_h, out_w, out_c],
+        padding: input_zero_point as i8,
+    };
+    let constants = Constants { filter, channels, zero_point };
+    let by_taps = depthwise_taps(&layer, &constants, input, (stream, rows), [expected, found]);
+    let by_quads = if in_quads {
+        depthwise_quads(&layer, &constants, input, (stream, rows), [expected, found])
+    } else {
+        None
+    };
+    [by_taps, by_quads].into_iter().flatten().reduce(|all, same| all && same)
+}
+
+/// Whether the layer in taps is the same, also in place. `None` if they cannot hold it.
+fn depthwise_taps(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let Layer { window, size, out_size, padding } = *layer;
+    let ([in_h, in_w, in_c], [out_h, out_w, out_c]) = (size, out_size);
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let taps = window.y.kernel * window.x.kernel;
+    let stream = stream.get_mut(..taps::channel_words(taps) * out_c)?;
+    for (index, words) in stream.chunks_mut(taps::channel_words(taps)).enumerate() {
+        let Channel { bias, multiplier } = Channel::from_words(*constants.channels.get(index)?);
+        let scale = Folded::new(multiplier, constants.zero_point, 1 << 23)?;
+        let weights = (0..taps).map(|tap| constants.filter[tap * out_c + index]);
+        taps::pack(weights, bias, scale, words)?;
+    }
+    let scratch = rows.get_mut(..taps::scratch_bytes(window, in_w, in_c)?)?;
+    let call = taps::Depthwise { window, size, out_size, padding, stream };
+    found.fill(UNTOUCHED);
+    taps::depthwise(&call, InOut::apart(input, &mut found[..out_length]), scratch);
+    let mut all_same = same(expected, found, out_length);
+    if taps::overlap(window, [in_h, in_w * in_c], [out_h, out_w * out_c])? == 0 && out_length <= in_length {
+        found[..in_length].copy_from_slice(input);
+        let region = bytemuck::cast_slice_mut(&mut found[..in_length]);
+        taps::depthwise(
+            &call,
+            InOut::Over { region, input: (0, in_length), output: (0, out_length) },
+            scratch,
+        );
+        found[out_length..in_length].fill(UNTOUCHED);
+        all_same &= same(expected, found, out_length);
+    }
+    Some(all_same)
+}
+
+/// Whether the layer in quads is the same, also in place. `None` if they cannot hold it.
+fn depthwise_quads(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let Layer { window, size, out_size: [out_h, out_w, _], padding } = *layer;
+    let [in_h, in_w, count] = size;
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let stream = stream.get_mut(..quads::QUAD_WORDS * count / quads::CHANNELS)?;
     for (quad, words) in stream.as_chunks_mut().0.iter_mut().enumerate() {
         let first = quad * quads::CHANNELS;
         let mut packed = [(0, Folded::constant(0)); quads::CHANNELS];
-        for (packed, &words) in packed.iter_mut().zip(channels.get(first..)?) {
+        for (packed, &words) in packed.iter_mut().zip(constants.channels.get(first..)?) {
             let Channel { bias, multiplier } = Channel::from_words(words);
-            *packed = (bias, Folded::new(multiplier, zero_point, 1 << 28)?);
+            *packed = (bias, Folded::new(multiplier, constants.zero_point, 1 << 28)?);
         }
-        quads::pack(|channel, tap| filter[tap * count + first + channel], packed, words)?;
+        quads::pack(|channel, tap| constants.filter[tap * count + first + channel], packed, words)?;
     }
-    let scratch = rows.get_mut(..quads::scratch_bytes(&window, in_w, count)?)?;
-    let call = quads::Depthwise {
-        window: &window,
-        size: [in_h, in_w, count],
-        out_size: [out_h, out_w],
-        padding: input_zero_point as i8,
-        relu: zero_point == -128,
-        stream,
-    };
+    let scratch = rows.get_mut(..quads::scratch_bytes(window, in_w, count)?)?;
+    let relu = constants.zero_point == -128;
+    let call = quads::Depthwise { window, size, out_size: [out_h, out_w], padding, relu, stream };
     found.fill(UNTOUCHED);
     quads::depthwise(&call, Some(input), scratch, &mut found[..out_length]);
     let mut all_same = same(expected, found, out_length);

@@ -196,6 +196,7 @@ fn has_window(operator: Operator) -> bool {
             | Operator::Conv2dPairsI8
             | Operator::Conv2dRowsI8
             | Operator::DepthwiseConv2dQuadsI8
+            | Operator::DepthwiseConv2dTapsI8
             | Operator::DepthwiseConv2dI8
             | Operator::MaxPool2dI8
             | Operator::AveragePool2dI8

@@ -10,17 +10,19 @@
 //! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
 //! | [`rows`] | Armv7-M and Armv6-M: Cortex-M3, M0 | convolutions of any window: 4 pixels of 1 channel at a time |
 //! | [`fours`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
+//! | [`taps`] | all of them | depthwise convolutions of nearly any window: 4 pixels of 1 channel at a time |
 //!
 //! The two forms of a kernel give the same bytes for *every* stream, also for one that no host has packed: what the numbers of a stream
-//! mean is defined by wrapping arithmetic. (Of [`rows`] and [`fours`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
+//! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
 
 #[cfg(arm_v6m)]
 mod armv6m;
-#[cfg(arm_v7m)]
+#[cfg(any(arm_v7m, arm_dsp))]
 mod armv7m;
 pub(crate) mod blocks;
+mod bounds;
 #[cfg(arm_dsp)]
 mod dsp;
 pub mod fours;
@@ -34,6 +36,7 @@ pub mod rows;
 #[cfg(any(arm_v6m, arm_v7m))]
 mod scalar;
 pub(crate) mod sums;
+pub mod taps;
 pub(crate) mod vectors;
 
 pub use requantize::{FOLDED_WORDS, Folded};

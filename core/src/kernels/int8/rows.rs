@@ -35,6 +35,7 @@
 use super::armv6m::rows::{clear, expand, tile};
 #[cfg(arm_v7m)]
 use super::armv7m::rows::{clear, expand, tile};
+use super::bounds::fits;
 use super::gather::Image;
 #[cfg(not(any(arm_v6m, arm_v7m)))]
 use super::gather::fits_steps;
@@ -52,8 +53,6 @@ pub(super) const TAP_WORDS: usize = PIXELS / 2;
 pub(super) const ROUND: usize = 8;
 /// Words of a channel besides its weights.
 pub(super) const FIXED_WORDS: usize = 1 + FOLDED_WORDS;
-/// What no accumulator reaches in magnitude.
-pub(super) const LIMIT: i64 = 1 << 23;
 
 /// `weights` of one output channel, filled up.
 pub const fn padded(weights: usize) -> usize {
@@ -73,25 +72,11 @@ pub const fn scratch_words(weights: usize, single_tap: bool) -> usize {
     HEADER + TAP_WORDS * padded + patches
 }
 
-/// The least and the greatest accumulator of a channel.
-fn accumulators(bias: i64, weights: impl Iterator<Item = i64>) -> [i64; 2] {
-    weights.fold([bias; 2], |[low, high], weight| {
-        let ends = [-128 * weight, 127 * weight];
-        let [a, b] = ends;
-        [low + a.min(b), high + a.max(b)]
-    })
-}
-
-fn fits([low, high]: [i64; 2]) -> bool {
-    -LIMIT < low && high < LIMIT
-}
-
 /// The bias of a channel for unsigned weights: less 128 times their sum. `None` if an input could make the accumulator leave 24 bits, or if the requantization
 /// would not be exact.
 pub(super) fn unsigned_bias(weights: &[i8], bias: i32, scale: Folded) -> Option<i32> {
     let weights = || weights.iter().map(|&weight| i64::from(weight));
-    let bounds = accumulators(i64::from(bias), weights());
-    if !fits(bounds) || !scale.is_exact(LIMIT as u64) {
+    if !fits(i64::from(bias), weights(), scale) {
         return None;
     }
     i32::try_from(i64::from(bias) - 128 * weights().sum::<i64>()).ok()
@@ -102,7 +87,7 @@ pub(super) fn unsigned_bias(weights: &[i8], bias: i32, scale: Folded) -> Option<
 pub(super) fn is_exact(bias: i32, weights: impl Iterator<Item = u8> + Clone, scale: Folded) -> bool {
     let weights = weights.map(|weight| i64::from(weight) - 128);
     let bias = i64::from(bias) + 128 * weights.clone().sum::<i64>();
-    fits(accumulators(bias, weights)) && scale.is_exact(LIMIT as u64)
+    fits(bias, weights, scale)
 }
 
 /// Writes the words of a channel: its weights in the order `[K_h, K_w, C_in]`, its bias with the input's zero point folded in, and its

@@ -3,5 +3,6 @@
 mod float;
 pub mod int8;
 pub mod quads;
+pub mod taps;
 
 pub use float::{DepthwiseConv2d, forward, grad_input, grad_weights};

@@ -1,4 +1,5 @@
-//! Layouts for Cortex-M4, M7 and M33: channel pairs ([`pairs`]) and channel quads ([`quads`]).
+//! Layouts for Cortex-M4, M7 and M33: channel pairs ([`pairs`]) and channel quads ([`quads`]); depthwise convolutions of other windows in that of
+//! [`taps`](smidgen::kernels::int8::taps).
 
 use smidgen::geometry::Window;
 use smidgen::kernels::int8::Folded;
@@ -17,7 +18,7 @@ pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
     match layer.operator {
         Operator::Conv2dI8 => conv_2d(layer),
         Operator::FullyConnectedI8 => fully_connected(layer),
-        Operator::DepthwiseConv2dI8 => depthwise(layer),
+        Operator::DepthwiseConv2dI8 => depthwise(layer).or_else(|| super::single::depthwise(layer)),
         _ => None,
     }
 }

@@ -1,9 +1,10 @@
-//! Layouts for Cortex-M0 and M3: weight rows ([`rows`]) and channel fours ([`fours`]).
+//! Layouts for Cortex-M0 and M3: weight rows ([`rows`]), channel fours ([`fours`]) and taps ([`taps`]).
 
 use smidgen::geometry::Window;
 use smidgen::kernels::int8::fours::{self, CHANNELS, FourthChannel};
-use smidgen::kernels::int8::rows;
+use smidgen::kernels::int8::{rows, taps};
 use smidgen::ops::conv_2d::rows::Conv2dRowsI8;
+use smidgen::ops::depthwise_conv_2d::taps::shapes as taps_shapes;
 use smidgen::ops::fully_connected::fours::stream;
 use smidgen::ops::int8::OutputRange;
 use smidgen::{ElementType, Operator, Shape};
@@ -15,6 +16,7 @@ pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
     match layer.operator {
         Operator::Conv2dI8 => conv_2d(layer),
         Operator::FullyConnectedI8 => channel_fours(layer),
+        Operator::DepthwiseConv2dI8 => depthwise(layer),
         _ => None,
     }
 }
@@ -56,4 +58,20 @@ fn channel_fours(layer: &Layer<'_>) -> Option<Packed> {
         fours::pack(std::array::from_fn(|index| four.get(index).copied()), stream)?;
     }
     Some(Packed { operator: Operator::FullyConnectedFoursI8, stream, stream_shape, scratch: None })
+}
+
+/// As taps. Also for processors with the DSP extension: their own layout holds only windows of 3 by 3 taps.
+pub(super) fn depthwise(layer: &Layer<'_>) -> Option<Packed> {
+    let (window, _) = Window::read(layer.attributes).ok()?;
+    let ((input, _), (Shape([.., out_c]), zero_point)) = (layer.input, layer.output);
+    let [stream_shape, scratch] = taps_shapes(&window, input, out_c)?;
+    let mut stream = vec![0; stream_shape.elements()?];
+    let streams = stream.chunks_exact_mut(stream_shape.dims()[3]);
+    for ((index, channel), stream) in layer.channels().enumerate().zip(streams) {
+        let weights: Vec<i8> = layer.filter.iter().skip(index).step_by(out_c as usize).copied().collect();
+        let (bias, scale) = fold(weights.iter().copied(), channel, zero_point)?;
+        taps::pack(weights.iter().copied(), bias, scale, stream)?;
+    }
+    let operator = Operator::DepthwiseConv2dTapsI8;
+    Some(Packed { operator, stream, stream_shape, scratch: Some((scratch, ElementType::I8)) })
 }

@@ -1,4 +1,4 @@
-//! The kernels of [`rows`](super::rows) and [`fours`](super::fours) for Armv6-M: Cortex-M0, M0+ and M1.
+//! The kernels of [`rows`](super::rows), [`fours`](super::fours) and [`taps`](super::taps) for Armv6-M: Cortex-M0, M0+ and M1.
 //!
 //! Of sixteen registers, loads, multiplications and shifts reach only r0 to r7; `ADD`, `MOV` and `CMP` reach all. So sums live in r8 to r11, where nothing but an addition
 //! is ever done to them, and the others are for what changes. A multiplication keeps the lower 32 bits and overwrites one of its factors. Loads of
@@ -60,3 +60,4 @@ macro_rules! requantize_function {
 
 pub(super) mod fours;
 pub(super) mod rows;
+pub(super) mod taps;

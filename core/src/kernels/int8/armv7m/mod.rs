@@ -1,4 +1,5 @@
-//! The kernels of [`rows`](super::rows) and [`fours`](super::fours) for Armv7-M without the DSP extension: Cortex-M3.
+//! The kernels of [`rows`](super::rows), [`fours`](super::fours) and [`taps`](super::taps) for Armv7-M without the DSP extension: Cortex-M3. Those of `taps` are also used where there
+//! is that extension.
 //!
 //! Naked functions, because compilers spill: each of them needs nearly all fourteen registers that there are. They call nothing and use no stack but
 //! what they save. `LDRD`, `LDM`, `STRD` and `STM` are used on words only; bytes are loaded as bytes.
@@ -29,6 +30,7 @@ macro_rules! requantize {
     };
 }
 
+#[cfg(arm_v7m)]
 /// Twice both accumulators from their sum of 64 bits, see the [module](self). r3 is overwritten.
 macro_rules! both_sums {
     ($low:literal, $high:literal) => {
@@ -43,5 +45,8 @@ macro_rules! both_sums {
     };
 }
 
+#[cfg(arm_v7m)]
 pub(super) mod fours;
+#[cfg(arm_v7m)]
 pub(super) mod rows;
+pub(super) mod taps;

@@ -2,8 +2,9 @@
 
 use core::arch::naked_asm;
 
+use crate::kernels::int8::bounds::LIMIT;
 use crate::kernels::int8::gather::fits_steps;
-use crate::kernels::int8::rows::{FIXED_WORDS, HEADER, LIMIT, PIXELS, ROUND, TAP_WORDS};
+use crate::kernels::int8::rows::{FIXED_WORDS, HEADER, PIXELS, ROUND, TAP_WORDS};
 
 /// Makes the taps' part of all sums nothing, but for the `2^23` that keep a sum from borrowing.
 ///
