@@ -232,7 +232,7 @@ mod tests {
         case.expect(StepError::Memory, |step| step.reads[1].offset = 1 << 20);
         expect_operand_errors(&case, &[0, 2]);
         expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
-        for dim in 0..4 {
+        for dim in 0..3 {
             case.expect(StepError::Shape { operand: 2 }, |step| step.writes[0].shape.0[dim] += 1);
         }
         case.expect(StepError::Shape { operand: 1 }, |step| {
