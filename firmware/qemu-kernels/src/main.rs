@@ -1,4 +1,5 @@
-//! Holds the int8 kernels in assembly against the plain operators, which are safe Rust, on random layers.
+//! Holds the int8 kernels in assembly against the plain operators, and these, which have kernels in assembly on some processors, against their definition, on
+//! random layers.
 //!
 //! The inputs are three u32: a seed, how many layers of each kind, and 1 if a weight is to be changed after packing, which has to be noticed. The
 //! outputs are two: how many layers were compared, and how many differed.
@@ -6,6 +7,7 @@
 #![no_std]
 #![no_main]
 
+mod definition;
 mod random;
 
 use random::Random;
@@ -23,7 +25,7 @@ use smidgen_protocol::job::Host;
 /// The longest tensor.
 const LENGTH: usize = 30_000;
 /// The most output channels.
-const CHANNELS: usize = 48;
+const CHANNELS: usize = 160;
 /// What an output that nobody writes keeps.
 const UNTOUCHED: i8 = 99;
 
@@ -64,8 +66,9 @@ fn run(memory: &mut Memory) -> u32 {
     let mut random = Random(u64::from(seed) << 20 | 1);
     let (mut compared, mut different) = (0u32, 0u32);
     for _ in 0..layers {
-        for same in [convolution(&mut random, memory, spoil == 1), depthwise(&mut random, memory, spoil == 1)]
-        {
+        let spoil = spoil == 1;
+        let kinds = [convolution, depthwise, definition::layer];
+        for same in kinds.map(|layer| layer(&mut random, memory, spoil)) {
             compared += u32::from(same.is_some());
             different += u32::from(same == Some(false));
         }

@@ -1,7 +1,9 @@
 //! What a window reads, one output pixel after another.
 
-#[cfg(arm_dsp)]
+#[cfg(all(arm_dsp, not(arm_helium)))]
 use super::dsp::copy_rows;
+#[cfg(arm_helium)]
+pub(super) use super::helium::copy_rows;
 use crate::geometry::Window;
 
 /// An input with a window that slides over it, for one sample.
@@ -87,7 +89,7 @@ pub(super) fn fits_steps(available: usize, steps: [usize; 3], length: usize) -> 
 /// Copies `rows` runs of `length` elements: `from` one of its strides after another, `to` one of its own.
 ///
 /// Does nothing if a run would not fit.
-#[cfg(not(arm_dsp))]
+#[cfg(not(any(arm_dsp, arm_helium)))]
 pub(super) fn copy_rows(from: &[i8], to: &mut [i8], strides: [usize; 2], [rows, length]: [usize; 2]) {
     let [from_stride, to_stride] = strides;
     if !runs_fit(from.len(), from_stride, [rows, length]) || !runs_fit(to.len(), to_stride, [rows, length]) {

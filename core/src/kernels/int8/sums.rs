@@ -1,7 +1,9 @@
 //! Sums of neighbouring channels over pixels, for pools. They need no layout of their own.
 
-#[cfg(arm_dsp)]
+#[cfg(all(arm_dsp, not(arm_helium)))]
 use super::dsp::add_run;
+#[cfg(arm_helium)]
+use super::helium::add_run;
 
 /// Channels that are summed together.
 pub(crate) const CHANNELS: usize = 8;
@@ -26,7 +28,7 @@ pub(crate) fn add_pixels(input: &[i8], stride: usize, count: usize, sums: &mut [
 }
 
 /// [`add_pixels`] of at most [`RUN`] pixels.
-#[cfg(not(arm_dsp))]
+#[cfg(not(any(arm_dsp, arm_helium)))]
 fn add_run(input: &[i8], stride: usize, count: usize, sums: &mut [i32; CHANNELS]) {
     for pixel in 0..count {
         let channels = input.get(pixel * stride..).and_then(<[_]>::first_chunk::<CHANNELS>);

@@ -7,9 +7,15 @@
 //! A kernel in assembly ([`helium`](super::helium)) and its twin in safe Rust, below, give the same bytes for all numbers; sums wrap. What they may touch in memory
 //! depends only on lengths of slices.
 
+use super::gather::Image;
+#[cfg(not(arm_helium))]
+use super::gather::copy_rows;
 #[cfg(arm_helium)]
-use super::helium::{any_left_shift, dots, finish, finish_three, three_dots};
+use super::helium::{Depthwise, any_left_shift, copy_three, dots, finish, three_rows};
+use super::offsets::Offsets;
+use crate::geometry::Window;
 use crate::kernels::pieces::pieces;
+use crate::memory::{InOut, elements, elements_mut};
 #[cfg(not(arm_helium))]
 use crate::quantization::{Multiplier, requantize};
 
@@ -18,11 +24,15 @@ pub(crate) const FAST: bool = cfg!(arm_helium);
 
 /// Rows of inputs that are computed together.
 pub(crate) const ROWS: usize = 3;
-/// Channels whose sums are computed before they become outputs.
-pub(crate) const BLOCK: usize = 32;
+/// Channels of one row whose sums are computed before they become outputs.
+const BLOCK: usize = 32;
+/// Weights of an output channel up to which what a pixel of a convolution reads is gathered on the stack, and those up to which what three pixels read is.
+pub(crate) const GATHERED: usize = 640;
+const GATHERED_OF_THREE: usize = 149;
+/// Channels of a depthwise convolution that are computed together, and the most taps that it may have.
+pub(crate) const LANES: usize = 16;
+pub(crate) const MOST_TAPS: usize = 64;
 
-/// The sums of a block.
-pub(crate) type Sums = [[i32; BLOCK]; ROWS];
 /// What is known of an output channel: bias, multiplier and shift.
 pub(crate) type Record = [i32; 3];
 
@@ -34,7 +44,11 @@ pub(crate) struct Finish {
     pub(crate) min: i32,
     pub(crate) max: i32,
     /// Whether the shift of any channel is to the left.
-    pub(crate) shifts_left: bool,
+    #[cfg_attr(
+        not(arm_helium),
+        expect(dead_code, reason = "only the kernels in assembly have a shorter way")
+    )]
+    pub(super) shifts_left: bool,
 }
 
 impl Finish {
@@ -42,21 +56,12 @@ impl Finish {
     pub(crate) fn new([zero_point, min, max]: [i32; 3], channels: &[Record]) -> Self {
         Self { zero_point, min, max, shifts_left: any_left_shift(channels) }
     }
-
-    /// Whether all outputs below the zero point are clamped.
-    #[cfg_attr(
-        not(arm_helium),
-        expect(dead_code, reason = "only the kernels in assembly have a shorter way")
-    )]
-    pub(super) const fn is_relu(&self) -> bool {
-        self.min >= self.zero_point
-    }
 }
 
 /// Weights and channels of a layer, and how its sums become outputs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer<'a> {
-    /// A row for each channel, one after the other.
+    /// A row for each channel, one after the other; of a depthwise convolution, one for each tap.
     pub(crate) weights: &'a [i8],
     pub(crate) channels: &'a [Record],
     pub(crate) finish: Finish,
@@ -67,43 +72,37 @@ pub(crate) struct Layer<'a> {
 /// Does nothing more where a slice is too short.
 pub(crate) fn rows(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i8]) {
     let out_c = layer.channels.len();
-    let mut sums = [[0; BLOCK]; ROWS];
     let whole = input.len().checked_div(in_c).unwrap_or(0) / ROWS * ROWS;
     let halves = (input.split_at_checked(whole * in_c), output.split_at_mut_checked(whole * out_c));
     let (Some((input, input_left)), Some((output, output_left))) = halves else { return };
     for (input, output) in pieces((input, output), [ROWS * in_c, ROWS * out_c]) {
-        let mut rows = input.chunks_exact(in_c.max(1));
-        let inputs = core::array::from_fn(|_| rows.next().unwrap_or_default());
-        three_rows(layer, inputs, &mut sums, output);
+        three(layer, in_c, input, output);
     }
-    let [sums, ..] = &mut sums;
     for (input, output) in pieces((input_left, output_left), [in_c, out_c]) {
-        row(layer, input, sums, output);
+        one(layer, input, output);
     }
 }
 
-/// The outputs of three rows.
-fn three_rows(layer: &Layer<'_>, inputs: [&[i8]; ROWS], sums: &mut Sums, output: &mut [i8]) {
-    let [length, ..] = inputs.map(<[i8]>::len);
-    let stride = layer.channels.len();
-    let (mut weights, mut output) = (layer.weights, output);
-    for channels in layer.channels.chunks(BLOCK) {
-        let count = channels.len();
-        three_dots(inputs, weights, count / 2, sums);
-        if let Some(last) = (count - 1).checked_mul(length).filter(|_| !count.is_multiple_of(2)) {
-            for (input, sums) in inputs.into_iter().zip(sums.iter_mut()) {
-                let sums = sums.get_mut(count - 1..count).unwrap_or_default();
-                dots(input, weights.get(last..).unwrap_or_default(), sums);
-            }
+/// The outputs of three rows of `length` inputs each.
+fn three(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8]) {
+    let Some((first, rest)) = inputs.split_at_checked(length) else { return };
+    let Some((second, third)) = rest.split_at_checked(length) else { return };
+    let (inputs, stride) = ([first, second, third], layer.channels.len());
+    let (even, odd) = layer.channels.split_at_checked(stride / 2 * 2).unwrap_or_default();
+    three_rows(&Layer { channels: even, ..*layer }, inputs, output, stride);
+    if !odd.is_empty() {
+        let weights = layer.weights.get(even.len() * length..).unwrap_or_default();
+        let last = Layer { weights, channels: odd, ..*layer };
+        for (row, input) in inputs.into_iter().enumerate() {
+            one(&last, input, output.get_mut(row * stride + even.len()..).unwrap_or_default());
         }
-        finish_three(sums, channels, &layer.finish, output, stride);
-        weights = weights.get(count * length..).unwrap_or_default();
-        output = output.get_mut(count..).unwrap_or_default();
     }
 }
 
-/// The outputs of one row.
-fn row(layer: &Layer<'_>, input: &[i8], sums: &mut [i32; BLOCK], output: &mut [i8]) {
+/// The outputs of one row, as many as there are channels.
+#[inline(never)]
+fn one(layer: &Layer<'_>, input: &[i8], output: &mut [i8]) {
+    let mut sums = [0; BLOCK];
     let (mut weights, mut output) = (layer.weights, output);
     for channels in layer.channels.chunks(BLOCK) {
         let Some(sums) = sums.get_mut(..channels.len()) else { return };
@@ -114,11 +113,157 @@ fn row(layer: &Layer<'_>, input: &[i8], sums: &mut [i32; BLOCK], output: &mut [i
     }
 }
 
-/// The dot products of three inputs with `2 * pairs` rows of weights, which follow each other: those of input `i` go to `sums[i]`.
+/// A convolution of one sample, or a depthwise one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Convolution<'a> {
+    pub(crate) layer: Layer<'a>,
+    pub(crate) window: &'a Window,
+    /// Height, width and channels of the input.
+    pub(crate) size: [usize; 3],
+    /// Height and width of the output.
+    pub(crate) out_size: [usize; 2],
+    /// What a tap in the padding reads: the input's zero point.
+    pub(crate) padding: i8,
+}
+
+/// Computes a sample, of a window with at most [`GATHERED`] weights in a channel. Each pixel reads all that it needs before it is written, or three of them do
+/// before they are: the output may run over the input as far as that allows.
+///
+/// Does nothing more where a slice is too short.
+pub(crate) fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>) {
+    let length = call.window.y.kernel * call.window.x.kernel * call.size[2];
+    let [out_h, out_w] = call.out_size;
+    let pixels = out_h * out_w;
+    let whole = if length <= GATHERED_OF_THREE { pixels / ROWS * ROWS } else { 0 };
+    if whole > 0 {
+        let mut taps = [0; ROWS * GATHERED_OF_THREE];
+        by_threes(call, both, whole, taps.get_mut(..ROWS * length).unwrap_or_default());
+    }
+    if whole < pixels {
+        let mut taps = [0; GATHERED];
+        one_by_one(call, both, [whole, pixels], taps.get_mut(..length).unwrap_or_default());
+    }
+}
+
+/// The pixels `0..end`, three at a time.
+#[inline(never)]
+fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, taps: &mut [i8]) {
+    let (length, out_c) = (taps.len() / ROWS, call.layer.channels.len());
+    let mut place = Place::new(call, 0);
+    for first in (0..end).step_by(ROWS) {
+        let image = call.image(both);
+        if let Some(input) = place.inside(&image) {
+            let ([_, in_w, in_c], Window { y, x }) = (call.size, call.window);
+            let strides = [y.dilation * in_w * in_c, x.stride * in_c];
+            copy_three(input, taps, strides, [y.kernel, x.kernel * in_c]);
+            place.skip(ROWS);
+        } else {
+            for taps in taps.chunks_exact_mut(length.max(1)) {
+                image.patch(place.next(), taps);
+            }
+        }
+        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        three(&call.layer, length, taps, output.get_mut(first * out_c..).unwrap_or_default());
+    }
+}
+
+/// The pixels `first..end`.
+#[inline(never)]
+fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize; 2], taps: &mut [i8]) {
+    let out_c = call.layer.channels.len();
+    let mut place = Place::new(call, first);
+    for pixel in first..end {
+        call.image(both).patch(place.next(), taps);
+        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        one(&call.layer, taps, output.get_mut(pixel * out_c..).unwrap_or_default());
+    }
+}
+
+impl Convolution<'_> {
+    fn image<'b>(&'b self, both: &'b InOut<'_>) -> Image<'b> {
+        let Self { window, size, padding, .. } = *self;
+        Image { input: elements(both.input()).unwrap_or_default(), size, window, padding }
+    }
+}
+
+/// Row and column of an output pixel.
+struct Place {
+    at: [usize; 2],
+    width: usize,
+}
+
+impl Place {
+    fn new(call: &Convolution<'_>, pixel: usize) -> Self {
+        let [_, width] = call.out_size;
+        let row = pixel.checked_div(width).unwrap_or(0);
+        Self { at: [row, pixel - row * width], width }
+    }
+
+    /// The input from the first tap of this pixel on, if this and its neighbours, three in all, are in one row and have no tap in the padding, and the taps of a
+    /// row are neighbours.
+    fn inside<'i>(&self, image: &Image<'i>) -> Option<&'i [i8]> {
+        let ([out_y, out_x], [in_h, in_w, in_c], Window { y, x }) = (self.at, image.size, image.window);
+        let top = (out_y * y.stride).checked_sub(y.pad_before)?;
+        let left = (out_x * x.stride).checked_sub(x.pad_before)?;
+        let (bottom, right) = (top + (y.kernel - 1) * y.dilation, left + (ROWS - 1) * x.stride + x.kernel);
+        if out_x + ROWS > self.width || x.dilation != 1 || bottom >= in_h || right > in_w {
+            return None;
+        }
+        image.input.get((top * in_w + left) * in_c..)
+    }
+
+    /// Goes to the pixel `count` further, which is in the same row or the first one of the next.
+    fn skip(&mut self, count: usize) {
+        let [row, column] = self.at;
+        self.at = if column + count < self.width { [row, column + count] } else { [row + 1, 0] };
+    }
+
+    /// The place, which then is that of the next pixel.
+    fn next(&mut self) -> [usize; 2] {
+        let place = self.at;
+        self.skip(1);
+        place
+    }
+}
+
+/// Computes a sample of a depthwise convolution with as many channels in the input as in the output and at most [`MOST_TAPS`], pixel by pixel: the output may
+/// run over the input if it stays behind the first tap of the pixel that is written.
+///
+/// Does nothing more where a slice is too short.
+#[inline(never)]
+pub(crate) fn depthwise(call: &Convolution<'_>, both: &mut InOut<'_>) {
+    let Convolution { layer, window, size: [in_h, in_w, channels], out_size: [out_h, out_w], padding } =
+        *call;
+    let Window { y, x } = window;
+    // The last column that has all of its taps in the input, if there is one.
+    let last = x.extent().and_then(|extent| (in_w + x.pad_before).checked_sub(extent)?.checked_div(x.stride));
+    let mut kernel = Depthwise::new(layer, y.kernel * x.kernel, x.stride * channels, padding, both);
+    let (outside, mut offsets, mut place) = (kernel.outside(), Offsets::NONE, 0);
+    for out_y in 0..out_h {
+        let rows = y.taps(out_y, in_h);
+        let mut out_x = 0;
+        while out_x < out_w {
+            let columns = x.taps(out_x, in_w);
+            // Neighbours with all of their taps in the input are computed together.
+            let pixels = match last {
+                Some(last) if rows.count() == y.kernel && columns.count() == x.kernel => {
+                    last.min(out_w - 1).saturating_sub(out_x) + 1
+                }
+                _ => 1,
+            };
+            offsets.set(window, [rows, columns], [in_w, channels], outside);
+            kernel.run(&offsets, outside, pixels, place);
+            out_x += pixels;
+            place += pixels * channels;
+        }
+    }
+}
+
+/// The outputs of three rows of inputs, those of one row `stride` elements after those of the row before.
 #[cfg(not(arm_helium))]
-fn three_dots(inputs: [&[i8]; ROWS], weights: &[i8], pairs: usize, sums: &mut Sums) {
-    for (input, sums) in inputs.into_iter().zip(sums) {
-        dots(input, weights, sums.get_mut(..2 * pairs).unwrap_or_default());
+fn three_rows(layer: &Layer<'_>, inputs: [&[i8]; ROWS], output: &mut [i8], stride: usize) {
+    for (row, input) in inputs.into_iter().enumerate() {
+        one(layer, input, output.get_mut(row * stride..).unwrap_or_default());
     }
 }
 
@@ -141,11 +286,60 @@ fn finish(sums: &[i32], channels: &[Record], how: &Finish, output: &mut [i8]) {
     }
 }
 
-/// The outputs of three rows, `stride` elements apart, of as many channels as there are records.
+/// A depthwise convolution of one sample.
 #[cfg(not(arm_helium))]
-fn finish_three(sums: &Sums, channels: &[Record], how: &Finish, output: &mut [i8], stride: usize) {
-    for (row, sums) in sums.iter().enumerate() {
-        finish(sums, channels, how, output.get_mut(row * stride..).unwrap_or_default());
+struct Depthwise<'a, 'b, 'm> {
+    layer: Layer<'a>,
+    both: &'b mut InOut<'m>,
+    step: usize,
+    padding: i8,
+}
+
+#[cfg(not(arm_helium))]
+impl<'a, 'b, 'm> Depthwise<'a, 'b, 'm> {
+    /// Of a window whose pixels are `step` elements apart in the input. A tap in the padding reads `padding`.
+    fn new(layer: Layer<'a>, _taps: usize, step: usize, padding: i8, both: &'b mut InOut<'m>) -> Self {
+        Self { layer, both, step, padding }
+    }
+
+    /// What stands for a tap in the padding.
+    fn outside(&self) -> i32 {
+        i32::MIN
+    }
+
+    /// The outputs of some neighbouring pixels, from `place` on. `offsets` are those of the first one.
+    fn run(&mut self, offsets: &Offsets, _outside: i32, pixels: usize, place: usize) {
+        let Self { layer: Layer { weights, channels, finish: how }, ref mut both, step, padding } = *self;
+        let count = channels.len();
+        for (pixel, (c, channel)) in
+            (0..pixels).flat_map(|pixel| (0..count).zip(channels).map(move |c| (pixel, c)))
+        {
+            let input: &[i8] = elements(both.input()).unwrap_or_default();
+            let weights = weights.iter().skip(c).step_by(count);
+            let products = offsets.places().iter().zip(weights).map(|(&offset, &weight)| {
+                let inside = usize::try_from(offset).ok();
+                let value = inside.map_or(Some(&padding), |offset| input.get(offset + pixel * step + c));
+                i32::from(value.copied().unwrap_or_default()) * i32::from(weight)
+            });
+            let sum = products.fold(0, i32::wrapping_add);
+            let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+            let output = output.get_mut(place + pixel * count + c..).unwrap_or_default();
+            finish(&[sum], core::slice::from_ref(channel), &how, output);
+        }
+    }
+}
+
+/// Copies what the windows of three pixels read, `rows` runs of `length` elements each, to one place after another.
+#[cfg(not(arm_helium))]
+fn copy_three(
+    from: &[i8],
+    to: &mut [i8],
+    [row_stride, pixel_stride]: [usize; 2],
+    [rows, length]: [usize; 2],
+) {
+    for (pixel, to) in to.chunks_exact_mut((rows * length).max(1)).enumerate() {
+        let from = from.get(pixel * pixel_stride..).unwrap_or_default();
+        copy_rows(from, to, [row_stride, length], [rows, length]);
     }
 }
 
@@ -161,9 +355,74 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::ops::conv_2d::int8 as conv_2d;
+    use crate::ops::depthwise_conv_2d::int8 as depthwise_conv_2d;
     use crate::ops::fully_connected::int8::{FullyConnectedI8, forward};
     use crate::ops::int8::OutputRange;
     use crate::ops::int8::reference::{Random, shape};
+
+    #[test]
+    fn convolutions_are_those_of_the_operators() {
+        let mut random = Random(101);
+        for round in 0..400 {
+            let (window, [in_h, in_w]) = random.window();
+            let depthwise_too = round % 2 == 0;
+            let in_c = random.size(1, 40);
+            let out_c = if depthwise_too { in_c } else { random.size(1, 40) };
+            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
+            let taps = window.y.kernel * window.x.kernel;
+            let weights = random.bytes(taps * if depthwise_too { in_c } else { in_c * out_c });
+            let [input_zero_point, zero_point] = core::array::from_fn(|_| random.zero_point());
+            let channels: Vec<Record> = (0..out_c)
+                .map(|c| {
+                    let row = weights.len() / out_c;
+                    let (first, step) = if depthwise_too { (c, out_c) } else { (c * row, 1) };
+                    let weights = weights.iter().skip(first).step_by(step).take(row).copied();
+                    random.channel(weights, input_zero_point).words()
+                })
+                .collect();
+            let [min, max] = random.clamp();
+            let range = OutputRange { zero_point, activation_min: min, activation_max: max };
+            let (input_shape, output_shape) = (shape([1, in_h, in_w, in_c]), shape([1, out_h, out_w, out_c]));
+            let input = random.bytes(in_h * in_w * in_c);
+            let [mut expected, mut found] = core::array::from_fn(|_| vec![0; out_h * out_w * out_c]);
+            let call = Convolution {
+                layer: Layer {
+                    weights: &weights,
+                    channels: &channels,
+                    finish: Finish::new([zero_point, min, max], &channels),
+                },
+                window: &window,
+                size: [in_h, in_w, in_c],
+                out_size: [out_h, out_w],
+                padding: input_zero_point as i8,
+            };
+            let mut both = InOut::apart(&input, &mut found);
+            if depthwise_too {
+                let params = depthwise_conv_2d::DepthwiseConv2dI8 {
+                    window,
+                    input: input_shape,
+                    output: output_shape,
+                    input_zero_point,
+                    range,
+                };
+                depthwise_conv_2d::forward(&params, &input, &weights, &channels, &mut expected).unwrap();
+                depthwise(&call, &mut both);
+            } else {
+                let params = conv_2d::Conv2dI8 {
+                    window,
+                    input: input_shape,
+                    filter: shape([out_c, window.y.kernel, window.x.kernel, in_c]),
+                    output: output_shape,
+                    input_zero_point,
+                    range,
+                };
+                conv_2d::forward(&params, &input, &weights, &channels, &mut expected).unwrap();
+                convolve(&call, &mut both);
+            }
+            assert_eq!(found, expected, "{window:?} {:?} {:?}", call.size, call.out_size);
+        }
+    }
 
     #[test]
     fn rows_are_those_of_the_operator() {

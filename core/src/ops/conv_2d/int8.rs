@@ -2,6 +2,7 @@
 
 use super::groups;
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
+use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -15,7 +16,7 @@ use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
 
 /// Weights of an output channel up to which a pixel's inputs are gathered on the stack first.
-const GATHERED: usize = 640;
+const GATHERED: usize = vectors::GATHERED;
 
 /// What an int8 convolution is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,16 @@ pub fn forward(
 fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
     let Conv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
+    if vectors::FAST {
+        let call = vectors::Convolution {
+            layer: vectors::Layer { weights: filter, channels, finish: range.finish(channels) },
+            window: &window,
+            size: [in_h, in_w, in_c],
+            out_size: [out_h, out_w],
+            padding: input_zero_point as i8,
+        };
+        return vectors::convolve(&call, &mut both);
+    }
     let (in_row, kernel_row) = (in_w * in_c, window.x.kernel * in_c);
     let per_channel = (window.y.kernel * kernel_row).max(1);
     let mut gathered = [0; GATHERED];

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
+use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -81,6 +82,16 @@ pub fn forward(
 fn image(params: &DepthwiseConv2dI8, both: &mut InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
     let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
+    if vectors::FAST && in_c == out_c && window.y.kernel * window.x.kernel <= vectors::MOST_TAPS {
+        let call = vectors::Convolution {
+            layer: vectors::Layer { weights: filter, channels, finish: range.finish(channels) },
+            window: &window,
+            size: [in_h, in_w, in_c],
+            out_size: [out_h, out_w],
+            padding: input_zero_point as i8,
+        };
+        return vectors::depthwise(&call, both);
+    }
     let mut written = 0;
     for out_y in 0..out_h {
         let y = window.y.taps(out_y, in_h);
@@ -113,7 +124,7 @@ pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
     let distance = crate::ops::overlap::pixel_by_pixel(&params.window, params.input, params.output)?;
     let [.., out_c] = params.output.dims();
     // The first channels of a pixel are written before the others have read theirs.
-    distance.checked_add(if out_c > BLOCK { out_c } else { 0 })
+    distance.checked_add(if out_c > BLOCK.min(vectors::LANES) { out_c } else { 0 })
 }
 
 /// One output pixel.

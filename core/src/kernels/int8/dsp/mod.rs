@@ -44,11 +44,13 @@ macro_rules! requantize {
 mod expand;
 mod row;
 mod single;
+#[cfg(not(arm_helium))]
 mod sums;
 mod tile;
 
 pub(super) use expand::{copy_rows, expand, expand_colour, expand_one};
 pub(super) use row::row;
 pub(super) use single::single;
+#[cfg(not(arm_helium))]
 pub(super) use sums::add_run;
 pub(super) use tile::tile;

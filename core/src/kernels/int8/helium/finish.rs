@@ -2,8 +2,7 @@
 
 use core::arch::naked_asm;
 
-use crate::kernels::int8::gather::runs_fit;
-use crate::kernels::int8::vectors::{BLOCK, Finish, ROWS, Record, Sums};
+use crate::kernels::int8::vectors::{Finish, Record};
 
 /// The outputs of as many channels as there are records: `sums` and `output` have at least as many.
 ///
@@ -13,54 +12,37 @@ pub(in crate::kernels::int8) fn finish(sums: &[i32], channels: &[Record], how: &
     if count == 0 || sums.len() < count || output.len() < count {
         return;
     }
-    let kind = if how.shifts_left {
-        Kind::OneLeft
-    } else if how.is_relu() {
-        Kind::OneRelu
-    } else {
-        Kind::OneSigned
+    let call = Call {
+        output: output.as_mut_ptr(),
+        sums: sums.as_ptr(),
+        records: channels.as_ptr(),
+        count,
+        zero_point: how.zero_point,
+        min: how.min,
+        max: how.max,
+        kind: Kind::of(how),
     };
-    let call = Call::new(kind, sums.as_ptr(), channels, how, output.as_mut_ptr(), 0);
     // SAFETY: as many sums and records are read as `channels` has, and as many outputs written; the slices have them.
     unsafe { requantize(&raw const call) }
 }
 
-/// The outputs of three rows, `stride` elements apart, of as many channels as there are records, which are at most [`BLOCK`].
-///
-/// Does nothing if the lengths do not fit each other.
-pub(in crate::kernels::int8) fn finish_three(
-    sums: &Sums,
-    channels: &[Record],
-    how: &Finish,
-    output: &mut [i8],
-    stride: usize,
-) {
-    let count = channels.len();
-    if count == 0 || count > BLOCK || !runs_fit(output.len(), stride, [ROWS, count]) {
-        return;
-    }
-    if how.shifts_left {
-        for (row, sums) in sums.iter().enumerate() {
-            finish(sums, channels, how, output.get_mut(row * stride..).unwrap_or_default());
-        }
-        return;
-    }
-    let kind = if how.is_relu() { Kind::ThreeRelu } else { Kind::ThreeSigned };
-    let call = Call::new(kind, sums.as_ptr().cast(), channels, how, output.as_mut_ptr(), stride);
-    // SAFETY: as many records are read as `channels` has, and as many sums of each row, which are no more than a row has; as many outputs are written at
-    // three places `stride` apart, where `output` has them.
-    unsafe { requantize(&raw const call) }
-}
-
-/// Which loop of [`requantize`] to run. The numbers are known to the assembly.
+/// Which way of [`requantize`] to go. The numbers are known to the assembly.
 #[derive(Clone, Copy)]
 #[repr(usize)]
-enum Kind {
-    ThreeRelu = 0,
-    ThreeSigned = 1,
-    OneRelu = 2,
-    OneSigned = 3,
-    OneLeft = 4,
+pub(super) enum Kind {
+    Relu = 0,
+    Signed = 1,
+    Left = 2,
+}
+
+impl Kind {
+    pub(super) fn of(how: &Finish) -> Self {
+        match how {
+            Finish { shifts_left: true, .. } => Self::Left,
+            Finish { zero_point, min, .. } if min >= zero_point => Self::Relu,
+            _ => Self::Signed,
+        }
+    }
 }
 
 /// What [`requantize`] is told.
@@ -68,28 +50,12 @@ enum Kind {
 struct Call {
     output: *mut i8,
     sums: *const i32,
-    stride: usize,
     records: *const Record,
     count: usize,
     zero_point: i32,
     min: i32,
     max: i32,
     kind: Kind,
-}
-
-impl Call {
-    fn new(
-        kind: Kind,
-        sums: *const i32,
-        channels: &[Record],
-        how: &Finish,
-        output: *mut i8,
-        stride: usize,
-    ) -> Self {
-        let Finish { zero_point, min, max, .. } = *how;
-        let (records, count) = (channels.as_ptr(), channels.len());
-        Self { output, sums, stride, records, count, zero_point, min, max, kind }
-    }
 }
 
 /// The records of the next four channels: biases to q0, multipliers to q1, shifts to q2. q3 has the addresses of those before.
@@ -146,41 +112,21 @@ macro_rules! outputs {
     };
 }
 
-/// The loop over one row.
-macro_rules! one_row {
+/// The outputs of four channels of a row at a time.
+macro_rules! outputs_of_one {
     ($kind:ident) => {
         concat!(
-            "dlstp.32 lr, r5\n",
+            "dlstp.32 lr, r4\n",
             "9:\n",
             concat!(records!(), "\n"),
             "vldrw.u32 q6, [r2], #16\n",
             concat!(outputs!($kind, "r1"), "\n"),
-            "letp lr, 9b\n",
-            "b 6f",
+            "letp lr, 9b",
         )
     };
 }
 
-/// The loop over three rows.
-macro_rules! three_rows {
-    ($kind:ident) => {
-        concat!(
-            "dlstp.32 lr, r5\n",
-            "9:\n",
-            concat!(records!(), "\n"),
-            "vldrw.u32 q6, [r2, #{second}]\n",
-            concat!(outputs!($kind, "r3"), "\n"),
-            "vldrw.u32 q6, [r2, #{third}]\n",
-            concat!(outputs!($kind, "r4"), "\n"),
-            "vldrw.u32 q6, [r2], #16\n",
-            concat!(outputs!($kind, "r1"), "\n"),
-            "letp lr, 9b\n",
-            "b 6f",
-        )
-    };
-}
-
-/// TensorFlow Lite Micro's requantization (see [`quantization`](crate::quantization)) of four neighbouring channels at a time, of one row or of three.
+/// TensorFlow Lite Micro's requantization (see [`quantization`](crate::quantization)) of four neighbouring channels at a time.
 ///
 /// With `x` the sum and the bias, `VQRDMULH` is the first rounding: `q = saturate(floor((2 * x * multiplier + 2^31) / 2^32))`. `VRSHL` by a negative number
 /// is `floor(q / 2^e + 1/2)`, which is to nearest with ties upward; TensorFlow Lite's ties go away from zero. Taking one off a negative `q` first sends its
@@ -200,48 +146,38 @@ macro_rules! three_rows {
 /// | q3 | addresses of the four records before |
 /// | q4, q5 | least and greatest output |
 /// | q6, q7 | sums that become outputs; the correction |
-/// | r1, r3, r4 | where the outputs of the rows go |
-/// | r2 | next sums |
-/// | r5, r6 | number of channels, zero point |
+/// | r1, r2 | where the outputs go, the next sums |
+/// | r4, r6 | number of channels, zero point |
 #[unsafe(naked)]
 unsafe extern "C" fn requantize(call: *const Call) {
     naked_asm!(
         helium_cpu!(),
-        "push {{r4-r9, lr}}",
+        "push {{r4-r8, lr}}",
         "vpush {{d8-d15}}",
-        "ldm r0, {{r1-r9}}",
-        "add r3, r1, r3",
-        "sub r12, r3, r1",
+        "ldm r0, {{r1-r8}}",
+        "vdup.32 q4, r6",
+        "vdup.32 q5, r7",
+        "mov r6, r5",
         // Addresses of the records: 12 bytes from one to the next, and the first load adds 48.
         "mov r0, #0",
         "vidup.u32 q3, r0, #4",
         "mov r0, #3",
         "vmul.i32 q3, q3, r0",
-        "sub r0, r4, #48",
-        "vadd.i32 q3, q3, r0",
-        "add r4, r3, r12",
-        "vdup.32 q4, r7",
-        "vdup.32 q5, r8",
-        "cmp r9, #1",
+        "sub r3, r3, #48",
+        "vadd.i32 q3, q3, r3",
+        "cmp r8, #1",
         "blo 1f",
         "beq 2f",
-        "cmp r9, #3",
-        "blo 3f",
-        "beq 4f",
-        one_row!(left),
-        "4:",
-        one_row!(signed),
-        "3:",
-        one_row!(relu),
+        outputs_of_one!(left),
+        "b 3f",
         "2:",
-        three_rows!(signed),
+        outputs_of_one!(signed),
+        "b 3f",
         "1:",
-        three_rows!(relu),
-        "6:",
+        outputs_of_one!(relu),
+        "3:",
         "vpop {{d8-d15}}",
-        "pop {{r4-r9, pc}}",
-        second = const 4 * BLOCK,
-        third = const 8 * BLOCK,
+        "pop {{r4-r8, pc}}",
     )
 }
 

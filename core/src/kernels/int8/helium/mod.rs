@@ -4,8 +4,8 @@
 //! memory. What does not fill a vector is left out by predication: in a loop that `WLSTP` or `DLSTP` begins, an instruction reads, sums and writes
 //! only as many lanes as there are elements left, so that no length has to be a multiple of anything.
 //!
-//! `VMLADAV` adds up sixteen products of int8 in a register of the scalar core, which has to be one with an even number. Kernels keep their sums in those
-//! and their addresses in the odd ones.
+//! `VMLADAV` (which `VMLAV` is another name of) adds up sixteen products of int8 in a register of the scalar core, which has to be one with an even number. Kernels
+//! keep their sums in those and their addresses in the odd ones.
 #![allow(unsafe_code)]
 
 /// Tells the assembler of naked functions of the instructions: it goes by the function before, not by what the compiler is told.
@@ -15,8 +15,15 @@ macro_rules! helium_cpu {
     };
 }
 
+mod copy;
+mod depthwise;
 mod dots;
+#[macro_use]
 mod finish;
+mod rows;
 
-pub(super) use dots::{dots, three_dots};
-pub(super) use finish::{any_left_shift, finish, finish_three};
+pub(super) use copy::{add_run, copy_rows, copy_three};
+pub(super) use depthwise::Depthwise;
+pub(super) use dots::dots;
+pub(super) use finish::{any_left_shift, finish};
+pub(super) use rows::three_rows;
