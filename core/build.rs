@@ -11,10 +11,10 @@ const HELIUM: [&str; 2] = ["cortex-m55", "cortex-m85"];
 /// What the compiler is told with `-C target-cpu`.
 fn target_cpu() -> Option<String> {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").ok()?;
-    let cpus = flags.split('\u{1f}').filter_map(|flag| {
+    let mut cpus = flags.split('\u{1f}').filter_map(|flag| {
         flag.strip_prefix("-C").unwrap_or(flag).trim_start().strip_prefix("target-cpu=").map(str::to_owned)
     });
-    cpus.last()
+    cpus.next_back()
 }
 
 fn main() {
