@@ -68,6 +68,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod frontend;
 pub mod geometry;
 pub mod kernels;
 pub mod learn;

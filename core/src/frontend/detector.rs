@@ -1,0 +1,119 @@
+//! From a stream of scores to events.
+
+use crate::operand::Quantization;
+
+/// The most classes that a [`Detector`] tells apart.
+pub const MAX_CLASSES: usize = 64;
+
+/// When scores are an event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct DetectorConfig {
+    /// The part of the smoothed probabilities that the newest has, above 0 and up to 1: 1 does not smooth.
+    pub newest: f32,
+    /// The smoothed probability from which on a class is heard.
+    pub threshold: f32,
+    /// Inferences after an event in which there is no other: the refractory time.
+    pub refractory: u32,
+    /// A class that is never an event, such as silence.
+    pub background: Option<u8>,
+}
+
+impl Default for DetectorConfig {
+    /// Halves, a threshold of 0.75, silence for three inferences.
+    fn default() -> Self {
+        Self { newest: 0.5, threshold: 0.75, refractory: 3, background: None }
+    }
+}
+
+/// A class that was heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Detection {
+    /// Which one.
+    pub class: usize,
+    /// Its smoothed probability.
+    pub probability: f32,
+}
+
+/// Smooths the probabilities of successive inferences and says when a class is heard.
+///
+/// `smoothed = smoothed + newest * (softmax(scores) - smoothed)`, from zeros. After an event all begin from zeros again.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    config: DetectorConfig,
+    smoothed: [f32; MAX_CLASSES],
+    waiting: u32,
+}
+
+impl Detector {
+    /// A detector that has heard nothing yet.
+    pub const fn new(config: DetectorConfig) -> Self {
+        Self { config, smoothed: [0.0; MAX_CLASSES], waiting: 0 }
+    }
+
+    /// Takes the outputs of an inference, logits in int8, and says whether a class is heard with it. Classes beyond [`MAX_CLASSES`] are left out.
+    pub fn hear(&mut self, logits: &[i8], quantization: Quantization) -> Option<Detection> {
+        let greatest = logits.iter().copied().max()?;
+        // Not above 1: the greatest logit is subtracted.
+        let weight =
+            |logit: i8| libm::expf((i32::from(logit) - i32::from(greatest)) as f32 * quantization.scale);
+        let sum = logits.iter().fold(0.0, |sum, &logit| sum + weight(logit));
+        let mut best = Detection { class: 0, probability: 0.0 };
+        for (class, (smoothed, &logit)) in self.smoothed.iter_mut().zip(logits).enumerate() {
+            *smoothed += self.config.newest * (weight(logit) / sum - *smoothed);
+            let heard = self.config.background.is_none_or(|background| usize::from(background) != class);
+            if heard && *smoothed > best.probability {
+                best = Detection { class, probability: *smoothed };
+            }
+        }
+        if self.waiting > 0 {
+            self.waiting -= 1;
+            return None;
+        }
+        if best.probability < self.config.threshold {
+            return None;
+        }
+        self.waiting = self.config.refractory;
+        self.smoothed = [0.0; MAX_CLASSES];
+        Some(best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: Quantization = Quantization { scale: 0.1, zero_point: 5 };
+
+    fn detector(config: DetectorConfig) -> Detector {
+        Detector::new(config)
+    }
+
+    #[test]
+    fn one_sure_inference_is_smoothed_away_and_two_are_an_event() {
+        let mut detector = detector(DetectorConfig { newest: 0.5, threshold: 0.7, ..Default::default() });
+        assert_eq!(detector.hear(&[-100, 100, 0], LOGITS), None);
+        let found = detector.hear(&[-100, 100, 0], LOGITS).expect("0.75 is above 0.7");
+        assert_eq!(found.class, 1);
+        assert!((found.probability - 0.75).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn after_an_event_there_is_none_for_the_refractory_time() {
+        let config = DetectorConfig { newest: 1.0, threshold: 0.7, refractory: 2, background: None };
+        let mut detector = detector(config);
+        let heard = [(); 7].map(|()| detector.hear(&[100, -100], LOGITS).is_some());
+        assert_eq!(heard, [true, false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn the_background_is_never_heard_and_equal_scores_are_not_sure() {
+        let config = DetectorConfig { newest: 1.0, threshold: 0.6, refractory: 0, background: Some(2) };
+        let mut detector = detector(config);
+        assert_eq!(detector.hear(&[-100, -100, 100], LOGITS), None);
+        assert_eq!(detector.hear(&[3, 3, -100], LOGITS), None);
+        assert_eq!(detector.hear(&[90, 3, -100], LOGITS).map(|found| found.class), Some(0));
+        assert_eq!(detector.hear(&[], LOGITS), None);
+    }
+}
