@@ -3,10 +3,11 @@
 use std::thread;
 
 use serde::Serialize;
-use smidgen::{ElementType, EntryKind, LoadError, Model, Operand, Preprocessing};
+use smidgen::{AllOperators, ElementType, EntryKind, LoadError, Model, Operand, Preprocessing};
 
 use crate::buffer::AlignedBytes;
 use crate::data::Dataset;
+use crate::data::audio::{clip_of_bytes, features};
 use crate::device::{Device, DeviceError, Report, StepReport, keeps_state};
 
 /// Why a model cannot be measured on a data set.
@@ -34,6 +35,12 @@ pub enum EvaluateError {
         /// Elements of a sample.
         found: usize,
     },
+    /// Features of another kind.
+    #[error("the model's front end is not that of {dataset}; load it with the model's own")]
+    FrontEnd {
+        /// The data set.
+        dataset: String,
+    },
     /// The model does not have an output for each class.
     #[error(
         "the model has {found} outputs, {dataset} has {expected} classes; give the data that it was trained on"
@@ -50,21 +57,21 @@ pub enum EvaluateError {
 
 /// How samples go into a model, and what comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interface {
+pub struct Interface<'m> {
     /// The input of a run, int8 with a quantization or f32.
     pub input: Operand,
     /// The output of a run, int8 or f32.
     pub output: Operand,
     /// What is done to a byte before it is an input.
-    pub preprocessing: Preprocessing,
+    pub preprocessing: Preprocessing<'m>,
 }
 
-impl Interface {
+impl<'m> Interface<'m> {
     /// The interface of a model.
     ///
     /// # Errors
     /// [`EvaluateError::NoInference`].
-    pub fn of(model: &Model<'_>) -> Result<Self, EvaluateError> {
+    pub fn of(model: &Model<'m>) -> Result<Self, EvaluateError> {
         let entry = model.entry(EntryKind::Infer).ok_or(EvaluateError::NoInference)?;
         let (&[input], &[output]) = (entry.inputs, entry.outputs) else {
             return Err(EvaluateError::NoInference);
@@ -88,9 +95,12 @@ impl Interface {
     ///
     /// # Errors
     /// [`EvaluateError::Invalid`], [`EvaluateError::NoInference`].
-    pub fn of_file(file: &[u8]) -> Result<Self, EvaluateError> {
-        let file = AlignedBytes::copy_of(file);
-        Self::of(&Model::from_bytes(file.as_slice())?)
+    pub fn of_file(file: &'m [u8]) -> Result<Self, EvaluateError> {
+        let aligned = AlignedBytes::copy_of(file);
+        let found = Interface::of(&Model::from_bytes(aligned.as_slice())?)?;
+        // The same bytes, which live longer than their copy.
+        let preprocessing = Model::<AllOperators>::trusted(file)?.metadata().preprocessing;
+        Ok(Self { input: found.input, output: found.output, preprocessing })
     }
 
     /// Elements of one sample.
@@ -149,7 +159,19 @@ impl Interface {
         if expected != found {
             return Err(EvaluateError::Classes { dataset: dataset(), expected, found });
         }
-        Ok(self.inputs_from_bytes(data.samples()))
+        let Preprocessing::Audio(audio) = self.preprocessing else {
+            return Ok(self.inputs_from_bytes(data.samples()));
+        };
+        if data.audio() != Some(&audio.config) {
+            return Err(EvaluateError::FrontEnd { dataset: data.name().to_owned() });
+        }
+        let mut row = vec![0.0; data.sample_len()];
+        let inputs = (0..data.len()).flat_map(|index| {
+            let clip: Vec<i16> = clip_of_bytes(data.image(index)).collect();
+            features(&audio, &clip, &mut row);
+            self.inputs_from_f32(row.iter().copied())
+        });
+        Ok(inputs.collect())
     }
 
     /// Which output is the greatest, for each sample; of equal ones the first. NaN is never the greatest.

@@ -15,13 +15,13 @@ pub struct Port {
 
 /// The inputs and outputs of a model's inference, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ports {
+pub struct Ports<'m> {
     /// The inputs, at least one.
     pub inputs: Vec<Port>,
     /// The outputs, at least one.
     pub outputs: Vec<Port>,
     /// What is done to a raw byte before it is an input.
-    pub preprocessing: Preprocessing,
+    pub preprocessing: Preprocessing<'m>,
     /// Samples in one run.
     pub batch: usize,
 }
@@ -113,12 +113,12 @@ impl PortError {
     }
 }
 
-impl Ports {
+impl<'m> Ports<'m> {
     /// Those of a model.
     ///
     /// # Errors
     /// [`PortError::NoInference`].
-    pub fn of(model: &Model<'_>) -> Result<Self, PortError> {
+    pub fn of(model: &Model<'m>) -> Result<Self, PortError> {
         let entry = model.entry(EntryKind::Infer).ok_or(PortError::NoInference)?;
         let provenance: serde_json::Value =
             serde_json::from_str(model.metadata().provenance).unwrap_or_default();
@@ -285,7 +285,7 @@ mod tests {
         Port { name: name.to_owned(), operand: Operand { space, element_type, offset, shape, quantization } }
     }
 
-    fn ports() -> Ports {
+    fn ports() -> Ports<'static> {
         Ports {
             inputs: vec![
                 port("left", ElementType::I8, [1, 1, 1, 2]),

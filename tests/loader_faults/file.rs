@@ -1,8 +1,9 @@
 //! Faults of the file as a whole: header, checksum, sections, metadata.
 
 use smidgen::checksum::crc32c;
+use smidgen::frontend::{Audio, AudioConfig};
 use smidgen::model::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, LoadError, Model};
-use smidgen::{AllOperators, OperatorSet, Operators};
+use smidgen::{AllOperators, OperatorSet, Operators, Preprocessing};
 use smidgen_tests::faults::{AlignedBytes, Parts, edit_header, repair, sample};
 
 use super::load;
@@ -89,7 +90,8 @@ fn wrong_version() {
 
 #[test]
 fn reserved_bytes() {
-    for (range, offset) in [(6..8, 6), (72..80, 72)] {
+    // The front end's memory is reserved in version 1.0.
+    for (range, offset) in [(6..8, 6), (72..76, 72), (76..80, 76)] {
         for at in range {
             let mut file = sample::sum().write();
             file[at] = 1;
@@ -291,4 +293,20 @@ fn operator_that_is_not_linked() {
     let error = Model::<OnlyActivation>::from_bytes(&file).unwrap_err();
     assert_eq!(error, LoadError::UnknownOperator { step: 0, code: 30 });
     assert!(Model::<AllOperators>::from_bytes(&file).is_ok());
+}
+
+#[test]
+fn front_ends_that_cannot_be() {
+    let with =
+        |audio: Audio<'static>| Parts { preprocessing: Preprocessing::Audio(audio), ..sample::sum() }.write();
+    let good = Audio { config: AudioConfig::SPEECH_8_KHZ, normalization: &[] };
+    let file = with(good);
+    assert_eq!((load(&file), Header::read(&file).unwrap().version), (Ok(()), (1, 1)));
+    let config = AudioConfig { hop_samples: 0, ..good.config };
+    assert_eq!(load(&with(Audio { config, ..good })), Err(LoadError::Preprocessing));
+    assert_eq!(load(&with(Audio { normalization: &[0; 8], ..good })), Err(LoadError::Preprocessing));
+    let mut other_memory = with(good);
+    other_memory[72] ^= 1;
+    repair(&mut other_memory);
+    assert_eq!(load(&other_memory), Err(LoadError::Preprocessing));
 }

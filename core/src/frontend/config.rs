@@ -50,11 +50,18 @@ pub struct AudioConfig {
 
 /// Sound, as a model takes it: the front end, and what its features are normalized with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Audio<'a> {
     /// The front end.
     pub config: AudioConfig,
     /// Mean and scale of each channel, f32, least significant byte first; empty for 0 and 1.
+    #[serde(serialize_with = "as_bytes")]
     pub normalization: &'a [u8],
+}
+
+/// As serde's bytes, which is what is read in place; the numbers of a list would be written one by one.
+fn as_bytes<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// Why there is no front end.

@@ -60,6 +60,8 @@ pub enum LoadError {
         /// Offset in the file of the record that does not decode.
         offset: usize,
     },
+    /// The preprocessing has a value out of its range, or the header has another length of the front end's memory.
+    Preprocessing,
     /// The memory spaces' lengths do not fit 31 bits together, or one is not a multiple of 16.
     MemoryLengths,
     /// The range of initial values does not lie in the weights block.
@@ -196,6 +198,12 @@ impl core::fmt::Display for LoadError {
             }
             Self::Section { offset } => write!(f, "the sections do not join at byte {offset}"),
             Self::Malformed { offset } => write!(f, "the record at byte {offset} does not decode"),
+            Self::Preprocessing => {
+                write!(
+                    f,
+                    "the front end has a value out of its range, or needs other memory than the header says"
+                )
+            }
             Self::MemoryLengths => {
                 write!(f, "the memory spaces' lengths are not multiples of 16 below 2 GiB in all")
             }

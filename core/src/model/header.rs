@@ -6,7 +6,7 @@ use crate::ops::OperatorSet;
 /// The first four bytes of a model file.
 pub const MAGIC: [u8; 4] = *b"SMDG";
 /// Version of the format. A reader takes files of its own major version whose minor version is not above its own.
-pub const VERSION: (u8, u8) = (1, 0);
+pub const VERSION: (u8, u8) = (1, 1);
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 112;
 /// The alignment of the weights block, of each memory space's length and of the caller's memory, in bytes.
@@ -77,6 +77,8 @@ pub struct Header {
     pub initial_parameters: u32,
     /// Where in the weights block the first values of the state are, or [`ZEROS`].
     pub initial_state: u32,
+    /// Memory that the front end needs in bytes, 0 without one. Since version 1.1, reserved before.
+    pub front_end_bytes: u32,
     /// The operators that the steps use, exactly.
     pub operators: OperatorSet,
 }
@@ -128,12 +130,15 @@ impl Header {
             initial_parameters,
             initial_state,
             steps_end,
-            0,
+            front_end_bytes,
             0,
         ] = numbers
         else {
-            return Err(LoadError::Reserved { offset: 72 });
+            return Err(LoadError::Reserved { offset: 76 });
         };
+        if minor == 0 && front_end_bytes != 0 {
+            return Err(LoadError::Reserved { offset: 72 });
+        }
         let mut sets = [0u64; 4];
         let mut slots: &mut [u64] = &mut sets;
         while let [slot, others @ ..] = slots {
@@ -156,6 +161,7 @@ impl Header {
             weights_offset,
             initial_parameters,
             initial_state,
+            front_end_bytes,
             operators: OperatorSet(sets),
         })
     }
@@ -180,7 +186,7 @@ impl Header {
             self.initial_parameters,
             self.initial_state,
             self.steps_end,
-            0,
+            self.front_end_bytes,
             0,
         ];
         let parts = MAGIC
@@ -224,6 +230,7 @@ mod tests {
             weights_offset: 13,
             initial_parameters: 14,
             initial_state: ZEROS,
+            front_end_bytes: 15,
             operators: OperatorSet::EMPTY.with(3).with(255),
         };
         assert_eq!(Header::read(&header.write()), Ok(header));

@@ -40,6 +40,9 @@ macro_rules! include_model {
             /// Length of the output of one inference in bytes.
             pub const OUTPUT_BYTES: usize = Self::HEADER.output_bytes as usize;
 
+            /// Bytes of memory that its front end needs, 0 without one.
+            pub const FRONT_END_BYTES: usize = Self::HEADER.front_end_bytes as usize;
+
             /// The model file, aligned.
             #[must_use]
             pub const fn file() -> &'static [u8] {

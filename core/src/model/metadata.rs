@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::frontend::Audio;
 use crate::operand::Quantization;
 
 /// What a model file says about itself.
@@ -16,7 +17,8 @@ pub struct Metadata<'a> {
     /// Where the model comes from: free text, JSON in files that the trainer writes.
     pub provenance: &'a str,
     /// What is done to a raw sample before it is the network's input.
-    pub preprocessing: Preprocessing,
+    #[serde(borrow)]
+    pub preprocessing: Preprocessing<'a>,
 }
 
 impl<'a> Metadata<'a> {
@@ -30,7 +32,7 @@ impl<'a> Metadata<'a> {
 /// cannot drift apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Preprocessing {
+pub enum Preprocessing<'a> {
     /// The caller gives the network's input itself.
     #[default]
     None,
@@ -41,13 +43,32 @@ pub enum Preprocessing {
         /// Standard deviation of the training set, as a fraction of 255.
         std: f32,
     },
+    /// Sound goes through a front end. Since version 1.1.
+    #[serde(borrow)]
+    Audio(Audio<'a>),
 }
 
-impl Preprocessing {
-    /// The network's input for one raw byte. Without preprocessing that is the byte's value.
+impl Preprocessing<'_> {
+    /// Bytes of memory that a front end needs; 0 if there is none.
+    pub fn front_end_bytes(&self) -> u32 {
+        match self {
+            Self::Audio(audio) => audio.config.memory_bytes(),
+            Self::None | Self::Normalize { .. } => 0,
+        }
+    }
+
+    /// Whether everything in it is in its range.
+    pub(super) fn is_valid(&self) -> bool {
+        match self {
+            Self::Audio(audio) => audio.check().is_ok(),
+            Self::None | Self::Normalize { .. } => true,
+        }
+    }
+
+    /// The network's input for one raw byte. Without preprocessing for bytes that is the byte's value.
     pub fn apply(self, byte: u8) -> f32 {
         match self {
-            Self::None => f32::from(byte),
+            Self::None | Self::Audio(_) => f32::from(byte),
             Self::Normalize { mean, std } => (f32::from(byte) / 255.0 - mean) / std,
         }
     }

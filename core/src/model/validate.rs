@@ -14,7 +14,7 @@ pub(super) fn validate<O: Operators>(file: &[u8]) -> Result<Model<'_, O>, LoadEr
     let header = Header::read(file)?;
     check_length_and_checksum(&header, file)?;
     let sections = Sections::cut(&header, file)?;
-    sections.check_metadata()?;
+    sections.check_metadata(&header)?;
     sections.check_weights()?;
     check_memory(&header, sections.weights)?;
     let model = sections.model(header);
@@ -90,9 +90,14 @@ impl<'m> Sections<'m> {
         start.wrapping_add(section.len()).wrapping_sub(left)
     }
 
-    fn check_metadata(&self) -> Result<(), LoadError> {
+    fn check_metadata(&self, header: &Header) -> Result<(), LoadError> {
         match postcard::take_from_bytes::<Metadata<'_>>(self.metadata) {
-            Ok((_, rest)) => self.check_padding(rest, self.entries.len() + self.steps.len()),
+            Ok((metadata, rest)) => {
+                self.check_padding(rest, self.entries.len() + self.steps.len())?;
+                let fits = metadata.preprocessing.is_valid()
+                    && metadata.preprocessing.front_end_bytes() == header.front_end_bytes;
+                if fits { Ok(()) } else { Err(LoadError::Preprocessing) }
+            }
             Err(_) => Err(LoadError::Malformed { offset: self.offset(self.metadata, self.metadata.len()) }),
         }
     }

@@ -148,8 +148,11 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
 
     let bytes = |operands: &[Operand]| operands.first().and_then(Operand::bytes).unwrap_or(0) as u32;
     let infer = parts.entries.iter().find(|entry| entry.kind == EntryKind::Infer);
+    let front_end_bytes = parts.metadata.preprocessing.front_end_bytes();
+    // The oldest that says it all, so that older readers take what they can.
+    let version = if front_end_bytes == 0 { (VERSION.0, 0) } else { VERSION };
     let mut header = Header {
-        version: VERSION,
+        version,
         checksum: 0,
         file_bytes: writer.offset()?,
         memory: parts.memory,
@@ -162,6 +165,7 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
         weights_offset,
         initial_parameters: parts.initial_parameters.unwrap_or(ZEROS),
         initial_state: parts.initial_state.unwrap_or(ZEROS),
+        front_end_bytes,
         operators: parts.steps.iter().fold(OperatorSet::EMPTY, |set, step| set.with(step.operator)),
     };
     let file = writer.buffer.get_mut(..writer.length).ok_or(WriteError::BufferFull)?;

@@ -164,7 +164,7 @@ impl Bench {
 }
 
 /// One sample, from raw bytes that differ.
-fn sample(interface: &Interface) -> Vec<u8> {
+fn sample(interface: &Interface<'_>) -> Vec<u8> {
     let elements = interface.input.shape.elements().unwrap_or(0);
     let bytes: Vec<u8> = (0..elements).map(|index| (index.wrapping_mul(0x9E37_79B1) >> 24) as u8).collect();
     interface.inputs_from_bytes(&bytes)

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use smidgen::Preprocessing;
+use smidgen_trainer::data::audio::{AudioOptions, load_test_audio};
 use smidgen_trainer::data::{self, Dataset, ImageOptions};
 use smidgen_trainer::device::{self, Device, Report, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
@@ -41,8 +43,7 @@ impl Eval {
         device::check(self.on)?;
         let named = |error| format!("{}: {error}", self.model.display());
         let interface = Interface::of(&model).map_err(named)?;
-        let images = image_options(&interface, model.metadata().provenance);
-        let test = test_set(self.data.as_deref(), images, self.limit)?;
+        let test = test_set(self.data.as_deref(), &interface, model.metadata().provenance, self.limit)?;
         let inputs = interface.inputs(&test).map_err(named)?;
         if self.on != Target::Host {
             eprintln!("running {} test images on an emulated {}", test.len(), self.on);
@@ -106,7 +107,7 @@ impl Eval {
 }
 
 /// How a model's images were scaled and cut out, which it says itself if it was trained here.
-fn image_options(interface: &Interface, provenance: &str) -> ImageOptions {
+fn image_options(interface: &Interface<'_>, provenance: &str) -> ImageOptions {
     let provenance: serde_json::Value = serde_json::from_str(provenance).unwrap_or_default();
     let pair = |key: &str| {
         let side = |index: usize| Some(provenance["recipe"]["data"][key].get(index)?.as_u64()? as usize);
@@ -116,16 +117,34 @@ fn image_options(interface: &Interface, provenance: &str) -> ImageOptions {
     ImageOptions { size: pair("image_size"), crop: pair("crop"), greyscale: channels == 1 }
 }
 
+/// How a model's recordings are named, which it says itself if it was trained here; nothing for a model that takes no sound.
+fn audio_options(interface: &Interface<'_>, provenance: &str) -> Option<AudioOptions> {
+    let Preprocessing::Audio(audio) = interface.preprocessing else { return None };
+    let provenance: serde_json::Value = serde_json::from_str(provenance).unwrap_or_default();
+    let data = &provenance["recipe"]["data"];
+    let name_pattern = data["name_pattern"].as_str().unwrap_or_default().to_owned();
+    let test_below = data["test_below"].as_u64().and_then(|below| u32::try_from(below).ok()).unwrap_or(0);
+    Some(AudioOptions { config: audio.config, name_pattern, test_below })
+}
+
 /// The first `limit` test samples of the data in `directory`, or of the bundled digits.
 fn test_set(
     directory: Option<&Path>,
-    images: ImageOptions,
+    interface: &Interface<'_>,
+    provenance: &str,
     limit: Option<u32>,
 ) -> Result<Dataset, Box<dyn Error>> {
-    let test = match directory {
-        None => data::digits()?.test,
-        Some(directory) if directory.join("test").is_dir() => data::load_test_images(directory, images)?,
-        Some(directory) => data::load_mnist_dir(directory)?.test,
+    let images = image_options(interface, provenance);
+    let test = match (directory, audio_options(interface, provenance)) {
+        (None, Some(_)) => {
+            return Err("the model listens: give the directory of its WAV files with --data DIR".into());
+        }
+        (Some(directory), Some(audio)) => load_test_audio(directory, &audio)?,
+        (None, None) => data::digits()?.test,
+        (Some(directory), None) if directory.join("test").is_dir() => {
+            data::load_test_images(directory, images)?
+        }
+        (Some(directory), None) => data::load_mnist_dir(directory)?.test,
     };
     match limit {
         Some(limit) if (limit as usize) < test.len() => {

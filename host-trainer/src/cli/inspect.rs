@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use smidgen::frontend::{Audio, AudioConfig};
 use smidgen::{ElementType, Preprocessing, Quantization};
 use smidgen_trainer::inspect::{
     EntryInspection, Inspection, Memory, MemoryMap, Moment, Tensor, Use, inspect,
@@ -30,7 +31,7 @@ impl Inspect {
     }
 }
 
-fn text(found: &Inspection) -> Result<String, std::fmt::Error> {
+fn text(found: &Inspection<'_>) -> Result<String, std::fmt::Error> {
     let Inspection { name, format_version: (major, minor), labels, file_bytes, weights_bytes, .. } = found;
     let mut text = format!("{}, a model of format {major}.{minor}\n", printable(name));
     let mut line = |label: &str, value: String| writeln!(text, "  {label:<12}{value}");
@@ -40,8 +41,19 @@ fn text(found: &Inspection) -> Result<String, std::fmt::Error> {
     if !labels.is_empty() {
         line("labels", printable(&labels.join(", ")))?;
     }
-    if let Preprocessing::Normalize { mean, std } = found.preprocessing {
-        line("input", format!("(byte / 255 - {mean}) / {std}"))?;
+    match found.preprocessing {
+        Preprocessing::None => {}
+        Preprocessing::Normalize { mean, std } => line("input", format!("(byte / 255 - {mean}) / {std}"))?,
+        Preprocessing::Audio(Audio { config, .. }) => {
+            let AudioConfig { sample_rate, window_samples, hop_samples, frames, .. } = config;
+            let (channels, kind) =
+                (config.channels(), if config.coefficients == 0 { "mel bands" } else { "cepstra" });
+            let of = format!("of {window_samples} samples every {hop_samples} at {sample_rate} Hz");
+            line(
+                "input",
+                format!("{frames} frames {of}, {channels} {kind}, {} bytes of memory", config.memory_bytes()),
+            )?;
+        }
     }
     for (label, value) in provenance(&found.provenance) {
         line(label, value)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use smidgen_trainer::data::audio::load_audio_dir;
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
@@ -39,7 +40,7 @@ pub(crate) struct Train {
 /// A recipe and its data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Source {
-    /// A built-in recipe (digits, mnist, cifar10) or a TOML file
+    /// A built-in recipe (digits, mnist, cifar10, fsdd) or a TOML file
     pub(crate) recipe: String,
     /// Directory of the data, for recipes whose data are not bundled
     #[arg(long, value_name = "DIR")]
@@ -101,11 +102,14 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
         ("digits", None) => Ok(data::digits()?),
         ("digits" | "mnist", Some(directory)) => Ok(data::load_mnist_dir(directory)?),
         ("images", Some(directory)) => Ok(data::load_image_dir(directory, recipe.data.image_options())?),
-        (dataset @ ("mnist" | "images"), None) => Err(format!(
+        ("audio", Some(directory)) => Ok(load_audio_dir(directory, &recipe.audio_options())?),
+        (dataset @ ("mnist" | "images" | "audio"), None) => Err(format!(
             "the recipe's data.dataset is {dataset}, which is not bundled: give its directory with --data DIR"
         )
         .into()),
-        (other, _) => Err(format!("data.dataset is {other:?}, expected digits, mnist or images").into()),
+        (other, _) => {
+            Err(format!("data.dataset is {other:?}, expected digits, mnist, images or audio").into())
+        }
     }
 }
 
@@ -133,7 +137,7 @@ impl Job<'_> {
     pub(crate) fn run(&self, stop: &AtomicBool) -> Result<Option<Finished>, Box<dyn Error>> {
         let Self { recipe, split, out, threads, resume } = *self;
         eprintln!(
-            "training {} ({}) on {} images, {} epochs, {} threads, {:?} kernels",
+            "training {} ({}) on {} samples, {} epochs, {} threads, {:?} kernels",
             recipe.name,
             recipe.network_name(),
             split.train.len(),
@@ -209,7 +213,7 @@ impl Finished {
         let Trained { progress, test, .. } = &self.trained;
         format!(
             "trained {} epochs in {:.1} s, kept epoch {}\n\
-             test accuracy in f32   {:6.2} %  ({} images)\n\
+             test accuracy in f32   {:6.2} %  ({} samples)\n\
              test accuracy in int8  {:6.2} %\n\
              model file             {} bytes\n",
             progress.epoch,

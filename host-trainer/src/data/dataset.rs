@@ -1,19 +1,54 @@
+use smidgen::frontend::AudioConfig;
+
 use super::DataError;
+use super::audio::{bytes_of_clip, frames_of};
 
 /// Labelled samples of one shape and one byte per element, validated: each has one label, and each label names a class.
 ///
 /// The elements are bytes because that is what image files hold; they become `f32` one sample at a time
 /// ([`Normalization`](super::Normalization), [`Augmenter`](super::Augmenter)), which keeps the whole set small enough for the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     name: String,
     samples: Vec<u8>,
     shape: [usize; 3],
     labels: Vec<u32>,
     class_names: Vec<String>,
+    /// Of sound: what its features are.
+    audio: Option<AudioConfig>,
 }
 
 impl Dataset {
+    /// A data set of clips, which lie in `clips` one after the other, each of as many samples as the frames of `config` cover. The shape is that of
+    /// their features, `[frames, channels, 1]`.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], or `config` is not valid.
+    pub fn of_audio(
+        name: impl Into<String>,
+        clips: &[i16],
+        config: AudioConfig,
+        labels: Vec<u32>,
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        config.check()?;
+        let name = name.into();
+        // As bytes of the clips' length, with all the checks; the shape is put right after them.
+        let shape = [2 * config.input_samples(), 1, 1];
+        let set = Self::new(name, bytes_of_clip(clips), shape, labels, class_names)?;
+        Ok(Self { shape: frames_of(&config), audio: Some(config), ..set })
+    }
+
+    /// Of sound, what its features are.
+    pub fn audio(&self) -> Option<&AudioConfig> {
+        self.audio.as_ref()
+    }
+
+    /// Bytes of one sample as it is stored: an element each, or, of sound, two for each sample of the clip.
+    pub fn raw_len(&self) -> usize {
+        self.audio.map_or_else(|| self.sample_len(), |config| 2 * config.input_samples())
+    }
+
     /// A dataset of `labels.len()` samples of `shape` `[H, W, C]`, which lie in `samples` one after the other, `[N, H, W, C]`.
     ///
     /// `name` is what messages and reports call it.
@@ -78,7 +113,7 @@ impl Dataset {
                 classes: class_names.len(),
             });
         }
-        Ok(Self { name, samples, shape, labels, class_names })
+        Ok(Self { name, samples, shape, labels, class_names, audio: None })
     }
 
     /// What messages and reports call it.
@@ -102,12 +137,12 @@ impl Dataset {
         self.shape.iter().product()
     }
 
-    /// One sample, `[H, W, C]`.
+    /// One sample, `[H, W, C]`; of sound, the clip's bytes.
     ///
     /// # Panics
     /// If `index` is not less than [`len`](Self::len).
     pub fn image(&self, index: usize) -> &[u8] {
-        let length = self.sample_len();
+        let length = self.raw_len();
         &self.samples[index * length..(index + 1) * length]
     }
 
@@ -162,7 +197,7 @@ impl Dataset {
     /// # Errors
     /// `indices` is empty, or one of them is not less than [`len`](Self::len).
     pub fn select(&self, name: impl Into<String>, indices: &[u32]) -> Result<Self, DataError> {
-        let mut samples = Vec::with_capacity(indices.len().saturating_mul(self.sample_len()));
+        let mut samples = Vec::with_capacity(indices.len().saturating_mul(self.raw_len()));
         let mut labels = Vec::with_capacity(indices.len());
         for &index in indices {
             let Some(&label) = self.labels.get(index as usize) else {
@@ -175,12 +210,14 @@ impl Dataset {
             samples.extend_from_slice(self.image(index as usize));
             labels.push(label);
         }
-        Self::new(name, samples, self.shape, labels, self.class_names.clone())
+        let flat = [self.raw_len(), 1, 1];
+        let part = Self::new(name, samples, flat, labels, self.class_names.clone())?;
+        Ok(Self { shape: self.shape, audio: self.audio, ..part })
     }
 }
 
 /// A training set and the test set that belongs to it: samples of the same shape, in the same classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Split {
     /// What the network learns from.
@@ -197,7 +234,7 @@ impl Split {
     /// # Errors
     /// Their samples differ in shape, or their class names differ.
     pub fn new(train: Dataset, test: Dataset) -> Result<Self, DataError> {
-        if train.shape != test.shape || train.class_names != test.class_names {
+        if train.shape != test.shape || train.class_names != test.class_names || train.audio != test.audio {
             return Err(DataError::SplitMismatch {
                 train: train.name,
                 train_shape: train.shape,

@@ -267,6 +267,27 @@ pub enum DataError {
         /// The value it has everywhere.
         value: u8,
     },
+    /// Not a WAV file, or a damaged one.
+    #[error("{file}: cannot be read as a WAV file: {message}; convert it, or leave it out")]
+    NotAudio {
+        /// The file.
+        file: String,
+        /// What the decoder said, and where.
+        message: String,
+    },
+    /// A file whose name says no label.
+    #[error(
+        "{file}: it is not named as data.name_pattern says ({pattern:?}); rename it, move it away, or change the pattern"
+    )]
+    FileName {
+        /// The file.
+        file: String,
+        /// The pattern.
+        pattern: String,
+    },
+    /// A front end that cannot be.
+    #[error("the recipe's [audio] or the model: {0}")]
+    FrontEnd(#[from] smidgen::frontend::FrontEndError),
     /// A setting of the augmentation or normalization is out of its range.
     #[error("{name} is {found}, expected {expected}; change this setting")]
     Setting {

@@ -24,6 +24,7 @@
 //! Everything random is a function of `(seed, epoch, sample)`, computed with a named generator (xoshiro256++) and arithmetic that
 //! gives the same bits on every machine.
 
+pub mod audio;
 mod augment;
 mod dataset;
 mod digits;
@@ -35,7 +36,7 @@ mod random;
 mod sampling;
 mod shuffle;
 
-pub use augment::{Augmentation, Augmenter, Mixer, Mixing, Pixel};
+pub use augment::{Augmentation, Augmenter, Mixer, Mixing, Pixel, Variation};
 pub use dataset::{Dataset, Split};
 pub use digits::digits;
 pub use error::DataError;

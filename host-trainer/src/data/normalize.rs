@@ -1,3 +1,6 @@
+use smidgen::frontend::{Audio, AudioConfig};
+
+use super::audio::features_of_bytes;
 use super::{DataError, Dataset};
 
 /// The greatest value of a byte: it stands for 1.0, 0 for 0.0.
@@ -13,6 +16,8 @@ pub struct Normalization {
     std: Vec<f32>,
     /// `[C, 256]`
     table: Vec<f32>,
+    /// Of sound: the front end, and mean and scale of each channel of its features as a model file has them.
+    audio: Option<(AudioConfig, Vec<u8>)>,
 }
 
 impl Normalization {
@@ -55,6 +60,9 @@ impl Normalization {
     /// # Errors
     /// As [`Self::of`].
     pub fn of_all_channels(train: &Dataset) -> Result<Self, DataError> {
+        if let Some(config) = train.audio() {
+            return Ok(Self::of_features(train, *config));
+        }
         let each = Self::of(train)?;
         let count = each.mean.len();
         let mean_of = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count as f64;
@@ -62,6 +70,38 @@ impl Normalization {
         let variance = mean_of(&mut each.std.iter().map(|&std| f64::from(std) * f64::from(std)));
         let std = if count == 1 { each.std[0] } else { libm::sqrt(variance) as f32 };
         Ok(Self::tabulate(vec![mean; count], vec![std; count]))
+    }
+
+    /// Mean and standard deviation of each channel of the features of a data set of sound.
+    fn of_features(train: &Dataset, config: AudioConfig) -> Self {
+        let channels = config.channels();
+        let (mut sums, mut squares) = (vec![0.0_f64; channels], vec![0.0_f64; channels]);
+        let mut features = vec![0.0; train.sample_len()];
+        for index in 0..train.len() {
+            features_of_bytes(&Audio { config, normalization: &[] }, train.image(index), &mut features);
+            for row in features.chunks_exact(channels) {
+                for ((sum, square), &value) in sums.iter_mut().zip(&mut squares).zip(row) {
+                    *sum += f64::from(value);
+                    *square += f64::from(value) * f64::from(value);
+                }
+            }
+        }
+        let count = (train.len() * config.frames as usize) as f64;
+        let (mut mean, mut std, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        for (sum, square) in sums.into_iter().zip(squares) {
+            let average = sum / count;
+            // A channel without a bin is the same everywhere; dividing by what is left of rounding would make noise of it.
+            let deviation = libm::sqrt((square / count - average * average).max(0.0)).max(1e-3);
+            mean.push(average as f32);
+            std.push(deviation as f32);
+            bytes.extend([average as f32, (1.0 / deviation) as f32].into_iter().flat_map(f32::to_le_bytes));
+        }
+        Self { mean, std, table: Vec::new(), audio: Some((config, bytes)) }
+    }
+
+    /// Of sound, the front end and what it normalizes with.
+    pub fn audio(&self) -> Option<Audio<'_>> {
+        self.audio.as_ref().map(|(config, normalization)| Audio { config: *config, normalization })
     }
 
     /// A normalization with this mean and standard deviation per channel, `[C]` each, of values from 0 to 1.
@@ -94,7 +134,7 @@ impl Normalization {
                 (0..=255_u8).map(move |byte| normalize(f32::from(byte) / FULL_SCALE, mean, std))
             })
             .collect();
-        Self { mean, std, table }
+        Self { mean, std, table, audio: None }
     }
 
     /// The mean of each channel, `[C]`, of values from 0 to 1.
@@ -107,11 +147,14 @@ impl Normalization {
         &self.std
     }
 
-    /// Normalizes bytes, `[.., C]`, into `output` of the same length.
+    /// Normalizes bytes, `[.., C]`, into `output` of the same length; of sound, computes a clip's features.
     ///
     /// # Panics
     /// If the lengths differ or are not a multiple of the number of channels.
     pub fn apply(&self, bytes: &[u8], output: &mut [f32]) {
+        if let Some(audio) = self.audio() {
+            return features_of_bytes(&audio, bytes, output);
+        }
         let channels = self.mean.len();
         assert_eq!(bytes.len(), output.len(), "output length");
         assert!(bytes.len().is_multiple_of(channels), "whole pixels");
@@ -130,9 +173,14 @@ impl Normalization {
 
     /// Normalizes values from 0 to 1, `[.., C]`, such as an [`Augmenter`](super::Augmenter) gives.
     ///
+    /// Features of sound are normalized already.
+    ///
     /// # Panics
     /// If the length is not a multiple of the number of channels.
     pub fn apply_in_place(&self, values: &mut [f32]) {
+        if self.audio.is_some() {
+            return;
+        }
         let channels = self.mean.len();
         assert!(values.len().is_multiple_of(channels), "whole pixels");
         for pixel in values.chunks_exact_mut(channels) {

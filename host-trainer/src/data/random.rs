@@ -12,6 +12,8 @@ pub(super) enum Use {
     Mix = 4,
     Dropout = 5,
     Class = 6,
+    Sound = 7,
+    Mask = 8,
 }
 
 /// The output function of `SplitMix64`: a bijection of `u64` that spreads every bit over all bits.

@@ -13,7 +13,7 @@ use crate::cost::macs;
 
 /// What is in a model file.
 #[derive(Clone, Debug, Serialize)]
-pub struct Inspection {
+pub struct Inspection<'m> {
     /// Name of the network.
     pub name: String,
     /// Major and minor version of the format.
@@ -21,7 +21,7 @@ pub struct Inspection {
     /// Names of the classes, in the order of the outputs.
     pub labels: Vec<String>,
     /// What is done to a raw sample before it is the network's input.
-    pub preprocessing: Preprocessing,
+    pub preprocessing: Preprocessing<'m>,
     /// Where the model comes from: a JSON value where the file holds one, else text.
     pub provenance: serde_json::Value,
     /// Length of the file.
@@ -118,7 +118,7 @@ pub struct WindowInspection {
 }
 
 /// Looks into a model.
-pub fn inspect(model: &Model<'_>) -> Inspection {
+pub fn inspect<'m>(model: &Model<'m>) -> Inspection<'m> {
     let (header, metadata) = (model.header(), model.metadata());
     let MemoryLengths { parameter, state, gradient, chunk, arena } = header.memory;
     let names: Vec<&str> = metadata.step_names.lines().collect();

@@ -313,9 +313,11 @@ pub fn quantize_trained(
         },
     )?;
     let program = compile_inference(&graph, &LowerOptions::default())?;
-    let preprocessing = match (trained.normalization.mean(), trained.normalization.std()) {
+    let normalization = &trained.normalization;
+    let preprocessing = match (normalization.audio(), normalization.mean(), normalization.std()) {
+        (Some(audio), ..) => Preprocessing::Audio(audio),
         // The same for all channels.
-        (&[mean, ..], &[std, ..]) => Preprocessing::Normalize { mean, std },
+        (None, &[mean, ..], &[std, ..]) => Preprocessing::Normalize { mean, std },
         _ => Preprocessing::None,
     };
     let provenance = serde_json::json!({
@@ -323,7 +325,12 @@ pub fn quantize_trained(
         "recipe": {
             "name": recipe.name,
             "network": { "net": recipe.network.net },
-            "data": { "image_size": recipe.data.image_size, "crop": recipe.data.crop },
+            "data": {
+                "image_size": recipe.data.image_size,
+                "crop": recipe.data.crop,
+                "name_pattern": recipe.data.name_pattern,
+                "test_below": recipe.data.test_below,
+            },
             "training": { "seed": recipe.training.seed },
             "sha256": hex(&Sha256::digest(recipe.to_toml())),
         },

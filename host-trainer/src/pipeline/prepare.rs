@@ -10,7 +10,8 @@ use crate::compile::{
     Assembled, LowerOptions, TargetKind, TrainingOptions, compile_inference, compile_training,
     fold_batch_norm, fuse_activation, remove_dropout,
 };
-use crate::data::{Augmenter, DataError, Dataset, Mixer, Normalization, Split};
+use crate::data::audio::AudioAugmenter;
+use crate::data::{Augmenter, DataError, Dataset, Mixer, Normalization, Split, Variation};
 use crate::graph::{Graph, GraphOp};
 use crate::recipe::Recipe;
 use crate::train::{ImageFeed, Teacher, Values, held_out};
@@ -38,7 +39,7 @@ pub struct Prepared {
     /// The program as a model file.
     pub file: AlignedBytes,
     teacher: Option<AlignedBytes>,
-    augmenter: Option<Augmenter>,
+    augmenter: Option<Variation>,
     mixer: Option<Mixer>,
     seed: u64,
 }
@@ -70,7 +71,14 @@ impl Prepared {
         let [height, width, _] = split.train.shape();
         let augmenter = match recipe.augmentation.is_none() && split.uncropped.is_none() {
             true => None,
-            false => Some(Augmenter::cropping(recipe.augmentation, source, [height, width])?),
+            false => {
+                Some(Variation::Image(Augmenter::cropping(recipe.augmentation, source, [height, width])?))
+            }
+        };
+        let augmenter = match normalization.audio() {
+            None => augmenter,
+            Some(_) if recipe.audio_augmentation.is_none() => None,
+            Some(audio) => Some(Variation::Sound(AudioAugmenter::new(recipe.audio_augmentation, &audio)?)),
         };
         let teacher = match recipe.distillation.teacher.as_str() {
             "" => None,
@@ -123,7 +131,7 @@ impl Prepared {
         teacher: &'a TeacherModel<'_>,
         varied: bool,
     ) -> ImageFeed<'a> {
-        let augmenter = self.augmenter.filter(|_| varied);
+        let augmenter = self.augmenter.clone().filter(|_| varied);
         let feed = ImageFeed::new(split, &self.normalization, augmenter, self.seed);
         let values = match (self.options.loss.target(), teacher) {
             (TargetKind::WithTeacher, Some(teacher)) => Values::Teacher(teacher),

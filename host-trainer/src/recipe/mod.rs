@@ -13,6 +13,7 @@
 //! # Ok::<(), smidgen_trainer::recipe::RecipeError>(())
 //! ```
 
+mod audio;
 mod error;
 mod keys;
 mod life;
@@ -25,12 +26,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use audio::AudioSettings;
 pub use error::RecipeError;
 pub use life::{Averaging, AveragingKind, FineTuning};
 pub use loss::{Distillation, Loss, LossKind};
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use schedule::{Schedule, ScheduleKind};
 
+use crate::data::audio::{AudioAugmentation, AudioOptions};
 use crate::data::{Augmentation, ImageOptions, Sampling};
 use crate::graph::Initialization;
 use keys::check_keys;
@@ -65,6 +68,12 @@ pub struct Recipe {
     /// Random variation of the training samples.
     #[serde(default)]
     pub augmentation: Augmentation,
+    /// The front end, for `audio`.
+    #[serde(default)]
+    pub audio: AudioSettings,
+    /// Random variation of the training samples, for `audio`.
+    #[serde(default)]
+    pub audio_augmentation: AudioAugmentation,
     /// Averages of the weights.
     #[serde(default)]
     pub averaging: Averaging,
@@ -80,7 +89,8 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Kind of data: `digits` is bundled; `mnist` and `images` (PNG or JPEG in `train/CLASS` and `test/CLASS`) are read from `--data DIR`.
+    /// Kind of data: `digits` is bundled; `mnist`, `images` (PNG or JPEG in `train/CLASS` and `test/CLASS`) and
+    /// `audio` (WAV files, there or named by `name_pattern`) are read from `--data DIR`.
     pub dataset: String,
     /// The part of the training samples that is held out to choose the best epoch, in 0..1.
     pub validation_fraction: f64,
@@ -96,6 +106,10 @@ pub struct Data {
     pub crop: Vec<usize>,
     /// For `images`: one channel instead of three.
     pub greyscale: bool,
+    /// For `audio`: how files are named, see [`AudioOptions::name_pattern`]; empty if the label is the folder's name.
+    pub name_pattern: String,
+    /// For `audio` with a pattern: recordings whose `{index}` is less than this are for testing.
+    pub test_below: u32,
 }
 
 impl Data {
@@ -132,6 +146,8 @@ impl Default for Data {
             image_size: Vec::new(),
             crop: Vec::new(),
             greyscale: false,
+            name_pattern: String::new(),
+            test_below: 0,
         }
     }
 }
@@ -216,9 +232,10 @@ impl Default for Quantization {
 }
 
 /// The built-in recipes.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("cifar10", include_str!("../../recipes/cifar10.toml")),
     ("digits", include_str!("../../recipes/digits.toml")),
+    ("fsdd", include_str!("../../recipes/fsdd.toml")),
     ("mnist", include_str!("../../recipes/mnist.toml")),
 ];
 
@@ -318,6 +335,15 @@ impl Recipe {
         Ok(())
     }
 
+    /// How recordings become samples.
+    pub fn audio_options(&self) -> AudioOptions {
+        AudioOptions {
+            config: self.audio.config(),
+            name_pattern: self.data.name_pattern.clone(),
+            test_below: self.data.test_below,
+        }
+    }
+
     /// The network's name: that of the built-in one, or the recipe's own.
     pub fn network_name(&self) -> &str {
         if self.network.net.is_empty() { &self.name } else { &self.network.net }
@@ -355,6 +381,7 @@ impl Recipe {
             "at most 1000",
         )?;
         loss.check(augmentation.mixes(), distillation)?;
+        self.audio.check()?;
         optimizer.check()?;
         averaging.check(training.epochs)?;
         schedule.check()?;

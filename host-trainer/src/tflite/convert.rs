@@ -136,7 +136,7 @@ fn quantized(graph: &Graph, calibration: Calibration<'_>) -> Result<Graph, Conve
 }
 
 /// The preprocessing that an exported file names.
-fn normalize(bytes: &[u8]) -> Option<Preprocessing> {
+fn normalize(bytes: &[u8]) -> Option<Preprocessing<'static>> {
     let (&[mean, std], []) = bytes.as_chunks() else { return None };
     let [mean, std] = [mean, std].map(f32::from_le_bytes);
     let is_one = mean.is_finite() && std.is_finite() && std > 0.0;

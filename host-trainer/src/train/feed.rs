@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::executor::{Feed, Pass, Targets};
 use super::teacher::Teacher;
-use crate::data::{Augmenter, Dataset, Mixer, Mixing, Normalization, Split, dropout_key};
+use crate::data::{Dataset, Mixer, Mixing, Normalization, Split, Variation, dropout_key};
 
 /// Feeds images and class labels.
 ///
@@ -15,7 +15,7 @@ pub struct ImageFeed<'d> {
     split: &'d Split,
     normalization: &'d Normalization,
     /// `None` if there is nothing to augment.
-    augmenter: Option<Augmenter>,
+    augmenter: Option<Variation>,
     seed: u64,
     /// How samples are mixed, and the ones that they may be mixed with.
     mixing: Option<(Mixer, Vec<u32>)>,
@@ -44,7 +44,7 @@ impl<'d> ImageFeed<'d> {
     pub fn new(
         split: &'d Split,
         normalization: &'d Normalization,
-        augmenter: Option<Augmenter>,
+        augmenter: Option<Variation>,
         seed: u64,
     ) -> Self {
         Self { split, normalization, augmenter, seed, mixing: None, values: Values::Input }

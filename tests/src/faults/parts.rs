@@ -1,5 +1,6 @@
 //! A model file taken apart into things that own themselves.
 
+use smidgen::frontend::Audio;
 use smidgen::model::{
     CHECKSUM_START, EntryKind, HEADER_BYTES, Header, LoadError, MemoryLengths, Metadata, Model, ModelParts,
     NewEntry, Preprocessing, Steps, write,
@@ -28,8 +29,8 @@ pub struct OwnedEntry {
 pub struct Parts {
     /// Name of the network.
     pub name: String,
-    /// What is done to a raw sample.
-    pub preprocessing: Preprocessing,
+    /// What is done to a raw sample; of sound without the normalization.
+    pub preprocessing: Preprocessing<'static>,
     /// The entries.
     pub entries: Vec<OwnedEntry>,
     /// The steps.
@@ -63,7 +64,13 @@ impl Parts {
         let place = |offset| if offset == smidgen::model::ZEROS { None } else { Some(offset) };
         Ok(Self {
             name: model.metadata().name.to_owned(),
-            preprocessing: model.metadata().preprocessing,
+            preprocessing: match model.metadata().preprocessing {
+                Preprocessing::None => Preprocessing::None,
+                Preprocessing::Normalize { mean, std } => Preprocessing::Normalize { mean, std },
+                Preprocessing::Audio(Audio { config, .. }) => {
+                    Preprocessing::Audio(Audio { config, normalization: &[] })
+                }
+            },
             entries: entries.collect(),
             steps,
             memory: header.memory,

@@ -4,6 +4,7 @@ mod mix;
 mod resample;
 
 use super::DataError;
+use super::audio::AudioAugmenter;
 use super::random::{Use, below, gaussian_pair, generator, symmetric, unit};
 use resample::{Cut, Map, cut_out, resample};
 
@@ -92,6 +93,36 @@ impl Augmentation {
         check("cutout", self.cutout as f32, self.cutout <= 10_000, pixels)?;
         check("mixup", self.mixup, self.mixup <= 100.0, "a parameter from 0 to 100")?;
         check("cutmix", self.cutmix, self.cutmix <= 100.0, "a parameter from 0 to 100")
+    }
+}
+
+/// How samples of a data set vary: images, or sound.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Variation {
+    /// Images.
+    Image(Augmenter),
+    /// Sound, as features.
+    Sound(AudioAugmenter),
+}
+
+impl Variation {
+    /// The shape of what comes out, `[H, W, C]`.
+    pub fn shape(&self) -> [usize; 3] {
+        match self {
+            Self::Image(augmenter) => augmenter.shape(),
+            Self::Sound(augmenter) => augmenter.shape(),
+        }
+    }
+
+    /// [`Augmenter::apply`] or [`AudioAugmenter::apply`].
+    ///
+    /// # Panics
+    /// If a length is not that of the shape.
+    pub fn apply(&self, sample: &[u8], seed: u64, epoch: u32, index: u32, output: &mut [f32]) {
+        match self {
+            Self::Image(augmenter) => augmenter.apply(sample, seed, epoch, index, output),
+            Self::Sound(augmenter) => augmenter.apply(sample, seed, epoch, index, output),
+        }
     }
 }
 

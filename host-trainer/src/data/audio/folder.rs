@@ -1,0 +1,244 @@
+//! Folders of WAV files: labels from folders, or from the files' names.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use smidgen::frontend::AudioConfig;
+
+use super::resample::resample;
+use super::wav::read_wav;
+use crate::data::{DataError, Dataset, Split};
+
+/// How recordings become samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioOptions {
+    /// The front end, whose frames say how long a clip is.
+    pub config: AudioConfig,
+    /// How files are named, without `.wav`: `{label}` and `{index}` stand for what they say, `{}` for anything else. Empty if the label is the
+    /// folder's name, in `train` or `test`.
+    pub name_pattern: String,
+    /// With a pattern: recordings whose index is less than this are for testing.
+    pub test_below: u32,
+}
+
+/// A recording and what its path says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    path: PathBuf,
+    label: String,
+    is_test: bool,
+}
+
+/// Loads training and test recordings from a directory and the directories in it. Recordings that are shorter than a clip are put into its middle, of longer
+/// ones the middle is taken.
+///
+/// # Errors
+/// A directory or file cannot be read, a file is no WAV file or not named as the pattern says, a set is empty, or a class is missing in one: the error names it.
+pub fn load_audio_dir(directory: &Path, options: &AudioOptions) -> Result<Split, DataError> {
+    let found = find(directory, options)?;
+    let classes = classes_of(&found);
+    let set = |is_test| load_set(directory, &found, is_test, &classes, options);
+    let (train, test) = (set(false)?, set(true)?);
+    for (there, missing) in [(&train, &test), (&test, &train)] {
+        for (label, class) in classes.iter().enumerate() {
+            if !missing.labels().contains(&(label as u32)) {
+                let (there, missing) = (there.name().into(), missing.name().into());
+                return Err(DataError::MissingClass { class: class.clone(), there, missing });
+            }
+        }
+    }
+    Split::new(train, test)
+}
+
+/// Loads the test recordings only.
+///
+/// # Errors
+/// As [`load_audio_dir`].
+pub fn load_test_audio(directory: &Path, options: &AudioOptions) -> Result<Dataset, DataError> {
+    let found = find(directory, options)?;
+    load_set(directory, &found, true, &classes_of(&found), options)
+}
+
+fn classes_of(found: &[Found]) -> Vec<String> {
+    let classes: BTreeSet<&str> = found.iter().map(|found| found.label.as_str()).collect();
+    classes.into_iter().map(str::to_owned).collect()
+}
+
+fn load_set(
+    directory: &Path,
+    found: &[Found],
+    is_test: bool,
+    classes: &[String],
+    options: &AudioOptions,
+) -> Result<Dataset, DataError> {
+    let (mut samples, mut labels) = (Vec::new(), Vec::new());
+    for Found { path, label, .. } in found.iter().filter(|found| found.is_test == is_test) {
+        let recording = read_wav(path)?;
+        let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
+        samples.extend(clip(&at_rate, options.config.input_samples()));
+        // It was made of all of them.
+        labels.push(classes.binary_search(label).unwrap_or_default() as u32);
+    }
+    let name = format!("{} ({})", directory.display(), if is_test { "test" } else { "train" });
+    Dataset::of_audio(name, &samples, options.config, labels, classes.to_vec())
+}
+
+/// A recording in the middle of `length` samples, or its middle.
+fn clip(samples: &[f32], length: usize) -> impl Iterator<Item = i16> + '_ {
+    let before = length.saturating_sub(samples.len()) / 2;
+    let left_out = samples.len().saturating_sub(length) / 2;
+    (0..length).map(move |n| {
+        let sample = n.checked_sub(before).and_then(|n| samples.get(n + left_out)).copied().unwrap_or(0.0);
+        // A float to int cast saturates.
+        libm::roundf(sample * 32_768.0) as i16
+    })
+}
+
+fn find(directory: &Path, options: &AudioOptions) -> Result<Vec<Found>, DataError> {
+    if !directory.is_dir() {
+        return Err(DataError::MissingDirectory { directory: directory.into() });
+    }
+    let mut found = Vec::new();
+    if options.name_pattern.is_empty() {
+        for (part, is_test) in [("train", false), ("test", true)] {
+            let root = directory.join(part);
+            if !root.is_dir() {
+                return Err(DataError::MissingDirectory { directory: root });
+            }
+            for path in wav_files(&root)? {
+                let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+                found.push(Found { label: folder.to_string_lossy().into_owned(), path, is_test });
+            }
+        }
+    } else {
+        for path in wav_files(directory)? {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let Some((label, index)) = read_name(&options.name_pattern, &name) else {
+                let (file, pattern) = (path.display().to_string(), options.name_pattern.clone());
+                return Err(DataError::FileName { file, pattern });
+            };
+            found.push(Found { path, label, is_test: index.is_some_and(|index| index < options.test_below) });
+        }
+    }
+    if found.is_empty() {
+        return Err(DataError::MissingFile { directory: directory.into(), names: vec!["*.wav".into()] });
+    }
+    Ok(found)
+}
+
+/// All WAV files in a directory and those in it, in the order of their paths. Hidden ones are left out.
+fn wav_files(directory: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let unreadable = |cause| DataError::Unreadable { file: directory.display().to_string(), cause };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(wav_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What stands for `{label}` and `{index}` in a name. A placeholder reaches to the first place where the text after it is found, the last one to the end.
+fn read_name(pattern: &str, name: &str) -> Option<(String, Option<u32>)> {
+    let (mut pattern, mut name) = (pattern, name);
+    let (mut label, mut index) = (None, None);
+    while let Some((before, after)) = pattern.split_once('{') {
+        name = name.strip_prefix(before)?;
+        let (what, rest) = after.split_once('}')?;
+        let next = &rest[..rest.find('{').unwrap_or(rest.len())];
+        let end = if next.is_empty() { name.len() } else { name.find(next)? };
+        match what {
+            "label" => label = Some(name[..end].to_owned()),
+            "index" => index = Some(name[..end].parse().ok()?),
+            _ => {}
+        }
+        (pattern, name) = (rest, &name[end..]);
+    }
+    (name == pattern).then_some(())?;
+    Some((label.filter(|label| !label.is_empty())?, index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hound::{SampleFormat, WavSpec, WavWriter};
+
+    const SPEC: WavSpec =
+        WavSpec { channels: 1, sample_rate: 8_000, bits_per_sample: 16, sample_format: SampleFormat::Int };
+
+    fn write(path: &Path, samples: &[i16]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = WavWriter::create(path, SPEC).unwrap();
+        samples.iter().for_each(|&sample| writer.write_sample(sample).unwrap());
+        writer.finalize().unwrap();
+    }
+
+    fn options(name_pattern: &str) -> AudioOptions {
+        AudioOptions { config: AudioConfig::SPEECH_8_KHZ, name_pattern: name_pattern.into(), test_below: 5 }
+    }
+
+    #[test]
+    fn names_are_read_by_their_pattern() {
+        let fsdd = "{label}_{}_{index}";
+        assert_eq!(read_name(fsdd, "7_jackson_32"), Some(("7".into(), Some(32))));
+        assert_eq!(read_name(fsdd, "7_jackson"), None);
+        assert_eq!(read_name(fsdd, "7_jackson_x"), None);
+        assert_eq!(read_name(fsdd, "_jackson_1"), None);
+        assert_eq!(read_name("word-{label}", "word-yes"), Some(("yes".into(), None)));
+        assert_eq!(read_name("word-{label}", "yes"), None);
+        assert_eq!(read_name("{label}.{index}", "a.b.3"), None, "the first dot ends the label");
+    }
+
+    #[test]
+    fn a_pattern_gives_labels_and_the_split() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, value) in [("1_x_0", 10), ("1_x_5", 20), ("0_y_4", 30), ("0_y_50", 40)] {
+            write(&directory.path().join("recordings").join(format!("{name}.wav")), &[value; 1_000]);
+        }
+        let split = load_audio_dir(directory.path(), &options("{label}_{}_{index}")).unwrap();
+        assert_eq!(split.train.class_names(), ["0", "1"]);
+        assert_eq!((split.train.labels(), split.test.labels()), (&[0, 1][..], &[0, 1][..]));
+        let clip: Vec<i16> = super::super::clip_of_bytes(split.train.image(0)).collect();
+        let length = AudioConfig::SPEECH_8_KHZ.input_samples();
+        assert_eq!((clip.len(), split.train.shape()), (length, [61, 24, 1]));
+        let middle = (length - 1_000) / 2;
+        assert_eq!(
+            [clip[middle - 1], clip[middle], clip[middle + 999], clip[middle + 1_000]],
+            [0, 40, 40, 0]
+        );
+        fs::write(directory.path().join("recordings/notes.wav"), b"x").unwrap();
+        let error = load_audio_dir(directory.path(), &options("{label}_{}_{index}")).unwrap_err().to_string();
+        assert!(error.contains("notes.wav") && error.contains("{label}_{}_{index}"), "{error}");
+    }
+
+    #[test]
+    fn folders_give_labels_and_the_split() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["train/no/a.wav", "train/yes/b.wav", "test/yes/c.wav"] {
+            write(&directory.path().join(path), &[1; 20_000]);
+        }
+        let error = load_audio_dir(directory.path(), &options("")).unwrap_err();
+        assert!(matches!(&error, DataError::MissingClass { class, .. } if class == "no"), "{error}");
+        write(&directory.path().join("test/no/d.wav"), &[1; 5]);
+        let split = load_audio_dir(directory.path(), &options("")).unwrap();
+        assert_eq!((split.train.len(), split.test.len(), split.test.labels()), (2, 2, &[0, 1][..]));
+        assert_eq!(load_test_audio(directory.path(), &options("")).unwrap(), split.test);
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            load_audio_dir(empty.path(), &options("")),
+            Err(DataError::MissingDirectory { .. })
+        ));
+        assert!(matches!(
+            load_audio_dir(empty.path(), &options("{label}")),
+            Err(DataError::MissingFile { .. })
+        ));
+    }
+}
