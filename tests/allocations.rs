@@ -6,7 +6,7 @@ use std::alloc::System;
 
 use smidgen::{AllOperators, Metadata, Model, Preprocessing};
 use smidgen_trainer::buffer::AlignedBytes;
-use smidgen_trainer::data::{Augmenter, Normalization, digits, epoch_order};
+use smidgen_trainer::data::{Augmenter, Normalization, Variation, digits, epoch_order};
 use smidgen_trainer::pipeline::{network, training_program};
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::train::{Executor, ImageFeed, Pass};
@@ -35,7 +35,7 @@ fn a_step_of_training_allocates_nothing_on_any_thread() {
     let executor = Executor::new(&model, 4, 2).unwrap();
     let normalization = Normalization::of(&split.train).unwrap();
     let augmenter = Augmenter::new(recipe.augmentation, split.train.shape()).unwrap();
-    let feed = ImageFeed::new(&split, &normalization, Some(augmenter), 1);
+    let feed = ImageFeed::new(&split, &normalization, Some(Variation::Image(augmenter)), 1);
     let mut order = vec![0; split.train.len()];
     let validation: Vec<u32> = (0..100).collect();
     let scope = executor.scope(&feed, |driver| {

@@ -8,7 +8,7 @@ use smidgen::checksum::crc32c;
 use smidgen::kernels::isa::{self, Isa};
 use smidgen::{AllOperators, Metadata, Model, Preprocessing};
 use smidgen_trainer::buffer::AlignedBytes;
-use smidgen_trainer::data::{Augmenter, Normalization, Split, digits};
+use smidgen_trainer::data::{Augmenter, Normalization, Split, Variation, digits};
 use smidgen_trainer::pipeline::{Run, Training, network, quantize_trained, train, training_program};
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::train::{Executor, ImageFeed};
@@ -47,7 +47,7 @@ fn trained(recipe: &Recipe, split: &Split, threads: usize, isa: Isa, steps: usiz
     assert_eq!(executor.threads(), threads);
     let normalization = Normalization::of(&split.train).unwrap();
     let augmenter = Augmenter::new(recipe.augmentation, split.train.shape()).unwrap();
-    let feed = ImageFeed::new(split, &normalization, Some(augmenter), recipe.training.seed);
+    let feed = ImageFeed::new(split, &normalization, Some(Variation::Image(augmenter)), recipe.training.seed);
     let trained = executor.scope(&feed, |driver| {
         let batch = executor.batch_samples() as u32;
         for step in 0..steps as u32 {

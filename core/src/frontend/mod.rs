@@ -43,6 +43,7 @@ mod detector;
 mod fft;
 mod front_end;
 mod listener;
+mod spotter;
 mod tables;
 mod turn;
 
@@ -50,6 +51,7 @@ pub use config::{Audio, AudioConfig, FrontEndError, WindowShape};
 pub use detector::{Detection, Detector, DetectorConfig, MAX_CLASSES};
 pub use front_end::FrontEnd;
 pub use listener::Listener;
+pub use spotter::{Spotter, SpotterError};
 pub use turn::cosine_of_turn;
 
 #[cfg(test)]

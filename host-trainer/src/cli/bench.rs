@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use smidgen::{EntryKind, Model};
+use smidgen::frontend::Audio;
+use smidgen::{EntryKind, Model, Preprocessing};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::repack;
 use smidgen_trainer::device::{self, Device, Target};
@@ -45,7 +46,33 @@ struct Figures {
     /// The same of the image that was measured: with what feeds it and measures it.
     measured_code_bytes: usize,
     model_bytes: usize,
+    /// Of a model that listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listening: Option<Listening>,
     steps: Vec<StepFigures>,
+}
+
+/// The clock that the share of a second is of, in Hz: that of the micro:bit.
+const CLOCK_HZ: f64 = 64e6;
+
+/// A model in an application that listens.
+#[derive(Debug, Serialize)]
+struct Listening {
+    /// Of the features of one frame.
+    frame_instructions: u64,
+    /// Of one second of sound: features, inferences and detection.
+    instructions_per_second: u64,
+    /// That, of 64 million.
+    share_of_64_mhz: f64,
+    /// Inferences in a second.
+    inferences_per_second: f64,
+    /// Memory of session, front end and features.
+    memory_bytes: u32,
+    stack_peak_bytes: u32,
+    /// The whole application, the model among it.
+    flash_bytes: usize,
+    /// Statics and stack.
+    ram_bytes: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +138,7 @@ impl Bench {
             code_bytes: code.bytes(),
             measured_code_bytes: measured_code.bytes(),
             model_bytes: whole.model_bytes,
+            listening: listening(&device, model, file)?,
             steps: steps.collect(),
         })
     }
@@ -159,8 +187,55 @@ impl Bench {
         )?;
         let (model, code) = (grouped(*model_bytes as u64), grouped(*code_bytes as u64));
         writeln!(text, "flash           {model} bytes of model, {code} bytes of code")?;
+        let Some(found) = &figures.listening else { return Ok(text) };
+        let percent = found.share_of_64_mhz * 100.0;
+        writeln!(
+            text,
+            "listening       {} instructions for a second of sound, {percent:.1} % of 64 million: {} a frame, {:.1} inferences",
+            grouped(found.instructions_per_second),
+            grouped(found.frame_instructions),
+            found.inferences_per_second
+        )?;
+        writeln!(
+            text,
+            "application     {} bytes of flash with the model, {} bytes of RAM with {} of stack",
+            grouped(found.flash_bytes as u64),
+            grouped(found.ram_bytes as u64),
+            grouped(found.stack_peak_bytes.into())
+        )?;
         Ok(text)
     }
+}
+
+/// Measures an application that listens; nothing for a model that takes no sound.
+fn listening(
+    device: &Device,
+    model: &Model<'_>,
+    file: &[u8],
+) -> Result<Option<Listening>, Box<dyn std::error::Error>> {
+    let Preprocessing::Audio(Audio { config, .. }) = model.metadata().preprocessing else { return Ok(None) };
+    let stride_samples = config.stride_frames as usize * config.hop_samples as usize;
+    // What it is does not matter: no instruction depends on it but those of the logarithm's special cases.
+    let noise = |n: usize| ((n as u32).wrapping_mul(0x9E37_79B1) >> 16) as i16;
+    let samples: Vec<i16> = (0..config.input_samples() + 4 * stride_samples).map(noise).collect();
+    let features = device.features(file, &samples)?;
+    let heard = device.listen(file, &samples)?;
+    let footprint = device.listening_footprint(file)?;
+    // From the second inference on, there is a stride's time between them.
+    let strides = heard.instructions.get(1..).unwrap_or_default();
+    let inferences_per_second = f64::from(config.sample_rate) / stride_samples as f64;
+    let mean = strides.iter().sum::<u64>() as f64 / strides.len().max(1) as f64;
+    let instructions_per_second = (mean * inferences_per_second).round() as u64;
+    Ok(Some(Listening {
+        frame_instructions: features.instructions.iter().copied().max().unwrap_or(0),
+        instructions_per_second,
+        share_of_64_mhz: instructions_per_second as f64 / CLOCK_HZ,
+        inferences_per_second,
+        memory_bytes: heard.memory_bytes,
+        stack_peak_bytes: heard.stack_peak_bytes,
+        flash_bytes: footprint.flash_bytes,
+        ram_bytes: footprint.static_bytes + heard.stack_peak_bytes as usize,
+    }))
 }
 
 /// One sample, from raw bytes that differ.

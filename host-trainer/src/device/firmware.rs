@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, SectionKind};
 use smidgen::checksum::crc32c;
-use smidgen_protocol::machine::Machine;
+use smidgen_protocol::machine::{Machine, Region};
 
 use super::{DeviceError, firmware_folder};
 
@@ -31,6 +31,12 @@ pub(super) enum Variant {
     Logged,
     /// It learns.
     Learner,
+    /// It computes features of sound.
+    Features,
+    /// It listens.
+    Listener,
+    /// The model, its front end and a loop.
+    ListeningApplication,
     /// The model, its memory and a loop.
     Application,
     /// As [`Application`](Self::Application). It does not link if anything in it can panic.
@@ -49,6 +55,9 @@ impl Variant {
             Self::Measured => ("qemu-embedded", ""),
             Self::Logged => ("qemu-embedded", "defmt"),
             Self::Learner => ("qemu-learner", ""),
+            Self::Features => ("qemu-features", ""),
+            Self::Listener => ("qemu-listener", ""),
+            Self::ListeningApplication => ("listening-application", "application"),
             Self::Application => ("application", "application"),
             Self::NoPanic { load: false, control: false } => ("application", "application,prove-no-panic"),
             Self::NoPanic { load: true, control: false } => {
@@ -100,7 +109,11 @@ pub(super) fn embedded(
     optimize: Optimize,
 ) -> Result<PathBuf, DeviceError> {
     let (binary, features) = variant.parts();
-    let package = if variant == Variant::Learner { "qemu-learner" } else { "qemu-embedded" };
+    let package = match variant {
+        Variant::Learner => "qemu-learner",
+        Variant::Features | Variant::Listener | Variant::ListeningApplication => "qemu-listener",
+        _ => "qemu-embedded",
+    };
     build(machine, [package, binary, features], optimize, Some(model))
 }
 
@@ -204,4 +217,30 @@ pub(super) fn code_size(image: &Path, model_bytes: usize) -> Result<CodeSize, De
     let rodata_bytes =
         rodata.checked_sub(model_bytes).ok_or_else(|| error("the model is not in its constants"))?;
     Ok(CodeSize { text_bytes: text, rodata_bytes })
+}
+
+/// Bytes that an image takes of the flash and, as statics, of the RAM. What has first values takes both.
+pub(super) fn footprint(image: &Path, machine: &Machine) -> Result<[usize; 2], DeviceError> {
+    let error = |message: &str| DeviceError::Image { image: image.to_owned(), message: message.to_owned() };
+    let bytes = fs::read(image).map_err(DeviceError::file(image))?;
+    let elf = object::File::parse(bytes.as_slice()).map_err(|_| error("not an ELF file"))?;
+    let (mut flash, mut ram) = (0, 0);
+    for section in elf.sections() {
+        let (start, size) = (section.address(), section.size() as usize);
+        let within = |region: Region| (start.wrapping_sub(region.start.into())) < u64::from(region.bytes);
+        let is_stored = !matches!(section.kind(), SectionKind::UninitializedData);
+        match section.kind() {
+            SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString
+                if within(machine.flash) =>
+            {
+                flash += size;
+            }
+            SectionKind::Data | SectionKind::UninitializedData if within(machine.ram) => {
+                ram += size;
+                flash += if is_stored { size } else { 0 };
+            }
+            _ => {}
+        }
+    }
+    if flash == 0 { Err(error("nothing of it is in the flash")) } else { Ok([flash, ram]) }
 }

@@ -1,0 +1,550 @@
+//! A device in the field gets a new model: whatever happens to its power and whatever is in its flash, it boots with a whole one.
+//!
+//! By default a sample of the recoveries and of the images is tried. `SMIDGEN_UPDATE_STRIDE=1` tries every recovery, `SMIDGEN_BOOT_IMAGES=10000000` so many images.
+
+use std::collections::HashMap;
+
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
+use smidgen::checksum::crc32c;
+use smidgen::model::{MemoryLengths, ModelParts, NewEntry, write};
+use smidgen::{
+    AllOperators, ElementType, EntryKind, Metadata, NewStep, Operand, Operator, Preprocessing, Quantization,
+    Schedule, Shape, Space,
+};
+use smidgen_update::{
+    Booted, Device, Installer, Layout, PACKAGE_BYTES, Package, Policy, UpdateError, boot,
+};
+
+const WORD: usize = 4;
+const DEVICE: Device = Device { kind: 7, built_in_version: 1, memory_bytes: 64, front_end_bytes: 0 };
+
+/// What is left of a word or a page when the power goes while it is written or erased.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    Clean,
+    FirstHalf,
+    EveryOther,
+    Bits,
+}
+
+const CUTS: [Cut; 4] = [Cut::Clean, Cut::FirstHalf, Cut::EveryOther, Cut::Bits];
+
+impl Cut {
+    /// The byte between `old` and `new`.
+    fn apply(self, place: usize, index: usize, length: usize, old: u8, new: u8) -> u8 {
+        let happened = match self {
+            Self::Clean => 0,
+            Self::FirstHalf => u8::from(index < length / 2) * 0xff,
+            Self::EveryOther => u8::from(index % 2 == 0) * 0xff,
+            Self::Bits => ((place + index).wrapping_mul(0x9e37_79b9) >> 13) as u8,
+        };
+        old & !happened | new & happened
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Power,
+    Rule(&'static str),
+}
+
+impl NorFlashError for Fault {
+    fn kind(&self) -> NorFlashErrorKind {
+        NorFlashErrorKind::Other
+    }
+}
+
+/// A word written or a page erased.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Write { place: usize, word: [u8; WORD] },
+    Erase { page: usize },
+}
+
+/// A NOR flash: erasing a page sets all bits, writing a word clears some, once.
+#[derive(Clone)]
+struct Nor<const PAGE: usize> {
+    bytes: Vec<u128>,
+    written: Vec<bool>,
+    /// Operations before the power goes, and how.
+    left: Option<(usize, Cut)>,
+    log: Vec<Operation>,
+}
+
+impl<const PAGE: usize> Nor<PAGE> {
+    fn new(pages: usize) -> Self {
+        let bytes = pages * PAGE;
+        Self { bytes: vec![u128::MAX; bytes / 16], written: vec![false; bytes / WORD], left: None, log: Vec::new() }
+    }
+
+    /// As the processor sees it, at a multiple of 16.
+    fn mapped(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.bytes)
+    }
+
+    fn mapped_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.bytes)
+    }
+
+    fn powered(&self, left: Option<(usize, Cut)>) -> Self {
+        Self { left, log: Vec::new(), ..self.clone() }
+    }
+
+    fn operate(&mut self, operation: Operation) -> Result<(), Fault> {
+        self.log.push(operation);
+        let cut = match &mut self.left {
+            Some((0, cut)) => Some(*cut),
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        };
+        apply::<PAGE>(self.mapped_mut(), operation, cut);
+        if let Operation::Erase { page } = operation
+            && cut.is_none()
+        {
+            self.written[page / WORD..(page + PAGE) / WORD].fill(false);
+        }
+        if cut.is_some() { Err(Fault::Power) } else { Ok(()) }
+    }
+}
+
+/// Does an operation, or as much of it as `cut` lets happen.
+fn apply<const PAGE: usize>(bytes: &mut [u8], operation: Operation, cut: Option<Cut>) {
+    let change = |bytes: &mut [u8], place: usize, new: &[u8]| {
+        for (index, &new) in new.iter().enumerate() {
+            let byte = &mut bytes[place + index];
+            *byte = cut.map_or(new, |cut| cut.apply(place, index, WORD, *byte, new));
+        }
+    };
+    match operation {
+        Operation::Write { place, word } => change(bytes, place, &word),
+        Operation::Erase { page } => match cut {
+            None => bytes[page..page + PAGE].fill(0xff),
+            Some(cut) => {
+                for index in 0..PAGE {
+                    let byte = &mut bytes[page + index];
+                    *byte = cut.apply(page, index, PAGE, *byte, 0xff);
+                }
+            }
+        },
+    }
+}
+
+impl<const PAGE: usize> ErrorType for Nor<PAGE> {
+    type Error = Fault;
+}
+
+impl<const PAGE: usize> ReadNorFlash for Nor<PAGE> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Fault> {
+        bytes.copy_from_slice(&self.mapped()[offset as usize..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.len() * 16
+    }
+}
+
+impl<const PAGE: usize> NorFlash for Nor<PAGE> {
+    const WRITE_SIZE: usize = WORD;
+    const ERASE_SIZE: usize = PAGE;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Fault> {
+        let (from, to) = (from as usize, to as usize);
+        if from % PAGE != 0 || to % PAGE != 0 {
+            return Err(Fault::Rule("half a page is erased"));
+        }
+        (from..to).step_by(PAGE).try_for_each(|page| self.operate(Operation::Erase { page }))
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Fault> {
+        let offset = offset as usize;
+        if offset % WORD != 0 || bytes.len() % WORD != 0 {
+            return Err(Fault::Rule("half a word is written"));
+        }
+        for (place, &word) in (offset..).step_by(WORD).zip(bytes.as_chunks::<WORD>().0) {
+            if std::mem::replace(&mut self.written[place / WORD], true) {
+                return Err(Fault::Rule("a word is written twice"));
+            }
+            if self.mapped()[place..].iter().zip(word).any(|(&old, new)| new & !old != 0) {
+                return Err(Fault::Rule("a bit is set without erasing"));
+            }
+            self.operate(Operation::Write { place, word })?;
+        }
+        Ok(())
+    }
+}
+
+/// A valid model of about `length` bytes, with its version in it, and one step: the softmax of four numbers.
+fn model(version: u32, length: usize) -> Vec<u8> {
+    model_with(version, length, 16)
+}
+
+fn model_with(version: u32, length: usize, arena: u32) -> Vec<u8> {
+    let logits = Operand {
+        space: Space::Arena,
+        element_type: ElementType::F32,
+        offset: 0,
+        shape: Shape::vector(4),
+        quantization: Quantization::NONE,
+    };
+    let softmax = NewStep {
+        operator: Operator::Softmax as u8,
+        schedule: Schedule::PerChunk,
+        attributes: Default::default(),
+        reads: [logits].into_iter().collect(),
+        writes: [logits].into_iter().collect(),
+    };
+    let noise = |index: u32| (index.wrapping_mul(version.wrapping_mul(0x9e37_79b9) | 1) >> 11) as u8;
+    // Runs of ones, as an erased flash has them, belong to it.
+    let weight = |index: u32| if index % 9_000 < 4_500 { noise(index) } else { 0xff };
+    let weights: Vec<u8> = (0..length as u32 / 16 * 16).map(weight).collect();
+    let (name, entry) = ("softmax", EntryKind::Infer);
+    let parts = ModelParts {
+        metadata: Metadata { name, labels: "", step_names: "", provenance: "", preprocessing: Preprocessing::None },
+        entries: &[NewEntry { kind: entry, first_step: 0, step_count: 1, inputs: &[logits], outputs: &[logits] }],
+        steps: &[softmax],
+        memory: MemoryLengths { arena, ..MemoryLengths::default() },
+        weights: &weights,
+        initial_parameters: None,
+        initial_state: None,
+    };
+    let mut file = vec![0; weights.len() + 1_000];
+    let length = write(&parts, &mut file).expect("there is room");
+    file.truncate(length);
+    file
+}
+
+fn package(file: &[u8], version: u32) -> Vec<u8> {
+    [&Package::of(file, DEVICE.kind, version).to_bytes()[..], file].concat()
+}
+
+fn start<'f, const PAGE: usize>(flash: &'f Nor<PAGE>, layout: &Layout) -> Booted<'f, AllOperators> {
+    boot(flash.mapped(), layout, &DEVICE)
+}
+
+type Result1 = Result<smidgen_update::Installed, UpdateError<Fault, core::convert::Infallible>>;
+
+/// Boots and takes a package; the flash after it, or as far as that came.
+fn install<const PAGE: usize>(mut flash: Nor<PAGE>, layout: &Layout, package: &[u8], policy: Policy) -> (Nor<PAGE>, Result1) {
+    let copy = flash.clone();
+    let booted = start(&copy, layout);
+    let done = Installer::new(&mut flash, layout.clone(), DEVICE, &booted, policy).install(package);
+    (flash, done)
+}
+
+fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn a_loss_of_power_at_any_write_or_erase_leaves_the_old_model_or_the_new_one() {
+    const PAGE: usize = 4096;
+    const BYTES: usize = 64 * 1024;
+    let pages = 2 + 2 * (BYTES / PAGE + 1);
+    let layout = Layout::split(0..(pages * PAGE) as u32, PAGE as u32);
+    let stride = number("SMIDGEN_UPDATE_STRIDE", 199);
+    let (mut cuts, mut recoveries, mut old_booted, mut new_booted, mut resumed) = (0, 0, 0, 0, 0);
+    let mut flash = Nor::<PAGE>::new(pages);
+    // From the built-in model to a first one, and from slot to slot.
+    for version in 2..=4 {
+        let (old, new) = (version - 1, version);
+        let package = package(&model(new, BYTES), new);
+        assert_eq!(start(&flash, &layout).version, old);
+        let (done, installed) = install(flash.powered(None), &layout, &package, Policy::default());
+        assert_eq!(installed.unwrap().resumed_bytes, 0);
+        assert!(done.log.len() > BYTES / WORD);
+        // Every operation is cut in every way, on one flash that goes along.
+        let mut along = flash.powered(None);
+        for (at, &operation) in done.log.iter().enumerate() {
+            let range = match operation {
+                Operation::Write { place, .. } => place..place + WORD,
+                Operation::Erase { page } => page..page + PAGE,
+            };
+            let before = along.mapped()[range.clone()].to_vec();
+            for cut in CUTS {
+                apply::<PAGE>(along.mapped_mut(), operation, Some(cut));
+                let booted = start(&along, &layout);
+                assert!([old, new].contains(&booted.version), "cut {cut:?} at {at}: version {}", booted.version);
+                assert_eq!(booted.slot().is_none(), booted.version == 1);
+                old_booted += usize::from(booted.version == old);
+                new_booted += usize::from(booted.version == new);
+                cuts += 1;
+                along.mapped_mut()[range.clone()].copy_from_slice(&before);
+            }
+            apply::<PAGE>(along.mapped_mut(), operation, None);
+            // Recovery: the package comes again, and the power goes again, and it comes once more.
+            let is_end = at + 40 > done.log.len() || at < 60;
+            if !(is_end || at % stride == 0) {
+                continue;
+            }
+            let cut = CUTS[at % CUTS.len()];
+            let (torn, failed) = install(flash.powered(Some((at, cut))), &layout, &package, Policy::default());
+            assert_eq!(failed, Err(UpdateError::Flash(Fault::Power)), "{cut:?} at {at}");
+            if start(&torn, &layout).version == new {
+                continue;
+            }
+            let (whole, again) = install(torn.powered(None), &layout, &package, Policy::default());
+            let again = again.unwrap_or_else(|error| panic!("after {cut:?} at {at}: {error:?}"));
+            resumed += usize::from(again.resumed_bytes > 0);
+            assert_eq!(start(&whole, &layout).version, new);
+            let operations = whole.log.len();
+            for part in 0..4 {
+                let second = (part * operations / 4 + at * 31 % (operations / 4)).min(operations - 1);
+                let cut = CUTS[(at / 4 + part) % CUTS.len()];
+                let (torn, _) = install(torn.powered(Some((second, cut))), &layout, &package, Policy::default());
+                let booted = start(&torn, &layout).version;
+                assert!([old, new].contains(&booted), "second cut {cut:?} at {second}: version {booted}");
+                if booted == old {
+                    let (whole, last) = install(torn.powered(None), &layout, &package, Policy::default());
+                    last.unwrap_or_else(|error| panic!("after {second} operations of a recovery: {error:?}"));
+                    assert_eq!(start(&whole, &layout).version, new);
+                }
+                recoveries += 1;
+            }
+        }
+        assert_eq!(along.mapped(), done.mapped());
+        flash = done;
+    }
+    println!("{cuts} cuts: {old_booted} boots of the old model, {new_booted} of the new; {recoveries} cuts of recoveries, {resumed} resumed");
+    assert!(cuts > 190_000 && old_booted > 190_000 && new_booted > 0 && recoveries > 2_000 && resumed > 100);
+}
+
+#[test]
+fn a_transfer_goes_on_where_it_broke_off() {
+    const PAGE: usize = 1024;
+    let layout = Layout::split(0..40 * 1024, PAGE as u32);
+    let package = package(&model(2, 15_000), 2);
+    let (half, broken) = install(Nor::<PAGE>::new(40), &layout, &package[..9_000], Policy::default());
+    assert_eq!(broken, Err(UpdateError::Ended));
+    assert_eq!(start(&half, &layout).version, 1);
+    // From the start again, or only what is missing.
+    let (whole, done) = install(half.powered(None), &layout, &package, Policy::default());
+    assert_eq!(done.unwrap().resumed_bytes, 8 * 1024);
+    assert_eq!(start(&whole, &layout).version, 2);
+    let head = Package::from_bytes(package.first_chunk().unwrap()).unwrap();
+    let mut flash = half.powered(None);
+    let copy = flash.clone();
+    let mut installer = Installer::new(&mut flash, layout.clone(), DEVICE, &start(&copy, &layout), Policy::default());
+    let offset = installer.resumes_at(&head).unwrap() as usize;
+    assert_eq!(installer.resume(&head, &package[PACKAGE_BYTES + offset..]).unwrap().version, 2);
+    assert_eq!(flash.mapped(), whole.mapped());
+    // Another package begins anew.
+    let other = self::package(&model(3, 15_000), 3);
+    let (flash, done) = install(half.powered(None), &layout, &other, Policy::default());
+    assert_eq!((done.unwrap().resumed_bytes, start(&flash, &layout).version), (0, 3));
+}
+
+#[test]
+fn what_does_not_belong_there_is_refused_and_the_present_model_stays() {
+    const PAGE: usize = 1024;
+    let layout = Layout::split(0..40 * 1024, PAGE as u32);
+    let (flash, done) = install(Nor::<PAGE>::new(40), &layout, &package(&model(5, 3_000), 5), Policy::default());
+    done.unwrap();
+    let refused = |package: &[u8], policy: Policy| {
+        let (flash, done) = install(flash.powered(None), &layout, package, policy);
+        assert_eq!(start(&flash, &layout).version, 5);
+        done.unwrap_err()
+    };
+    let file = model(6, 3_000);
+    let none = Policy::default();
+    assert_eq!(refused(&package(&file, 5), none), UpdateError::Version { present: 5, found: 5 });
+    assert_eq!(refused(&package(&file, 4), none), UpdateError::Version { present: 5, found: 4 });
+    let other = [&Package::of(&file, 8, 6).to_bytes()[..], &file].concat();
+    assert_eq!(refused(&other, none), UpdateError::Kind { expected: 7, found: 8 });
+    let long = model(6, 30_000);
+    assert!(matches!(refused(&package(&long, 6), none), UpdateError::TooLong { .. }));
+    assert_eq!(refused(b"SMGU", none), UpdateError::Ended);
+    assert_eq!(refused(&[0; 500], none), UpdateError::NotAPackage);
+    assert!(matches!(refused(&package(&[1; 500], 6), none), UpdateError::Model(_)));
+    assert_eq!(refused(&package(&model_with(6, 3_000, 128), 6), none), UpdateError::DoesNotFit);
+    // Asked for, an older one is taken.
+    let (older, done) = install(flash.powered(None), &layout, &package(&file, 4), Policy { allow_downgrade: true, ..none });
+    assert_eq!((done.unwrap().version, start(&older, &layout).version), (4, 4));
+}
+
+#[test]
+fn a_damaged_slot_gives_way_to_the_other_one_and_then_to_the_model_built_in() {
+    const PAGE: usize = 1024;
+    let layout = Layout::split(0..12 * 1024, PAGE as u32);
+    let mut flash = Nor::<PAGE>::new(12);
+    for version in [2, 3] {
+        let (next, done) = install(flash, &layout, &package(&model(version, 2_000), version), Policy::default());
+        done.unwrap();
+        flash = next;
+    }
+    let newest = start(&flash, &layout).slot().unwrap();
+    for damage in [layout.slots[newest].start + 700, layout.records[newest].start + 9] {
+        let mut damaged = flash.clone();
+        damaged.mapped_mut()[damage as usize] ^= 4;
+        assert_eq!(start(&damaged, &layout).version, 2);
+        damaged.mapped_mut()[layout.slots[1 - newest].start as usize + 100] ^= 1;
+        let booted = start(&damaged, &layout);
+        assert_eq!((booted.version, booted.slot(), booted.model.is_none()), (1, None, true));
+    }
+}
+
+#[test]
+fn every_single_bit_of_a_signed_package_counts() {
+    const PAGE: usize = 1024;
+    let layout = Layout::split(0..6 * 1024, PAGE as u32);
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([7; 32]));
+    let signed = |file: &[u8]| {
+        let head = Package::of(file, DEVICE.kind, 2);
+        let signature = *pair.sk.sign([&head.signed_bytes()[..], file].concat(), None);
+        [&Package { signature, ..head }.to_bytes()[..], file].concat()
+    };
+    let file = model(2, 64);
+    let good = signed(&file);
+    let policy = Policy { public_key: Some(*pair.pk), ..Policy::default() };
+    let try_it = |package: &[u8]| {
+        let (flash, done) = install(Nor::<PAGE>::new(6), &layout, package, policy);
+        (start(&flash, &layout).version, done)
+    };
+    let (version, done) = try_it(&good);
+    done.unwrap();
+    assert_eq!(version, 2);
+    let mut reasons: HashMap<String, usize> = HashMap::new();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        // An attacker repairs the checksums, of the file and of the head.
+        for repair in [false, true] {
+            if repair {
+                let found = Package { checksum: crc32c(&bad[PACKAGE_BYTES..]), ..head_of(&bad) };
+                bad[..PACKAGE_BYTES].copy_from_slice(&found.to_bytes());
+                if bad == good {
+                    continue;
+                }
+            }
+            let (version, done) = try_it(&bad);
+            let error = done.expect_err("a change");
+            assert_eq!(version, 1, "bit {bit}");
+            let name = format!("{error:?}");
+            *reasons.entry(name.split([' ', '(']).next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    println!("{} bits: {reasons:?}", good.len() * 8);
+    assert!(reasons["Signature"] > file.len() * 8, "{reasons:?}");
+    // Somebody else's signature, and none.
+    let other = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([8; 32]));
+    let other = Policy { public_key: Some(*other.pk), ..Policy::default() };
+    assert_eq!(install(Nor::<PAGE>::new(6), &layout, &good, other).1, Err(UpdateError::Signature));
+    assert_eq!(try_it(&package(&file, 2)).1, Err(UpdateError::Signature));
+}
+
+/// The head's fields, of bytes that may be damaged.
+fn head_of(package: &[u8]) -> Package {
+    let word = |at: usize| u32::from_le_bytes(package[at..at + 4].try_into().unwrap());
+    let signature = package[24..PACKAGE_BYTES].try_into().unwrap();
+    Package { kind: word(4), version: word(8), length: word(12), checksum: word(16), signature }
+}
+
+/// Any contents of the flash: a boot gives a model that is whole, or the one that is built in.
+#[test]
+fn a_boot_takes_any_flash() {
+    const PAGE: usize = 128;
+    let layout = Layout::split(0..(2 + 2 * 6) * 128, PAGE as u32);
+    let mut flash = Nor::<PAGE>::new(14);
+    for version in [2, 3] {
+        let (next, done) = install(flash, &layout, &package(&model(version, 64), version), Policy::default());
+        done.unwrap();
+        flash = next;
+    }
+    let mut random = 0x1234_5678_9abc_def0_u64;
+    let mut next = move |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 20) as usize % bound
+    };
+    let images = number("SMIDGEN_BOOT_IMAGES", 100_000);
+    let (mut from_flash, mut built_in) = (0, 0);
+    let mut image = flash.clone();
+    for _ in 0..images {
+        image.bytes.copy_from_slice(&flash.bytes);
+        let length = image.mapped().len();
+        match next(8) {
+            // Nothing is left of what was there.
+            0 => image.mapped_mut().fill_with(|| next(256) as u8),
+            kind => {
+                for _ in 0..1 + next(6) {
+                    let at = match next(3) {
+                        0 => next(256),
+                        _ => next(length),
+                    };
+                    image.mapped_mut()[at] = next(256) as u8;
+                }
+                // The records' checksums, and that of a model file, are made to fit, so that what is behind them is reached.
+                if kind > 3 {
+                    repair(&mut image, &layout, kind > 5);
+                }
+            }
+        }
+        let booted = start(&image, &layout);
+        match booted.model {
+            Some(model) => {
+                assert!(model.arena_bytes() <= DEVICE.memory_bytes);
+                let _: Metadata<'_> = model.metadata();
+                from_flash += 1;
+            }
+            None => {
+                assert_eq!(booted.version, 1);
+                built_in += 1;
+            }
+        }
+    }
+    println!("{images} images: {from_flash} boots from flash, {built_in} of the model built in");
+    assert!(from_flash > images / 20 && built_in > images / 20);
+}
+
+/// Makes checksums fit what they cover.
+fn repair<const PAGE: usize>(image: &mut Nor<PAGE>, layout: &Layout, files_too: bool) {
+    for (slot, record) in layout.slots.iter().zip(&layout.records) {
+        let (slot, record) = (slot.start as usize, record.start as usize);
+        let bytes = image.mapped_mut();
+        let length = u32::from_le_bytes(bytes[record + 16..record + 20].try_into().unwrap()) as usize;
+        if let Some(file) = bytes.get_mut(slot..slot.saturating_add(length)).filter(|file| file.len() > 12) {
+            if files_too {
+                let checksum = crc32c(&file[12..]).to_le_bytes();
+                file[8..12].copy_from_slice(&checksum);
+            }
+            let checksum = crc32c(file).to_le_bytes();
+            bytes[record + 20..record + 24].copy_from_slice(&checksum);
+        }
+        let checksum = crc32c(&bytes[record..record + 24]).to_le_bytes();
+        bytes[record + 24..record + 28].copy_from_slice(&checksum);
+    }
+}
+
+#[test]
+fn the_simulator_sees_what_is_not_allowed() {
+    let mut flash = Nor::<128>::new(1);
+    flash.write(0, &[0, 1, 2, 3]).unwrap();
+    assert_eq!(flash.write(0, &[0, 1, 2, 3]), Err(Fault::Rule("a word is written twice")));
+    assert_eq!(flash.write(2, &[0, 1, 2, 3]), Err(Fault::Rule("half a word is written")));
+    assert_eq!(flash.erase(0, 64), Err(Fault::Rule("half a page is erased")));
+    flash.written.fill(false);
+    assert_eq!(flash.write(0, &[1; 4]), Err(Fault::Rule("a bit is set without erasing")));
+    flash.erase(0, 128).unwrap();
+    assert_eq!(flash.mapped(), [0xff; 128]);
+}
+
+/// What the order is for: an installer that writes its record before the file would boot a mixture, were it not for the checksums; and one
+/// without them does.
+#[test]
+fn a_record_before_its_file_is_not_believed() {
+    const PAGE: usize = 1024;
+    let layout = Layout::split(0..12 * 1024, PAGE as u32);
+    let (mut flash, done) = install(Nor::<PAGE>::new(12), &layout, &package(&model(2, 2_000), 2), Policy::default());
+    done.unwrap();
+    assert_eq!(start(&flash, &layout).version, 2);
+    let slot = layout.slots[start(&flash, &layout).slot().unwrap()].start as usize;
+    // The file is only half there; its record is whole.
+    flash.mapped_mut()[slot + 1_000..slot + 2_000].fill(0xff);
+    assert_eq!(start(&flash, &layout).version, 1);
+}
