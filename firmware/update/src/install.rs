@@ -92,7 +92,9 @@ impl<F: core::fmt::Debug, R: core::fmt::Debug> core::fmt::Display for UpdateErro
             Self::Kind { expected, found } => {
                 write!(f, "the package is for devices of kind {found:#x}, this one is {expected:#x}")
             }
-            Self::Version { present, found } => write!(f, "version {found} is not above the present {present}"),
+            Self::Version { present, found } => {
+                write!(f, "version {found} is not above the present {present}")
+            }
             Self::TooLong { expected, found } => write!(f, "the file has {found} bytes, a slot {expected}"),
             Self::NotWritten => write!(f, "what was written does not read back"),
             Self::Checksum => write!(f, "the file is not the one that the package announces"),
@@ -217,7 +219,12 @@ impl<'f, F: NorFlash> Installer<'f, F> {
         Ok(into - into.checked_rem(F::ERASE_SIZE as u32).unwrap_or(into))
     }
 
-    fn finish<R: Read>(&mut self, package: &Package, offset: u32, mut from: R) -> Outcome<Installed, F, R::Error> {
+    fn finish<R: Read>(
+        &mut self,
+        package: &Package,
+        offset: u32,
+        mut from: R,
+    ) -> Outcome<Installed, F, R::Error> {
         let (slot, records) = (self.slot_range(), self.record_range());
         let head = package.to_bytes();
         let mut block = [0; BLOCK];

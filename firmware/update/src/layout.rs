@@ -55,7 +55,11 @@ impl Layout {
     /// See [`LayoutError`].
     pub fn check<F: NorFlash>(&self, flash: &F) -> Result<(), LayoutError> {
         let unit = |size: usize| size != 0 && BLOCK.is_multiple_of(size);
-        if !unit(F::WRITE_SIZE) || !unit(F::READ_SIZE) || F::ERASE_SIZE == 0 || !F::ERASE_SIZE.is_multiple_of(BLOCK) {
+        if !unit(F::WRITE_SIZE)
+            || !unit(F::READ_SIZE)
+            || F::ERASE_SIZE == 0
+            || !F::ERASE_SIZE.is_multiple_of(BLOCK)
+        {
             return Err(LayoutError::Unit);
         }
         let page = F::ERASE_SIZE as u32;
@@ -69,7 +73,8 @@ impl Layout {
                 return Err(LayoutError::Overlap);
             }
         }
-        let aligned = self.slots.iter().all(|slot| slot.start.is_multiple_of(smidgen::model::ALIGNMENT as u32));
+        let aligned =
+            self.slots.iter().all(|slot| slot.start.is_multiple_of(smidgen::model::ALIGNMENT as u32));
         if aligned { Ok(()) } else { Err(LayoutError::Alignment) }
     }
 }

@@ -81,7 +81,10 @@ impl Package {
         let mut next = || numbers.next().unwrap_or(0);
         let (kind, version, length, checksum) = (next(), next(), next(), next());
         let mut signature = [0; SIGNATURE_BYTES];
-        signature.iter_mut().zip(bytes.iter().skip(SIGNED_BYTES + 4)).for_each(|(place, &byte)| *place = byte);
+        signature
+            .iter_mut()
+            .zip(bytes.iter().skip(SIGNED_BYTES + 4))
+            .for_each(|(place, &byte)| *place = byte);
         Self { kind, version, length, checksum, signature }
     }
 }

@@ -55,7 +55,8 @@ pub(crate) fn is_transfer(block: &[u8], package: &[u8; PACKAGE_BYTES]) -> bool {
 fn sealed(numbers: [u32; 6]) -> [u8; BLOCK] {
     let mut block = [0xff; BLOCK];
     let checksum = crc32c(numbers.map(u32::to_le_bytes).as_flattened());
-    for (place, number) in block.as_chunks_mut::<4>().0.iter_mut().zip(numbers.into_iter().chain([checksum])) {
+    for (place, number) in block.as_chunks_mut::<4>().0.iter_mut().zip(numbers.into_iter().chain([checksum]))
+    {
         *place = number.to_le_bytes();
     }
     block
