@@ -1,7 +1,7 @@
 //! What a window reads, one output pixel after another.
 
 #[cfg(all(arm_dsp, not(arm_helium)))]
-use super::dsp::copy_rows;
+pub(super) use super::dsp::copy_rows;
 #[cfg(arm_helium)]
 pub(super) use super::helium::copy_rows;
 use crate::geometry::Window;
