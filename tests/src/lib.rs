@@ -1,3 +1,4 @@
 //! Whole-system tests of smidgen; see the `[[test]]` targets. What several of them and the fuzz targets share is here.
 
 pub mod faults;
+pub mod random_cases;

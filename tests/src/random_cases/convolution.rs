@@ -1,0 +1,397 @@
+//! Convolutions, depthwise convolutions and fully connected layers, in every layout.
+
+use smidgen::geometry::Window;
+use smidgen::kernels::int8::fours::{self, FourthChannel};
+use smidgen::kernels::int8::pairs::{self, PairedChannel};
+use smidgen::kernels::int8::{Folded, quads, rows as weight_rows, taps};
+use smidgen::ops::conv_2d::int8::{self as conv_2d, Conv2dI8};
+use smidgen::ops::depthwise_conv_2d::int8::{self as depthwise_conv_2d, DepthwiseConv2dI8};
+use smidgen::ops::fully_connected::int8::{self as fully_connected_i8, FullyConnectedI8};
+use smidgen::ops::int8::{Channel, OutputRange};
+use smidgen::quantization::Multiplier;
+use smidgen::{InOut, Shape};
+
+use super::Outputs;
+use super::reference::{Random, requantize};
+
+/// What may be in a layer.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// No accumulator reaches it in magnitude.
+    accumulator: i64,
+    /// The least shift, to the right, and the greatest, to the left.
+    shifts: [i32; 2],
+    clamps: bool,
+}
+
+/// Any layer that the plain operators take.
+const PLAIN: Limits = Limits { accumulator: 1 << 31, shifts: [-31, 3], clamps: true };
+/// What the packed layouts take, or refuse.
+const PACKED: Limits = Limits { accumulator: 1 << 23, shifts: [-22, -1], clamps: false };
+
+/// A layer of one sample. Of a depthwise one, the filter is `[K_h, K_w, C_out]`, otherwise `[C_out, K_h, K_w, C_in]`.
+struct Layer {
+    window: Window,
+    input: [usize; 3],
+    output: [usize; 3],
+    depthwise: bool,
+    samples: Vec<i8>,
+    filter: Vec<i8>,
+    channels: Vec<Channel>,
+    zero_points: [i32; 2],
+    clamp: [i32; 2],
+}
+
+/// Windows, and channels of input and output.
+struct Size {
+    window: Window,
+    in_size: [usize; 2],
+    in_c: usize,
+    out_c: usize,
+}
+
+impl Layer {
+    fn random(random: &mut Random, size: Size, limits: Limits, depthwise: bool) -> Self {
+        let Size { window, in_size: [in_h, in_w], in_c, out_c } = size;
+        let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
+        let taps = window.y.kernel * window.x.kernel;
+        let per_channel = if depthwise { taps } else { taps * in_c };
+        // Sums that are long are of small weights.
+        let most = if per_channel > 500 { (127 * 500 / per_channel).clamp(1, 127) as i8 } else { 127 };
+        let filter = random.bytes(per_channel * out_c, most);
+        let samples = random.bytes(in_h * in_w * in_c, 127);
+        let zero_points = [random.zero_point(), random.zero_point()];
+        let mut layer = Self {
+            window,
+            input: [in_h, in_w, in_c],
+            output: [out_h, out_w, out_c],
+            depthwise,
+            samples,
+            filter,
+            channels: Vec::new(),
+            zero_points,
+            clamp: if limits.clamps { random.clamp() } else { [-128, 127] },
+        };
+        layer.channels = (0..out_c).map(|index| layer.channel(random, index, limits)).collect();
+        layer
+    }
+
+    /// The weights of an output channel.
+    fn weights(&self, channel: usize) -> Vec<i8> {
+        let [.., out_c] = self.output;
+        if self.depthwise {
+            return self.filter.iter().skip(channel).step_by(out_c).copied().collect();
+        }
+        let length = self.filter.len() / out_c;
+        self.filter[channel * length..(channel + 1) * length].to_vec()
+    }
+
+    /// Bias and factor of a channel: most spread its outputs over int8 and a little beyond, the others are at the ends of what `limits` allow.
+    fn channel(&self, random: &mut Random, index: usize, limits: Limits) -> Channel {
+        let weights = self.weights(index);
+        let sum: i64 = weights.iter().map(|&weight| i64::from(weight)).sum();
+        let norm: i64 = weights.iter().map(|&weight| i64::from(weight).abs()).sum::<i64>() + 1;
+        let folded = -i64::from(self.zero_points[0]) * sum;
+        // Where all accumulators of whatever bias are still below the limit.
+        let room = limits.accumulator - 1 - 128 * norm;
+        let bias = match random.size(0, 7) {
+            0 => room,
+            1 => -room,
+            _ => (folded + random.range(-20 * norm, 20 * norm)).clamp(-room.max(0), room.max(0)),
+        };
+        let spread = -(i64::from(norm.ilog2()) - 1 + random.range(-2, 2)) as i32;
+        let [least, greatest] = limits.shifts;
+        let shift = match random.size(0, 9) {
+            0 => least,
+            1 => greatest,
+            _ => spread.clamp(least, greatest),
+        };
+        // A left shift must leave the accumulator in 32 bits.
+        let shift =
+            if shift > 0 && (bias.abs() + 128 * norm) << shift > i64::from(i32::MAX) { 0 } else { shift };
+        let multiplier = Multiplier { multiplier: random.significand(), shift };
+        Channel { bias: i32::try_from(bias.clamp(i32::MIN.into(), i32::MAX.into())).unwrap(), multiplier }
+    }
+
+    fn range(&self) -> OutputRange {
+        let [activation_min, activation_max] = self.clamp;
+        OutputRange { zero_point: self.zero_points[1], activation_min, activation_max }
+    }
+
+    fn padding(&self) -> i8 {
+        self.zero_points[0] as i8
+    }
+
+    fn records(&self) -> Vec<[i32; 3]> {
+        self.channels.iter().map(|channel| channel.words()).collect()
+    }
+
+    fn folded(&self, index: usize, bound: u64) -> Option<(i32, Folded)> {
+        let Channel { bias, multiplier } = self.channels[index];
+        Some((bias, Folded::new(multiplier, self.zero_points[1], bound)?))
+    }
+
+    /// The bound that is true of a channel's accumulators.
+    fn bound(&self, index: usize) -> u64 {
+        let norm: u64 = self.weights(index).iter().map(|weight| u64::from(weight.unsigned_abs())).sum();
+        u64::from(self.channels[index].bias.unsigned_abs()) + 128 * norm
+    }
+
+    /// Every output from the definition: the padding reads as the input's zero point.
+    fn expected(&self) -> Vec<i8> {
+        let ([in_h, in_w, in_c], [out_h, out_w, out_c]) = (self.input, self.output);
+        let Window { y, x } = self.window;
+        let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| self.weights(channel)).collect();
+        let mut outputs = Vec::with_capacity(out_h * out_w * out_c);
+        for (out_y, out_x) in (0..out_h).flat_map(|out_y| (0..out_w).map(move |out_x| (out_y, out_x))) {
+            let mut patch = vec![self.padding(); y.kernel * x.kernel * in_c];
+            for (k_y, k_x) in (0..y.kernel).flat_map(|k_y| (0..x.kernel).map(move |k_x| (k_y, k_x))) {
+                let in_y = (out_y * y.stride + k_y * y.dilation).wrapping_sub(y.pad_before);
+                let in_x = (out_x * x.stride + k_x * x.dilation).wrapping_sub(x.pad_before);
+                if in_y < in_h && in_x < in_w {
+                    let (to, from) = ((k_y * x.kernel + k_x) * in_c, (in_y * in_w + in_x) * in_c);
+                    patch[to..to + in_c].copy_from_slice(&self.samples[from..from + in_c]);
+                }
+            }
+            for (index, (row, channel)) in rows.iter().zip(&self.channels).enumerate() {
+                let [first, step] = if self.depthwise { [index / (out_c / in_c), in_c] } else { [0, 1] };
+                let taps = patch.iter().skip(first).step_by(step);
+                let sum: i64 = row.iter().zip(taps).map(|(&w, &x)| i64::from(w) * i64::from(x)).sum();
+                let accumulator = i64::from(channel.bias) + sum;
+                outputs.push(requantize(accumulator, channel.multiplier, self.zero_points[1], self.clamp));
+            }
+        }
+        outputs
+    }
+
+    fn outputs(&self, found: Vec<i8>) -> Outputs {
+        let what = format!(
+            "{:?} input {:?} output {:?} zero points {:?} clamp {:?} channels {:?}",
+            self.window, self.input, self.output, self.zero_points, self.clamp, self.channels
+        );
+        Outputs { expected: self.expected(), found, what }
+    }
+
+    fn out_length(&self) -> usize {
+        self.output.iter().product()
+    }
+}
+
+fn shape([h, w, c]: [usize; 3]) -> Shape {
+    Shape([1, h as u32, w as u32, c as u32])
+}
+
+/// A convolution: every other one pointwise, now and then very long sums.
+fn convolution(random: &mut Random, limits: Limits) -> Layer {
+    let long = random.once_in(500);
+    let (window, in_size) = if long || random.once_in(2) {
+        (Window::ONE, [random.size(1, 3), random.size(1, 5)])
+    } else {
+        random.window(4)
+    };
+    let in_c = if long { random.size(1000, 8000) } else { random.size(1, 24) };
+    let size = Size { window, in_size, in_c, out_c: random.size(1, 9) };
+    Layer::random(random, size, limits, false)
+}
+
+/// A fully connected layer of up to three rows: a window of one tap.
+fn rows(random: &mut Random, limits: Limits) -> Layer {
+    let in_c = if random.once_in(500) { random.size(1000, 8000) } else { random.size(1, 80) };
+    let size = Size { window: Window::ONE, in_size: [1, random.size(1, 3)], in_c, out_c: random.size(1, 13) };
+    Layer::random(random, size, limits, false)
+}
+
+pub(super) fn plain(random: &mut Random) -> Option<Outputs> {
+    let layer = convolution(random, PLAIN);
+    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
+    let Window { y, x } = layer.window;
+    let params = Conv2dI8 {
+        window: layer.window,
+        input: shape(layer.input),
+        filter: Shape([out_c, y.kernel, x.kernel, in_c].map(|dim| dim as u32)),
+        output: shape(layer.output),
+        input_zero_point: layer.zero_points[0],
+        range: layer.range(),
+    };
+    let mut found = vec![0; layer.out_length()];
+    conv_2d::forward(&params, &layer.samples, &layer.filter, &layer.records(), &mut found).unwrap();
+    Some(layer.outputs(found))
+}
+
+pub(super) fn fully_connected(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, PLAIN);
+    let params =
+        FullyConnectedI8 { input: shape(layer.input), output: shape(layer.output), range: layer.range() };
+    let mut found = vec![0; layer.out_length()];
+    fully_connected_i8::forward(&params, &layer.samples, &layer.filter, &layer.records(), &mut found)
+        .unwrap();
+    Some(layer.outputs(found))
+}
+
+pub(super) fn depthwise(random: &mut Random) -> Option<Outputs> {
+    let (window, in_size) = random.window(4);
+    let in_c = random.size(1, 40);
+    let size = Size { window, in_size, in_c, out_c: in_c * random.size(1, 2) };
+    let layer = Layer::random(random, size, PLAIN, true);
+    let params = DepthwiseConv2dI8 {
+        window,
+        input: shape(layer.input),
+        output: shape(layer.output),
+        input_zero_point: layer.zero_points[0],
+        range: layer.range(),
+    };
+    let mut found = vec![0; layer.out_length()];
+    depthwise_conv_2d::forward(&params, &layer.samples, &layer.filter, &layer.records(), &mut found).unwrap();
+    Some(layer.outputs(found))
+}
+
+/// The stream of pairs.
+fn in_pairs(layer: &Layer) -> Option<Vec<i32>> {
+    let [.., out_c] = layer.output;
+    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
+    let channel = |index: usize| {
+        let (bias, scale) = layer.folded(index, layer.bound(index))?;
+        Some(PairedChannel { weights: rows.get(index)?, bias, scale })
+    };
+    let words = pairs::pair_words(rows[0].len());
+    let mut stream = vec![0; words * out_c.div_ceil(2)];
+    for (pair, stream) in stream.chunks_mut(words).enumerate() {
+        let odd = if 2 * pair + 1 < out_c { Some(channel(2 * pair + 1)?) } else { None };
+        pairs::pack([Some(channel(2 * pair)?), odd], stream)?;
+    }
+    Some(stream)
+}
+
+pub(super) fn pairs(random: &mut Random) -> Option<Outputs> {
+    let layer = convolution(random, PACKED);
+    let stream = in_pairs(&layer)?;
+    let [_, out_w, out_c] = layer.output;
+    let call = pairs::Convolution {
+        window: &layer.window,
+        size: layer.input,
+        out_size: [out_w, out_c],
+        padding: layer.padding(),
+        relu: layer.zero_points[1] == -128,
+        stream: &stream,
+    };
+    let weights = layer.filter.len() / out_c;
+    let mut scratch = vec![-1; pairs::scratch_words(weights, layer.window == Window::ONE)];
+    let mut found = vec![0; layer.out_length()];
+    pairs::convolve(&call, Some(&layer.samples), &mut scratch, &mut found);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn fully_connected_pairs(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, PACKED);
+    let stream = in_pairs(&layer)?;
+    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
+    let mut scratch = vec![-1; pairs::scratch_words(in_c, true)];
+    let mut found = vec![0; layer.out_length()];
+    pairs::fully_connected(&stream, [in_c, out_c], &layer.samples, &mut scratch, &mut found);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn rows_of_weights(random: &mut Random) -> Option<Outputs> {
+    let layer = convolution(random, PACKED);
+    let [.., out_c] = layer.output;
+    let weights = layer.filter.len() / out_c;
+    let words = weight_rows::channel_words(weights);
+    let mut stream = vec![0; words * out_c];
+    for (index, stream) in stream.chunks_mut(words).enumerate() {
+        let (bias, scale) = layer.folded(index, layer.bound(index))?;
+        weight_rows::pack(&layer.weights(index), bias, scale, stream)?;
+        assert!(weight_rows::is_sound(stream, weights));
+    }
+    let call = weight_rows::Convolution {
+        window: &layer.window,
+        size: layer.input,
+        out_size: layer.output,
+        padding: layer.padding(),
+        stream: &stream,
+    };
+    let mut scratch = vec![-1; weight_rows::scratch_words(weights, layer.window == Window::ONE)];
+    let mut found = vec![0; layer.out_length()];
+    weight_rows::convolve(&call, InOut::apart(&layer.samples, &mut found), &mut scratch);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn fully_connected_fours(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, PACKED);
+    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
+    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
+    let scales: Option<Vec<_>> = (0..out_c).map(|index| layer.folded(index, layer.bound(index))).collect();
+    let scales = scales?;
+    let channel = |index: usize| {
+        let &(bias, scale) = scales.get(index)?;
+        Some(FourthChannel { weights: rows.get(index)?, bias, scale })
+    };
+    let words = fours::four_words(in_c);
+    let mut stream = vec![0; words * out_c.div_ceil(fours::CHANNELS)];
+    for (four, stream) in stream.chunks_mut(words).enumerate() {
+        fours::pack(std::array::from_fn(|index| channel(fours::CHANNELS * four + index)), stream)?;
+        assert!(fours::is_sound(stream, in_c));
+    }
+    let mut found = vec![0; layer.out_length()];
+    fours::fully_connected(&stream, [in_c, out_c], &layer.samples, &mut found);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {
+    let (window, in_size) = loop {
+        let ((y, height), (x, width)) = (random.axis(quads::TAPS, 1), random.axis(quads::TAPS, 1));
+        let window = Window { y, x };
+        if quads::takes(&window, quads::CHANNELS) {
+            break (window, [height, width]);
+        }
+    };
+    let in_c = quads::CHANNELS * random.size(1, 5);
+    let layer = Layer::random(random, Size { window, in_size, in_c, out_c: in_c }, PACKED, true);
+    let ([in_h, in_w, _], [out_h, out_w, _]) = (layer.input, layer.output);
+    let mut stream = vec![0; quads::QUAD_WORDS * in_c / quads::CHANNELS];
+    for (quad, stream) in stream.as_chunks_mut().0.iter_mut().enumerate() {
+        let first = quads::CHANNELS * quad;
+        let mut channels = [(0, Folded::constant(0)); quads::CHANNELS];
+        for (index, channel) in channels.iter_mut().enumerate() {
+            *channel = layer.folded(first + index, layer.bound(first + index))?;
+        }
+        quads::pack(|channel, tap| layer.filter[tap * in_c + first + channel], channels, stream)?;
+    }
+    let call = quads::Depthwise {
+        window: &window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_h, out_w],
+        padding: layer.padding(),
+        relu: layer.zero_points[1] == -128,
+        stream: &stream,
+    };
+    let mut scratch = vec![1; quads::scratch_bytes(&window, in_w, in_c)?];
+    let mut found = vec![0; layer.out_length()];
+    quads::depthwise(&call, Some(&layer.samples), &mut scratch, &mut found);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn depthwise_taps(random: &mut Random) -> Option<Outputs> {
+    let wide = random.once_in(10);
+    let (window, in_size) = random.window(if wide { taps::MAX_WIDTH } else { 5 });
+    let in_c = random.size(1, 16);
+    let out_c = if in_c == 1 { random.size(1, 8) } else { in_c };
+    let layer = Layer::random(random, Size { window, in_size, in_c, out_c }, PACKED, true);
+    let words = taps::channel_words(window.y.kernel * window.x.kernel);
+    let mut stream = vec![0; words * out_c];
+    for (index, stream) in stream.chunks_mut(words).enumerate() {
+        let (bias, scale) = layer.folded(index, layer.bound(index))?;
+        taps::pack(layer.weights(index).into_iter(), bias, scale, stream)?;
+    }
+    let [_, in_w, _] = layer.input;
+    let call = taps::Depthwise {
+        window: &window,
+        size: layer.input,
+        out_size: layer.output,
+        padding: layer.padding(),
+        stream: &stream,
+    };
+    let mut scratch = vec![1; taps::scratch_bytes(&window, in_w, in_c)?];
+    let mut found = vec![0; layer.out_length()];
+    taps::depthwise(&call, InOut::apart(&layer.samples, &mut found), &mut scratch);
+    Some(layer.outputs(found))
+}
