@@ -28,6 +28,7 @@ impl Image<'_> {
     }
 
     /// Copies what the window of the output pixel `(out_y, out_x)` reads to `patch`, in the order `[K_h, K_w, C]`.
+    #[inline(never)]
     pub(super) fn patch(&self, [out_y, out_x]: [usize; 2], patch: &mut [i8]) {
         let ([in_h, in_w, in_c], Window { y, x }) = (self.size, self.window);
         let strides = [y.dilation * in_w * in_c, self.row()];
@@ -90,6 +91,7 @@ pub(super) fn fits_steps(available: usize, steps: [usize; 3], length: usize) -> 
 ///
 /// Does nothing if a run would not fit.
 #[cfg(not(any(arm_dsp, arm_helium)))]
+#[inline(never)]
 pub(super) fn copy_rows(from: &[i8], to: &mut [i8], strides: [usize; 2], [rows, length]: [usize; 2]) {
     let [from_stride, to_stride] = strides;
     if !runs_fit(from.len(), from_stride, [rows, length]) || !runs_fit(to.len(), to_stride, [rows, length]) {

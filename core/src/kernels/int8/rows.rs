@@ -189,6 +189,7 @@ fn next([out_y, out_x]: [usize; 2], count: usize, out_w: usize) -> [usize; 2] {
 
 /// Expands the taps of `count` pixels from where they lie in the input. That takes pixels of one row that do not reach into the padding; `false` if it is
 /// not so.
+#[inline(never)]
 fn expand_in_place(
     image: &Image<'_>,
     [out_y, out_x]: [usize; 2],

@@ -19,6 +19,7 @@ pub(in crate::kernels::int8) fn clear(taps: &mut [i32]) {
 /// `at` on, and adds 128 times each pixel's sum of them to the taps' part.
 ///
 /// Does nothing if `rows` or `taps` is too short.
+#[inline(never)]
 pub(in crate::kernels::int8) fn expand(
     rows: &[i8],
     steps: [usize; PIXELS - 1],
