@@ -123,6 +123,22 @@ impl<'a> InOut<'a> {
         }
     }
 
+    /// The parts of the input and of the output from one byte to another.
+    pub fn part(&mut self, input: (usize, usize), output: (usize, usize)) -> InOut<'_> {
+        match self {
+            Self::Apart { input: from, output: to } => InOut::Apart {
+                input: from.get(input.0..input.1).unwrap_or_default(),
+                output: to.get_mut(output.0..output.1).unwrap_or_default(),
+            },
+            Self::Over { region, input: (from, _), output: (to, _) } => {
+                let moved = |by: usize, (start, end): (usize, usize)| {
+                    (by.saturating_add(start), by.saturating_add(end))
+                };
+                InOut::Over { region, input: moved(*from, input), output: moved(*to, output) }
+            }
+        }
+    }
+
     /// The input. After a write, what that has left of it.
     #[inline]
     pub fn input(&self) -> &[u8] {
@@ -339,12 +355,15 @@ impl<'a> Cut<'a, '_> {
             Chunks::One(bytes) => bytes,
             Chunks::All(_) => Bytes::Shared(&[]),
         };
-        self.space(Space::Constant, Bytes::Shared(constant))?;
-        self.space(Space::Parameter, parameter)?;
-        self.space(Space::State, state)?;
-        self.space(Space::Gradient, gradient)?;
-        self.space(Space::Chunk, chunk)?;
-        self.space(Space::Arena, Bytes::Exclusive(arena))?;
+        let spaces = [Bytes::Shared(constant), parameter, state, gradient, chunk, Bytes::Exclusive(arena)];
+        // Most steps have operands in two of them.
+        let places = self.reads.iter().chain(self.writes);
+        let used = places.fold(0, |used: u32, place| used | 1 << place.space as u32);
+        for (space, bytes) in Space::ALL.into_iter().zip(spaces) {
+            if used >> space as u32 & 1 == 1 {
+                self.space(space, bytes)?;
+            }
+        }
         let missing = (0..).zip(self.reads).find(|&(index, _)| self.found >> index & 1 == 0);
         let Some((_, &read)) = missing else { return Ok(()) };
         match self.writes.iter().position(|write| write.overlaps(read)) {
@@ -367,17 +386,14 @@ impl<'a> Cut<'a, '_> {
             }
         };
         let mut cursor = 0;
-        loop {
-            let left = (0..)
-                .zip(self.writes)
-                .zip(self.write_views.iter_mut())
-                .filter(|((index, write), _)| write.space == space && self.taken >> index & 1 == 0);
-            let Some(((index, write), view)) = left.min_by_key(|((_, write), _)| write.start) else { break };
+        while let Some((index, write)) = self.next_write(space) {
             let skip = write.start.checked_sub(cursor).ok_or(StepError::Overlap { write: index as u8 })?;
             let (before, rest) = bytes.split_at_mut_checked(skip).ok_or(StepError::Memory)?;
             let length = write.end.wrapping_sub(write.start);
             let (wanted, rest) = rest.split_at_mut_checked(length).ok_or(StepError::Memory)?;
-            *view = wanted;
+            if let Some(view) = self.write_views.get_mut(index) {
+                *view = wanted;
+            }
             self.taken |= 1 << index;
             self.gap(space, cursor, before);
             bytes = rest;
@@ -387,7 +403,20 @@ impl<'a> Cut<'a, '_> {
         Ok(())
     }
 
+    /// The first write of a space that has no view.
+    fn next_write(&self, space: Space) -> Option<(usize, Place)> {
+        let mut next: Option<(usize, Place)> = None;
+        for (index, &write) in self.writes.iter().enumerate() {
+            let is_left = write.space == space && self.taken >> index & 1 == 0;
+            if is_left && next.is_none_or(|(_, next)| write.start < next.start) {
+                next = Some((index, write));
+            }
+        }
+        next
+    }
+
     /// Views of the reads that lie in these bytes of the space, from `start` on, which are only read.
+    #[inline(never)]
     fn gap(&mut self, space: Space, start: usize, bytes: &'a [u8]) {
         for ((index, read), view) in (0..).zip(self.reads).zip(self.read_views.iter_mut()) {
             if read.space != space || read.start < start {

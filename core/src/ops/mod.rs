@@ -197,10 +197,12 @@ macro_rules! operators {
         /// [`StepError::Memory`] or [`StepError::Overlap`] if the operands do not lie in `memory` as they should; for a step that
         /// was not checked, any other. Never panics.
         pub fn run<O: Operators>(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-            match step.operator {
-                $($code if const { O::SET.contains($code) } => $run(step, memory),)*
-                code => Err(StepError::UnknownOperator { code }),
-            }
+            // Called through a pointer, so that the operators do not become parts of one function, which would have the stack frame of all of them.
+            let run: fn(Step<'_>, &mut Memory<'_>) -> Result<(), StepError> = match step.operator {
+                $($code if const { O::SET.contains($code) } => $run,)*
+                code => return Err(StepError::UnknownOperator { code }),
+            };
+            run(step, memory)
         }
     };
 }

@@ -3,7 +3,7 @@
 //! An operator that goes through its output from front to back, and has read what a piece needs before it writes the piece, can write over what it
 //! does not need any more. The planner on the host and the loader ask the same function how far.
 
-use super::{Operator, Operators, conv_2d, depthwise_conv_2d};
+use super::{Operator, Operators, conv_2d, depthwise_conv_2d, fully_connected};
 use crate::geometry::Window;
 use crate::operand::Shape;
 use crate::step::Step;
@@ -13,21 +13,31 @@ use crate::step::Step;
 ///
 /// Besides, a write may lie in exactly the place of a read where [`Operator::in_place`] says so.
 pub fn overlap<O: Operators>(step: Step<'_>) -> Option<usize> {
-    const CONV_2D_I8: u8 = Operator::Conv2dI8 as u8;
-    const CONV_2D_ROWS_I8: u8 = Operator::Conv2dRowsI8 as u8;
-    const DEPTHWISE_CONV_2D_I8: u8 = Operator::DepthwiseConv2dI8 as u8;
-    const DEPTHWISE_CONV_2D_TAPS_I8: u8 = Operator::DepthwiseConv2dTapsI8 as u8;
-    match step.operator {
-        CONV_2D_I8 if const { O::SET.contains(CONV_2D_I8) } => conv_2d::int8::overlap(step),
-        CONV_2D_ROWS_I8 if const { O::SET.contains(CONV_2D_ROWS_I8) } => conv_2d::rows::overlap(step),
-        DEPTHWISE_CONV_2D_I8 if const { O::SET.contains(DEPTHWISE_CONV_2D_I8) } => {
-            depthwise_conv_2d::int8::overlap(step)
-        }
-        DEPTHWISE_CONV_2D_TAPS_I8 if const { O::SET.contains(DEPTHWISE_CONV_2D_TAPS_I8) } => {
-            depthwise_conv_2d::taps::overlap(step)
-        }
-        _ => None,
+    /// One arm for each operator that is in the set.
+    macro_rules! distance {
+        ($($operator:ident $overlap:path;)*) => {
+            match step.operator {
+                $(code if const { O::SET.contains(Operator::$operator as u8) } && code == Operator::$operator as u8 => {
+                    $overlap(step)
+                })*
+                _ => None,
+            }
+        };
     }
+    distance! {
+        Conv2dI8 conv_2d::int8::overlap;
+        DepthwiseConv2dI8 depthwise_conv_2d::int8::overlap;
+        DepthwiseConv2dTapsI8 depthwise_conv_2d::taps::overlap;
+        Conv2dPairsI8 conv_2d::pairs::overlap;
+        Conv2dRowsI8 conv_2d::rows::overlap;
+        FullyConnectedPairsI8 fully_connected::pairs::overlap;
+        DepthwiseConv2dQuadsI8 depthwise_conv_2d::quads::overlap;
+    }
+}
+
+/// A sample of a batch of this shape.
+pub(super) const fn sample(Shape([_, h, w, c]): Shape) -> Shape {
+    Shape([1, h, w, c])
 }
 
 /// The most output pixels that [`pixel_by_pixel`] goes through: a file cannot make a loader work for longer than its own length allows.
@@ -59,6 +69,24 @@ pub(super) fn pixel_by_pixel(window: &Window, input: Shape, output: Shape) -> Op
     Some(distance)
 }
 
+/// What [`overlap`] is of an int8 operator that slides `window` and, row by row of the output, has copied every row of the input that this
+/// one or an earlier one needs before it writes the row.
+pub(super) fn row_by_row(window: &Window, input: Shape, output: Shape) -> Option<usize> {
+    let ([in_n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.dims(), output.dims());
+    if in_n != 1 || out_h > MOST_PIXELS {
+        return None;
+    }
+    output.elements()?;
+    input.elements()?;
+    let (in_row, out_row) = (in_w * in_c, out_w * out_c);
+    let distances = (0..out_h).map(|out_y| {
+        let copied = (out_y * window.y.stride + window.y.kernel).saturating_sub(window.y.pad_before);
+        // The row that is written, and the first one that is still needed, if any.
+        if copied < in_h { ((out_y + 1) * out_row).saturating_sub(copied * in_row) } else { 0 }
+    });
+    distances.max()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +110,21 @@ mod tests {
         assert_eq!(distance(3, 1, [1, 1], [5, 7, 8], 8), 8 * 8);
         // With stride 2 the output falls behind the input.
         assert_eq!(distance(3, 2, [0, 1], [8, 8, 4], 4), 0);
+    }
+
+    #[test]
+    fn distances_of_rows_that_are_copied() {
+        let distance = |stride, pads: [usize; 2], input: [u32; 3]| {
+            let axis = Axis { kernel: 3, stride, dilation: 1, pad_before: pads[0], pad_after: pads[1] };
+            let [h, w, c] = input;
+            let [out_h, out_w] = [h, w].map(|length| axis.output(length as usize).unwrap() as u32);
+            row_by_row(&Window { y: axis, x: axis }, Shape([1, h, w, c]), Shape([1, out_h, out_w, c]))
+        };
+        // Two rows are copied before the first is written, then one more each.
+        assert_eq!(distance(1, [1, 1], [5, 7, 8]), Some(0));
+        // The padding below makes rows that need no more input, but what they write over is not needed either.
+        assert_eq!(distance(1, [2, 2], [5, 7, 8]), Some(4 * 9 * 8 - 4 * 7 * 8));
+        assert_eq!(distance(2, [0, 1], [8, 8, 4]), Some(0));
     }
 
     #[test]

@@ -53,6 +53,16 @@ fn overlap(program: &Program, blocks: &Blocks, step: &VirtualStep, time: usize) 
     if !is_free {
         return None;
     }
+    let distance = distance(program, step)?;
+    Some(Overlap { input, output, distance, time })
+}
+
+/// Whether the operator of a step says how far its output may run over its input.
+pub(super) fn could_overlap(program: &Program, step: &VirtualStep) -> bool {
+    distance(program, step).is_some()
+}
+
+fn distance(program: &Program, step: &VirtualStep) -> Option<usize> {
     let operand = |&id: &BufferId| somewhere(program, id);
     let step = NewStep {
         operator: step.operator as u8,
@@ -61,8 +71,7 @@ fn overlap(program: &Program, blocks: &Blocks, step: &VirtualStep, time: usize) 
         reads: step.reads.iter().map(operand).take(MAX_READS).collect(),
         writes: step.writes.iter().map(operand).take(MAX_WRITES).collect(),
     };
-    let distance = ops::overlap::<AllOperators>(step.step())?;
-    Some(Overlap { input, output, distance, time })
+    ops::overlap::<AllOperators>(step.step())
 }
 
 /// The operand of a buffer that has no place yet.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use smidgen::model::{ModelParts, NewEntry, WriteError};
-use smidgen::{ElementType, Model, NewStep, Operand, Operator, Quantization, Shape, Space};
+use smidgen::{
+    AllOperators, ElementType, Model, NewStep, Operand, Operator, Quantization, Shape, Space, ops,
+};
 
 use super::pack_weights::{Layer, Packed, Packing};
 use super::plan_memory::ALIGNMENT;
@@ -11,8 +13,8 @@ use super::plan_memory::ALIGNMENT;
 /// The model with the constants of its int8 layers packed for `packing`, or `None` if there is nothing to pack: it is packed already, or has more
 /// entries than the one for inference.
 ///
-/// Every tensor stays where it is, and a layer whose output lies over its input stays plain; scratch memory is put behind the arena. A program that is packed while it is compiled
-/// ([`pack_weights`](super::pack_weights())) needs less.
+/// Every tensor stays where it is, so that a layer stays plain if its output lies further over its input than the packed operator allows; scratch
+/// memory is put behind the arena. A program that is packed while it is compiled ([`pack_weights`](super::pack_weights())) needs less.
 ///
 /// # Errors
 /// [`WriteError`] for a file that would be too long.
@@ -21,33 +23,19 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
         return Ok(None);
     };
     let arena = model.header().memory.arena;
-    let mut constants = Constants { from: model.constant(), weights: Vec::new(), places: HashMap::new() };
+    let mut constants = Constants::of(model);
     let (mut steps, mut scratch_bytes, mut any) = (Vec::new(), 0, false);
     for step in model.steps(&entry).flatten() {
         let mut step = NewStep::from(step);
-        if let Some(packed) = packed(&step, model.constant(), packing) {
+        if let Some((packed, stream)) = packed(&step, model.constant(), packing, arena) {
             any = true;
-            let Packed { operator, stream, stream_shape, scratch } = packed;
-            let place = |space, offset, shape: Shape, element_type| Operand {
-                space,
-                element_type,
-                offset,
-                shape,
-                quantization: Quantization::NONE,
-            };
-            let stream_type = ElementType::I32;
-            let offset = constants.append(bytemuck::cast_slice(&stream));
-            step.operator = operator as u8;
-            step.reads.truncate(1);
-            // There was room for more reads, and there is for two writes.
-            let _ = step.reads.push(place(Space::Constant, offset, stream_shape, stream_type));
-            if let Some((shape, element_type)) = scratch {
-                let scratch = place(Space::Arena, arena, shape, element_type);
+            step = packed;
+            if let Some(scratch) = step.writes.get(1) {
                 scratch_bytes = scratch_bytes.max(scratch.bytes().unwrap_or(0));
-                let _ = step.writes.push(scratch);
             }
-            if let [input, _] = &mut step.reads[..] {
+            if let [input, operand] = &mut step.reads[..] {
                 constants.keep(input);
+                operand.offset = constants.append(bytemuck::cast_slice(&stream));
             }
         } else {
             step.reads.iter_mut().for_each(|read| constants.keep(read));
@@ -83,13 +71,9 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
     super::assemble::write(&parts).map(Some)
 }
 
-/// What becomes of a step, if it can be packed.
-fn packed(step: &NewStep, constant: &[u8], packing: Packing) -> Option<Packed> {
+/// What becomes of a step, if it can be packed: the step with its scratch at `arena`, and the stream, which has no place yet.
+fn packed(step: &NewStep, constant: &[u8], packing: Packing, arena: u32) -> Option<(NewStep, Vec<i32>)> {
     let ([input, filter, channels], [output]) = (&step.reads[..], &step.writes[..]) else { return None };
-    // A plain convolution may run over its input further than the packed one.
-    if output.overlaps(input) {
-        return None;
-    }
     let bytes = |operand: &Operand| {
         let (start, end) = operand.range()?;
         if operand.space == Space::Constant { constant.get(start..end) } else { None }
@@ -103,19 +87,49 @@ fn packed(step: &NewStep, constant: &[u8], packing: Packing) -> Option<Packed> {
         filter: bytemuck::cast_slice(bytes(filter)?),
         channels: bytemuck::try_cast_slice(bytes(channels)?).ok()?,
     };
-    layer.packed(packing)
+    let Packed { operator, stream, stream_shape, scratch } = layer.packed(packing)?;
+    let place = |space, offset, shape: Shape, element_type| Operand {
+        space,
+        element_type,
+        offset,
+        shape,
+        quantization: Quantization::NONE,
+    };
+    let mut packed = NewStep { operator: operator as u8, ..step.clone() };
+    // There was room for more reads, and there is for two writes.
+    packed.reads.truncate(1);
+    packed.reads.push(place(Space::Constant, 0, stream_shape, ElementType::I32)).ok()?;
+    if let Some((shape, element_type)) = scratch {
+        packed.writes.push(place(Space::Arena, arena, shape, element_type)).ok()?;
+    }
+    if output.overlaps(input) {
+        let distance = ops::overlap::<AllOperators>(packed.step())?;
+        (output.offset as usize + distance <= input.offset as usize).then_some(())?;
+    }
+    Some((packed, stream))
 }
 
 /// A weights block in the making.
-struct Constants<'m> {
+pub(super) struct Constants<'m> {
     from: &'m [u8],
     weights: Vec<u8>,
     /// New offsets of what was kept, by old offset and length.
     places: HashMap<(usize, usize), u32>,
 }
 
-impl Constants<'_> {
-    fn append(&mut self, bytes: &[u8]) -> u32 {
+impl<'m> Constants<'m> {
+    /// An empty one, into which constants of `model` go.
+    pub(super) fn of(model: &Model<'m>) -> Self {
+        Self { from: model.constant(), weights: Vec::new(), places: HashMap::new() }
+    }
+
+    /// What it holds.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.weights
+    }
+
+    /// Adds bytes, and gives their offset.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> u32 {
         let offset = self.weights.len();
         self.weights.extend_from_slice(bytes);
         self.weights.resize(self.weights.len().next_multiple_of(ALIGNMENT), 0);
@@ -123,7 +137,7 @@ impl Constants<'_> {
     }
 
     /// Keeps a constant, and says in `operand` where it is now.
-    fn keep(&mut self, operand: &mut Operand) {
+    pub(super) fn keep(&mut self, operand: &mut Operand) {
         let Some(range) = operand.range().filter(|_| operand.space == Space::Constant) else { return };
         let from = self.from;
         operand.offset = match self.places.get(&range) {

@@ -25,12 +25,13 @@
 //! the words `(k, k+2)` and `(k+1, k+3)` of the pixel.
 
 #[cfg(arm_dsp)]
-use super::dsp::{copy_rows, expand, expand_colour, expand_one, single, tile};
+use super::dsp::{Tiles, copy_rows, expand, expand_colour, expand_one, single};
 use super::gather::Image;
 #[cfg(not(arm_dsp))]
 use super::gather::{copy_rows, runs_fit};
 use super::requantize::{FOLDED_WORDS, Folded};
 use crate::geometry::Window;
+use crate::memory::{InOut, elements, elements_mut};
 
 /// Pixels that are computed at once.
 pub const PIXELS: usize = 4;
@@ -58,6 +59,13 @@ pub const fn pair_words(weights: usize) -> usize {
 pub const fn scratch_words(weights: usize, single_tap: bool) -> usize {
     let padded = padded(weights);
     if single_tap && padded == weights { 2 * padded } else { 3 * padded }
+}
+
+/// Words of scratch for a row of a fully connected layer with this many inputs: the taps, and, unless the inputs are whole words, what they are
+/// expanded from.
+pub const fn row_words(inputs: usize) -> usize {
+    let padded = padded(inputs);
+    if padded == inputs { padded / 2 } else { padded / 2 + padded / 4 }
 }
 
 /// What [`pack`] knows of an output channel.
@@ -115,90 +123,119 @@ pub struct Convolution<'a> {
     pub stream: &'a [i32],
 }
 
-/// Computes a sample: from `input`, or, if there is none and the window is [`Window::ONE`], from `output` itself, which then has as many channels.
-/// `scratch` has [`scratch_words`].
+/// Computes a sample. `scratch` has [`scratch_words`]. What one to four neighbouring pixels read is gathered before they are written, so that the
+/// output may run over the input.
 ///
 /// Does nothing more where a slice is too short.
-pub fn convolve(call: &Convolution<'_>, input: Option<&[i8]>, scratch: &mut [i32], output: &mut [i8]) {
+pub fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>, scratch: &mut [i32]) {
     let Convolution { window, size, out_size: [out_w, channels], padding, relu, stream } = *call;
     let [.., in_c] = size;
     let weights = window.y.kernel * window.x.kernel * in_c;
     let k = padded(weights);
     let Some((taps, patches)) = scratch.split_at_mut_checked(2 * k) else { return };
     let Ok(patches) = bytemuck::try_cast_slice_mut::<i32, i8>(patches) else { return };
-    let Some(pixels) = output.len().checked_div(channels) else { return };
+    let Some(pixels) = both.output().len().checked_div(channels) else { return };
     let in_order = window == &Window::ONE && k == weights;
-    let mut first = 0;
-    while first < pixels {
-        let image = Image { input: input.unwrap_or(output), size, window, padding };
-        let count = if pixels - first < PIXELS { 1 } else { PIXELS };
-        let taps = taps.get_mut(..k / 2 * count).unwrap_or_default();
-        let place = |pixel: usize| {
-            let out_y = pixel.checked_div(out_w).unwrap_or(0);
-            [out_y, pixel - out_y * out_w]
-        };
+    let mut blocks = Blocks::new(stream, k, relu, channels);
+    let fours = pixels / PIXELS;
+    let mut place = [0, 0];
+    for four in 0..fours {
+        let input: &[i8] = elements(both.input()).unwrap_or_default();
         if in_order {
-            expand_any(image.input.get(first * k..).unwrap_or_default(), k, taps, count);
-        } else if count == 1 || !expand_in_place(&image, place(first), out_w, taps) {
-            for pixel in 0..count {
-                let Some(patch) = patches.get_mut(pixel * k..pixel * k + weights) else { return };
-                image.patch(place(first + pixel), patch);
+            expand(input.get(four * PIXELS * k..).unwrap_or_default(), k, taps);
+        } else {
+            let image = Image { input, size, window, padding };
+            if !expand_in_place(&image, place, out_w, taps) {
+                let mut at = place;
+                for patch in patches.chunks_exact_mut(k.max(1)) {
+                    image.patch(at, patch.get_mut(..weights).unwrap_or_default());
+                    at = forward(at, 1, out_w);
+                }
+                expand(patches, k, taps);
             }
-            expand_any(patches, k, taps, count);
+            place = forward(place, PIXELS, out_w);
         }
-        let output = output.get_mut(first * channels..(first + count) * channels).unwrap_or_default();
-        block(stream, taps, relu, channels, output);
-        first += count;
+        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        blocks.run(taps, output.get_mut(four * PIXELS * channels..).unwrap_or_default());
+    }
+    // What is left over.
+    let Some(taps) = taps.get_mut(..k / 2) else { return };
+    for pixel in fours * PIXELS..pixels {
+        let input: &[i8] = elements(both.input()).unwrap_or_default();
+        if in_order {
+            expand_one(input.get(pixel * k..).unwrap_or_default(), taps);
+        } else {
+            let image = Image { input, size, window, padding };
+            image.patch(place, patches.get_mut(..weights).unwrap_or_default());
+            expand_one(patches, taps);
+            place = forward(place, 1, out_w);
+        }
+        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        let output = output.get_mut(pixel * channels..(pixel + 1) * channels);
+        block_of_one(stream, taps, output.unwrap_or_default());
     }
 }
 
-/// Rows of a fully connected layer, from `input` to rows of `channels` outputs. `scratch` has [`scratch_words`] of a single tap.
+/// The pixel that is `count` further, in rows of `out_w`.
+#[inline(always)]
+const fn forward([mut out_y, mut out_x]: [usize; 2], count: usize, out_w: usize) -> [usize; 2] {
+    out_x += count;
+    while out_x >= out_w && out_w > 0 {
+        (out_y, out_x) = (out_y + 1, out_x - out_w);
+    }
+    [out_y, out_x]
+}
+
+/// One row of a fully connected layer, of as many inputs and outputs as `both` has. `scratch` has [`row_words`]. The output may run over the input.
 ///
 /// Does nothing more where a slice is too short.
-pub fn fully_connected(
-    stream: &[i32],
-    [in_c, channels]: [usize; 2],
-    input: &[i8],
-    scratch: &mut [i32],
-    output: &mut [i8],
-) {
-    let k = padded(in_c);
+pub fn fully_connected(stream: &[i32], both: &mut InOut<'_>, scratch: &mut [i32]) {
+    let row: &[i8] = elements(both.input()).unwrap_or_default();
+    let k = padded(row.len());
     let Some((taps, patch)) = scratch.split_at_mut_checked(k / 2) else { return };
-    let Ok(patch) = bytemuck::try_cast_slice_mut::<i32, i8>(patch) else { return };
-    let (mut input, mut output) = (input, output);
-    while let (1.., Some((row, inputs)), Some((outputs, rest))) =
-        (in_c, input.split_at_checked(in_c), core::mem::take(&mut output).split_at_mut_checked(channels))
-    {
-        if k == in_c {
-            expand_one(row, taps);
-        } else {
-            copy_rows(row, patch, [0, 0], [1, in_c]);
-            expand_one(patch, taps);
-        }
-        block_of_one(stream, taps, outputs);
-        (input, output) = (inputs, rest);
-    }
-}
-
-fn expand_any(rows: &[i8], stride: usize, taps: &mut [i32], count: usize) {
-    if count == 1 { expand_one(rows, taps) } else { expand(rows, stride, taps) }
-}
-
-/// All channels of one or of four pixels.
-fn block(stream: &[i32], taps: &[i32], relu: bool, channels: usize, output: &mut [i8]) {
-    if output.len() == channels {
-        block_of_one(stream, taps, output);
-    } else if channels.is_multiple_of(2) {
-        tile(stream, taps, relu, output, channels);
+    if k == row.len() {
+        expand_one(row, taps);
     } else {
-        // The odd last channel is computed with one that is missing, beside the output.
-        let Some((stream, last)) = split_last(stream, taps.len() / 4 + FIXED_WORDS) else { return };
-        tile(stream, taps, relu, output, channels);
-        let mut two = [0; 2 * PIXELS];
-        tile(last, taps, relu, &mut two, 2);
-        let last_channel = channels.saturating_sub(1);
-        for (pixel, &[even, _]) in two.as_chunks().0.iter().enumerate() {
-            output.get_mut(pixel * channels + last_channel).into_iter().for_each(|last| *last = even);
+        let Ok(patch) = bytemuck::try_cast_slice_mut::<i32, i8>(patch) else { return };
+        copy_rows(row, patch, [0, 0], [1, row.len()]);
+        expand_one(patch, taps);
+    }
+    block_of_one(stream, taps, elements_mut(both.output()).unwrap_or_default());
+}
+
+/// All channels of four pixels.
+struct Blocks<'a> {
+    pairs: Option<Tiles<'a>>,
+    /// An odd last channel is computed with one that is missing, beside the output.
+    last: Option<Tiles<'a>>,
+    channels: usize,
+}
+
+impl<'a> Blocks<'a> {
+    /// For `k` taps of a pixel.
+    fn new(stream: &'a [i32], k: usize, relu: bool, channels: usize) -> Self {
+        let (mut pairs, mut last) = (stream, None);
+        if !channels.is_multiple_of(2)
+            && let Some((rest, odd)) = split_last(stream, k / 2 + FIXED_WORDS)
+        {
+            (pairs, last) = (rest, Tiles::new(odd, 2 * k, relu, 2));
+        }
+        Self { pairs: Tiles::new(pairs, 2 * k, relu, channels), last, channels }
+    }
+
+    #[inline(always)]
+    fn run(&mut self, taps: &[i32], output: &mut [i8]) {
+        if let Some(pairs) = &mut self.pairs {
+            pairs.run(taps, output);
+        }
+        if let Some(last) = &mut self.last {
+            let mut two = [0; 2 * PIXELS];
+            last.run(taps, &mut two);
+            let outputs =
+                output.iter_mut().skip(self.channels.saturating_sub(1)).step_by(self.channels.max(1));
+            for (output, &[even, _]) in outputs.zip(two.as_chunks().0) {
+                *output = even;
+            }
         }
     }
 }
@@ -304,36 +341,57 @@ fn halves(low: i8, high: i8) -> i32 {
     i32::from(low) & 0xffff | i32::from(high) << 16
 }
 
-/// The channel pairs of `stream` for the four pixels of `taps`: pixel `p`'s are `output[p * stride..]`, two for each pair.
-///
-/// Does nothing if the lengths do not fit each other.
+/// The channel pairs of a stream, for four pixels at a time.
 #[cfg(not(arm_dsp))]
-fn tile(stream: &[i32], taps: &[i32], relu: bool, output: &mut [i8], stride: usize) {
-    let words = taps.len() / 4 + FIXED_WORDS;
-    let pairs = stream.len() / words;
-    if !runs_fit(output.len(), stride, [PIXELS, 2 * pairs]) {
-        return;
+struct Tiles<'a> {
+    stream: &'a [i32],
+    taps: usize,
+    relu: bool,
+    stride: usize,
+}
+
+#[cfg(not(arm_dsp))]
+impl<'a> Tiles<'a> {
+    /// For `taps` words of taps of four pixels, whose outputs are `stride` apart. `None` if the lengths do not fit each other.
+    fn new(stream: &'a [i32], taps: usize, relu: bool, stride: usize) -> Option<Self> {
+        let words = taps / 4 + FIXED_WORDS;
+        let fits =
+            !stream.is_empty() && stream.len().is_multiple_of(words) && taps > 0 && taps.is_multiple_of(8);
+        fits.then_some(Self { stream, taps, relu, stride })
     }
-    for (pair, stream) in stream.chunks_exact(words).enumerate() {
-        let Some((&[even_bias, both_bias], rest)) = stream.split_first_chunk() else { return };
-        let Some((weights, &scales)) = rest.split_last_chunk::<{ 2 * FOLDED_WORDS }>() else { return };
-        let (mut even, mut both) = ([even_bias; PIXELS], [both_bias; PIXELS]);
-        for (&weights, taps) in weights.iter().zip(taps.as_chunks::<PIXELS>().0) {
-            // `SXTB16`: the bytes 0 and 2.
-            let even_weights = halves(weights as i8, (weights >> 16) as i8);
-            for ((even, both), &taps) in even.iter_mut().zip(&mut both).zip(taps) {
-                *even = dual(taps, even_weights, *even);
-                *both = dual(taps, weights, *both);
-            }
+
+    /// The outputs for the four pixels of `taps`: pixel `p`'s are `output[p * stride..]`, two for each pair.
+    ///
+    /// Does nothing if the lengths do not fit.
+    fn run(&mut self, taps: &[i32], output: &mut [i8]) {
+        let Self { stream, relu, stride, .. } = *self;
+        let words = taps.len() / 4 + FIXED_WORDS;
+        let pairs = stream.len() / words;
+        if taps.len() != self.taps || !runs_fit(output.len(), stride, [PIXELS, 2 * pairs]) {
+            return;
         }
-        let [m0, h0, e0, m1, h1, e1] = scales;
-        let [even_scale, odd_scale] = [Folded::from_words([m0, h0, e0]), Folded::from_words([m1, h1, e1])];
-        for (pixel, (&even, &both)) in even.iter().zip(&both).enumerate() {
-            // 256 times the accumulator of the odd channel, so that shifting by 7 leaves its double.
-            let odd = both.wrapping_sub(even) >> 7;
-            let outputs = output.get_mut(pixel * stride + 2 * pair..).and_then(<[_]>::first_chunk_mut);
-            if let Some(outputs) = outputs {
-                *outputs = [even_scale.apply(even << 1, relu), odd_scale.apply(odd, relu)];
+        for (pair, stream) in stream.chunks_exact(words).enumerate() {
+            let Some((&[even_bias, both_bias], rest)) = stream.split_first_chunk() else { return };
+            let Some((weights, &scales)) = rest.split_last_chunk::<{ 2 * FOLDED_WORDS }>() else { return };
+            let (mut even, mut both) = ([even_bias; PIXELS], [both_bias; PIXELS]);
+            for (&weights, taps) in weights.iter().zip(taps.as_chunks::<PIXELS>().0) {
+                // `SXTB16`: the bytes 0 and 2.
+                let even_weights = halves(weights as i8, (weights >> 16) as i8);
+                for ((even, both), &taps) in even.iter_mut().zip(&mut both).zip(taps) {
+                    *even = dual(taps, even_weights, *even);
+                    *both = dual(taps, weights, *both);
+                }
+            }
+            let [m0, h0, e0, m1, h1, e1] = scales;
+            let [even_scale, odd_scale] =
+                [Folded::from_words([m0, h0, e0]), Folded::from_words([m1, h1, e1])];
+            for (pixel, (&even, &both)) in even.iter().zip(&both).enumerate() {
+                // 256 times the accumulator of the odd channel, so that shifting by 7 leaves its double.
+                let odd = both.wrapping_sub(even) >> 7;
+                let outputs = output.get_mut(pixel * stride + 2 * pair..).and_then(<[_]>::first_chunk_mut);
+                if let Some(outputs) = outputs {
+                    *outputs = [even_scale.apply(even << 1, relu), odd_scale.apply(odd, relu)];
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ use super::dsp::{copy_rows, row};
 use super::gather::copy_rows;
 use super::requantize::{FOLDED_WORDS, Folded};
 use crate::geometry::{Axis, Window};
+use crate::memory::{InOut, elements, elements_mut};
 
 /// Channels that are computed at once.
 pub const CHANNELS: usize = 4;
@@ -91,30 +92,38 @@ pub struct Depthwise<'a> {
     pub stream: &'a [i32],
 }
 
-/// Computes a sample: from `input`, or, if there is none, from `output` itself. `scratch` has [`scratch_bytes`].
+/// Computes a sample. `scratch` has [`scratch_bytes`]. The output may lie in the place of the input, or run over it as far as the rows allow: each
+/// is written when all rows up to the last that it needs have been copied.
 ///
 /// Does nothing more where a slice is too short.
-pub fn depthwise(call: &Depthwise<'_>, input: Option<&[i8]>, scratch: &mut [i8], output: &mut [i8]) {
+pub fn depthwise(call: &Depthwise<'_>, both: &mut InOut<'_>, scratch: &mut [i8]) {
     let Depthwise { window, size: [in_h, in_w, channels], out_size: [out_h, out_w], padding, relu, stream } =
         *call;
     let width = (in_w + window.x.pad_before + window.x.pad_after) * channels;
     let (in_row, out_row, left) = (in_w * channels, out_w * channels, window.x.pad_before * channels);
-    scratch.fill(padding);
     let Some((a, rest)) = scratch.split_at_mut_checked(width) else { return };
     let Some((b, rest)) = rest.split_at_mut_checked(width) else { return };
     let Some((c, _)) = rest.split_at_mut_checked(width) else { return };
+    // What is left and right of an input row stays as it is.
+    for row in [&mut *a, &mut *b, &mut *c] {
+        if let Some((before, rest)) = row.split_at_mut_checked(left) {
+            before.fill(padding);
+            rest.get_mut(in_row..).unwrap_or_default().fill(padding);
+        }
+    }
     // The rows under the window, in order. Those that the window leaves make room for those that it comes to.
     let (mut rows, mut fresh) = ([a, b, c], TAPS);
     for (out_y, place) in (0..out_h).map(|out_y| (out_y, out_y * out_row)) {
         for (tap, slot) in rows.iter_mut().enumerate().skip(TAPS - fresh) {
             let in_y = (out_y * window.y.stride + tap).checked_sub(window.y.pad_before);
-            let source = input.unwrap_or(output);
+            let source: &[i8] = elements(both.input()).unwrap_or_default();
             let row = in_y.filter(|&in_y| in_y < in_h).and_then(|in_y| source.get(in_y * in_row..));
             match row {
                 Some(row) => copy_rows(row, slot.get_mut(left..).unwrap_or_default(), [0, 0], [1, in_row]),
                 None => slot.fill(padding),
             }
         }
+        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
         let output = output.get_mut(place..place + out_row).unwrap_or_default();
         row(stream, rows.each_ref().map(|row| &**row), [channels, window.x.stride], relu, output);
         let [a, b, c] = rows;

@@ -6,7 +6,8 @@ use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::Tensor;
 use crate::ops::int8::{OutputRange, check_constant, check_window};
-use crate::ops::operands::{has_shape, is, not_in_place_of, quantization};
+use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::overlap::{pixel_by_pixel, sample};
 use crate::step::{Step, StepError};
 
 /// How many attributes the operator has.
@@ -70,26 +71,29 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
     is(scratch, 3, ElementType::I32)?;
     let fits = check_window(&params.window, input.shape, output.shape);
     fits.map_err(|tensor| StepError::Shape { operand: if tensor == Tensor::Input { 0 } else { 2 } })?;
-    if params.window != Window::ONE {
-        not_in_place_of(step, 0)?;
+    if input.same_place(output) && params.window != Window::ONE {
+        // Each sample in its own place.
+        let distance = pixel_by_pixel(&params.window, sample(input.shape), sample(output.shape));
+        if distance != Some(0) {
+            return Err(StepError::Overlap { write: 0 });
+        }
     }
     has_shape(stream, 1, params.stream().ok_or(StepError::Shape { operand: 1 })?)?;
     has_shape(scratch, 3, params.scratch().ok_or(StepError::Shape { operand: 3 })?)?;
     check_constant(stream, 1, constant)
 }
 
+/// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    let (params, _) = params(step).ok()?;
+    pixel_by_pixel(&params.window, params.input, params.output)
+}
+
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, stream, output, scratch]) = params(step)?;
-    let (input, stream, output, scratch) = if input.same_place(output) {
-        let Views { reads: [stream], writes: [output, scratch] } =
-            memory.views([stream], [output, scratch])?;
-        (None, stream, output, scratch)
-    } else {
-        let Views { reads: [input, stream], writes: [output, scratch] } =
-            memory.views([input, stream], [output, scratch])?;
-        (Some(elements::<i8>(input)?), stream, output, scratch)
-    };
-    let (output, scratch) = (elements_mut::<i8>(output)?, elements_mut(scratch)?);
+    let (mut both, Views { reads: [_, stream], writes: [_, scratch] }) =
+        memory.over([input, stream], [output, scratch])?;
+    let scratch = elements_mut(scratch)?;
     let ([_, in_h, in_w, in_c], [n, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     let call = Convolution {
         window: &params.window,
@@ -102,11 +106,10 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
     let in_sample = in_h * in_w * in_c;
     let out_sample = out_h * out_w * out_c;
     for sample in 0..n {
-        let output = output.get_mut(sample * out_sample..(sample + 1) * out_sample).unwrap_or_default();
-        let input = input.map(|input| input.get(sample * in_sample..).unwrap_or_default());
-        convolve(&call, input, scratch, output);
+        let part = |length: usize| (sample * length, (sample + 1) * length);
+        convolve(&call, &mut both.part(part(in_sample), part(out_sample)), scratch);
     }
-    params.range.clamp_all(output);
+    params.range.clamp_all(elements_mut(both.output())?);
     Ok(())
 }
 
@@ -119,7 +122,9 @@ mod tests {
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;
     use crate::ops::int8::Channel;
-    use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+    use crate::ops::int8::reference::{
+        Case, Random, at, expect_clamp_errors, expect_operand_errors, runs_over_its_input, shape,
+    };
     use crate::quantization::Multiplier;
 
     struct Problem {
@@ -245,13 +250,22 @@ mod tests {
             let samples = random.bytes(input.elements().unwrap());
             let expected: Vec<i8> = case.run(&[&samples]);
             case.step.writes[0].offset = case.step.reads[0].offset;
-            if window == Window::ONE {
+            if pixel_by_pixel(&window, sample(input), sample(output)) == Some(0) {
                 assert_eq!(case.run::<i8, i8>(&[&samples]), expected);
                 tested += 1;
             } else {
                 assert_eq!(case.check(), Err(StepError::Overlap { write: 0 }));
             }
         }
+    }
+
+    #[test]
+    fn output_may_run_over_the_input_as_far_as_it_says() {
+        let mut random = Random(54);
+        runs_over_its_input(&mut random, |random| {
+            let problem = Problem::random(random);
+            (problem.packed(&problem.stream()), problem.params.input)
+        });
     }
 
     #[test]

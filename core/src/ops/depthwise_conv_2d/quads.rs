@@ -7,6 +7,7 @@ use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::Tensor;
 use crate::ops::int8::{OutputRange, check_constant, check_window};
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::overlap::{row_by_row, sample};
 use crate::step::{Step, StepError};
 
 /// How many attributes the operator has.
@@ -52,33 +53,35 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
         shapes(&window, input.shape).ok_or(StepError::Shape { operand: 1 })?;
     has_shape(stream, 1, stream_shape)?;
     has_shape(scratch, 3, scratch_shape)?;
+    // Each sample in its own place.
+    if input.same_place(output) && row_by_row(&window, sample(input.shape), sample(output.shape)) != Some(0) {
+        return Err(StepError::Overlap { write: 0 });
+    }
     check_constant(stream, 1, constant)
+}
+
+/// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    let (window, _, [input, _, output, _]) = params(step).ok()?;
+    row_by_row(&window, input.shape, output.shape)
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (window, range, [input, stream, output, scratch]) = params(step)?;
     let ([_, in_h, in_w, channels], [n, out_h, out_w, _]) = (input.shape.dims(), output.shape.dims());
     let (padding, relu) = (quantization(input, 0)?.zero_point as i8, range.zero_point == -128);
-    let (input, stream, output, scratch) = if input.same_place(output) {
-        let Views { reads: [stream], writes: [output, scratch] } =
-            memory.views([stream], [output, scratch])?;
-        (None, stream, output, scratch)
-    } else {
-        let Views { reads: [input, stream], writes: [output, scratch] } =
-            memory.views([input, stream], [output, scratch])?;
-        (Some(elements::<i8>(input)?), stream, output, scratch)
-    };
-    let (output, scratch, stream) = (elements_mut::<i8>(output)?, elements_mut(scratch)?, elements(stream)?);
+    let (mut both, Views { reads: [_, stream], writes: [_, scratch] }) =
+        memory.over([input, stream], [output, scratch])?;
+    let (scratch, stream) = (elements_mut(scratch)?, elements(stream)?);
     let size = [in_h, in_w, channels];
     let call = Depthwise { window: &window, size, out_size: [out_h, out_w], padding, relu, stream };
     let in_sample = in_h * in_w * channels;
     let out_sample = out_h * out_w * channels;
     for sample in 0..n {
-        let output = output.get_mut(sample * out_sample..(sample + 1) * out_sample).unwrap_or_default();
-        let input = input.map(|input| input.get(sample * in_sample..).unwrap_or_default());
-        depthwise(&call, input, scratch, output);
+        let part = |length: usize| (sample * length, (sample + 1) * length);
+        depthwise(&call, &mut both.part(part(in_sample), part(out_sample)), scratch);
     }
-    range.clamp_all(output);
+    range.clamp_all(elements_mut(both.output())?);
     Ok(())
 }
 
@@ -91,7 +94,9 @@ mod tests {
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;
     use crate::ops::int8::Channel;
-    use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+    use crate::ops::int8::reference::{
+        Case, Random, at, expect_clamp_errors, expect_operand_errors, runs_over_its_input, shape,
+    };
 
     struct Problem {
         window: Window,
@@ -182,6 +187,15 @@ mod tests {
             assert_eq!(case.run::<i8, i8>(&[&input]), expected, "{:?}", problem.window);
             tested += 1;
         }
+    }
+
+    #[test]
+    fn output_may_run_over_the_input_as_far_as_it_says() {
+        let mut random = Random(73);
+        runs_over_its_input(&mut random, |random| {
+            let problem = Problem::random(random);
+            (problem.packed(), shape(problem.input))
+        });
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! int8 fully connected layer with weights in the layout of channel pairs.
 
 use super::int8::FullyConnectedI8;
-use crate::kernels::int8::pairs::{fully_connected, pair_words, scratch_words};
+use crate::geometry::Window;
+use crate::kernels::int8::pairs::{fully_connected, pair_words, row_words};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::Tensor;
 use crate::ops::int8::{OutputRange, check_constant};
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::overlap::pixel_by_pixel;
 use crate::step::{Step, StepError};
 
 /// The shapes of the stream, `[1, 1, pairs, words]` i32 (see [`pairs`](crate::kernels::int8::pairs)), and of the scratch, `[1, 1, 1, words]` i32, for
@@ -15,7 +17,7 @@ pub fn shapes(in_c: u32, out_c: u32) -> Option<[Shape; 2]> {
     let inputs = Shape([out_c, 1, 1, in_c]).elements()?.checked_div(out_c as usize)?;
     let words = |words: usize| u32::try_from(words).ok();
     let stream = Shape([1, 1, out_c.div_ceil(2), words(pair_words(inputs))?]);
-    Some([stream, Shape::vector(words(scratch_words(inputs, true))?)])
+    Some([stream, Shape::vector(words(row_words(inputs))?)])
 }
 
 /// The operands are the input `[N, H, W, C_in]`, the stream, the output `[N, H, W, C_out]` and the scratch.
@@ -42,14 +44,24 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
     check_constant(stream, 1, constant)
 }
 
+/// How far the output may run over the input, see [`overlap`](crate::ops::overlap): a row is a pixel, all of it is expanded before its outputs are
+/// written.
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    let (params, _) = params(step).ok()?;
+    pixel_by_pixel(&Window::ONE, params.input, params.output)
+}
+
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let (params, [input, stream, output, scratch]) = params(step)?;
-    let Views { reads: [input, stream], writes: [output, scratch] } =
-        memory.views([input, stream], [output, scratch])?;
-    let ([.., in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
-    let output = elements_mut(output)?;
-    fully_connected(elements(stream)?, [in_c, out_c], elements(input)?, elements_mut(scratch)?, output);
-    params.range.clamp_all(output);
+    let (mut both, Views { reads: [_, stream], writes: [_, scratch] }) =
+        memory.over([input, stream], [output, scratch])?;
+    let (stream, scratch) = (elements(stream)?, elements_mut(scratch)?);
+    let ([n, h, w, in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
+    for row in 0..n * h * w {
+        let part = |length: usize| (row * length, (row + 1) * length);
+        fully_connected(stream, &mut both.part(part(in_c), part(out_c)), scratch);
+    }
+    params.range.clamp_all(elements_mut(both.output())?);
     Ok(())
 }
 
@@ -125,6 +137,24 @@ mod tests {
             let input = random.bytes(rows * in_c);
             let found: Vec<i8> = problem.packed().run(&[&input]);
             assert_eq!(found, problem.plain().run::<i8, i8>(&[&input]), "{:?}", problem.size);
+        }
+    }
+
+    #[test]
+    fn output_may_lie_over_the_input() {
+        let mut random = Random(62);
+        for _ in 0..200 {
+            let problem = Problem::random(&mut random);
+            let mut case = problem.packed();
+            let input = random.bytes(problem.size[0] * problem.size[1]);
+            let apart: Vec<i8> = case.run(&[&input]);
+            if problem.size[0] > 1 {
+                assert_eq!(overlap(case.step.step()), None);
+                continue;
+            }
+            assert_eq!(overlap(case.step.step()), Some(0));
+            case.step.writes[0].offset = case.step.reads[0].offset;
+            assert_eq!(case.run::<i8, i8>(&[&input]), apart, "{:?}", problem.size);
         }
     }
 

@@ -358,3 +358,26 @@ pub(crate) fn at(zero_point: i32) -> Option<Quantization> {
 pub(crate) fn shape(dims: [usize; 4]) -> Shape {
     Shape(dims.map(|dim| dim as u32))
 }
+
+/// Runs steps with the output as far over the input as [`overlap`](crate::ops::overlap) says, and a byte further. `problem` gives a step whose input,
+/// output and scratch lie in this order, and the input's shape.
+pub(crate) fn runs_over_its_input(random: &mut Random, problem: impl Fn(&mut Random) -> (Case, Shape)) {
+    let (mut over, mut too_far_differs) = (0, 0);
+    for _ in 0..400 {
+        let (mut case, shape) = problem(random);
+        let Some(distance) = crate::ops::overlap::<AllOperators>(case.step.step()) else { continue };
+        let input = random.bytes(shape.elements().unwrap());
+        let apart: Vec<i8> = case.run(&[&input]);
+        let mut at = |distance: usize| -> Vec<i8> {
+            case.step.writes[0].offset = 0;
+            case.step.reads[0].offset = distance as u32;
+            case.run(&[&input])
+        };
+        assert_eq!(at(distance), apart, "{shape:?} {distance}");
+        over += 1;
+        if let Some(less) = distance.checked_sub(1) {
+            too_far_differs += usize::from(at(less) != apart);
+        }
+    }
+    assert!(over > 40 && too_far_differs > 3, "{over} {too_far_differs}");
+}

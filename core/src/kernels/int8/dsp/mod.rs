@@ -53,4 +53,4 @@ pub(super) use row::row;
 pub(super) use single::single;
 #[cfg(not(arm_helium))]
 pub(super) use sums::add_run;
-pub(super) use tile::tile;
+pub(super) use tile::Tiles;

@@ -1,46 +1,68 @@
 //! Four pixels of two channels at a time.
 
 use core::arch::naked_asm;
+use core::marker::PhantomData;
 
-use crate::kernels::int8::gather::runs_fit;
 use crate::kernels::int8::pairs::{FIXED_WORDS, PIXELS};
 
-/// The channel pairs of `stream` for the four pixels of `taps`: pixel `p`'s are `output[p * stride..]`, two for each pair.
-///
-/// Does nothing if the lengths do not fit each other.
-pub(in crate::kernels::int8) fn tile(
-    stream: &[i32],
-    taps: &[i32],
-    relu: bool,
-    output: &mut [i8],
-    stride: usize,
-) {
-    let weight_words = taps.len() / 4;
-    let pair_words = weight_words + FIXED_WORDS;
-    let pairs = stream.len() / pair_words;
-    let fits = pairs > 0
-        && stream.len() == pairs * pair_words
-        && runs_fit(output.len(), stride, [PIXELS, 2 * pairs]);
-    if !fits || weight_words == 0 || taps.len() != weight_words * 4 || !weight_words.is_multiple_of(2) {
-        return;
+/// The channel pairs of a stream, for four pixels at a time. What does not change from one block of pixels to the next is checked and computed once.
+pub(in crate::kernels::int8) struct Tiles<'a> {
+    /// `call.stream` to `call.stream_end`.
+    stream: PhantomData<&'a [i32]>,
+    /// Words of taps.
+    taps: usize,
+    /// Bytes from the first output to the end of the last one.
+    reach: usize,
+    call: Tile,
+}
+
+impl<'a> Tiles<'a> {
+    /// For `taps` words of taps of four pixels, whose outputs are `stride` apart. `None` if the lengths do not fit each other.
+    pub(in crate::kernels::int8) fn new(
+        stream: &'a [i32],
+        taps: usize,
+        relu: bool,
+        stride: usize,
+    ) -> Option<Self> {
+        let weight_words = taps / 4;
+        let pair_words = weight_words + FIXED_WORDS;
+        let pairs = stream.len() / pair_words;
+        let fits = pairs > 0 && stream.len() == pairs * pair_words;
+        if !fits || weight_words == 0 || taps != weight_words * 4 || !weight_words.is_multiple_of(2) {
+            return None;
+        }
+        let reach = (PIXELS - 1).checked_mul(stride)?.checked_add(2 * pairs)?;
+        let stream = stream.as_ptr_range();
+        let call = Tile {
+            taps: core::ptr::null(),
+            taps_end: core::ptr::null(),
+            output: core::ptr::null_mut(),
+            stride,
+            three_strides: 3 * stride,
+            stream_end: stream.end,
+            skip: (ROUND - (weight_words - FIRST) % ROUND) * PAIR_BYTES,
+            relu: usize::from(relu),
+            stream: stream.start,
+        };
+        Some(Self { stream: PhantomData, taps, reach, call })
     }
-    let taps = taps.as_ptr_range();
-    let stream = stream.as_ptr_range();
-    let call = Tile {
-        taps: taps.start,
-        taps_end: taps.end,
-        output: output.as_mut_ptr(),
-        stride,
-        three_strides: 3 * stride,
-        stream_end: stream.end,
-        skip: (ROUND - (weight_words - FIRST) % ROUND) * PAIR_BYTES,
-        relu: usize::from(relu),
-        stream: stream.start,
-    };
-    // SAFETY: for each pair of channels, the kernel reads `pair_words` words of the stream and all of the taps, which it reaches after exactly
-    // `weight_words` words of weights, an even number of at least two, and it writes two bytes at four places `stride` apart; `pairs` times that is
-    // what the slices have. `skip` is the distance to the beginning of one of the repeated words of the round.
-    unsafe { tile_4x2(&raw const call) }
+
+    /// The outputs for the four pixels of `taps`: pixel `p`'s are `output[p * stride..]`, two for each pair.
+    ///
+    /// Does nothing if the lengths do not fit.
+    #[inline(always)]
+    pub(in crate::kernels::int8) fn run(&mut self, taps: &[i32], output: &mut [i8]) {
+        if taps.len() != self.taps || output.len() < self.reach {
+            return;
+        }
+        let taps = taps.as_ptr_range();
+        (self.call.taps, self.call.taps_end, self.call.output) = (taps.start, taps.end, output.as_mut_ptr());
+        // SAFETY: `new` made sure that the stream, which is borrowed, is `pairs` times `pair_words` words, for taps of `self.taps` words. For each pair of
+        // channels, the kernel reads that many words of the stream and all of the taps, which it reaches after exactly `weight_words` words of weights, an even
+        // number of at least two; and it writes two bytes at four places `stride` apart, which for all pairs end within `reach` bytes. `skip` is the
+        // distance to the beginning of one of the repeated words of the round.
+        unsafe { tile_4x2(&raw const self.call) }
+    }
 }
 
 /// What [`tile_4x2`] is told.
