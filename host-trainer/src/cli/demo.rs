@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use smidgen_trainer::compile::LowerOptions;
 use smidgen_trainer::data;
 use smidgen_trainer::device::{self, Device, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface};
@@ -42,7 +43,14 @@ impl Demo {
         let split = data::digits()?;
         let stop = stop_on_ctrl_c()?;
         let threads = threads(self.threads);
-        let job = Job { recipe: &recipe, split: &split, out: Some(&self.out), threads, resume: false };
+        let job = Job {
+            recipe: &recipe,
+            split: &split,
+            out: Some(&self.out),
+            threads,
+            resume: false,
+            lower: LowerOptions::default(),
+        };
         let Some(finished) = job.run(&stop)? else { return Ok(ExitCode::from(130)) };
         print(&finished.text())?;
         self.compare(&finished.quantized.file, &split.test)

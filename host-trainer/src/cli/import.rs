@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::device::Target;
 use smidgen_trainer::npy::{self, ElementKind};
 use smidgen_trainer::recipe;
-use smidgen_trainer::tflite::{Calibration, convert_packed};
+use smidgen_trainer::tflite::{Calibration, convert_with};
 use smidgen_trainer::train::files::{read_file, write_atomically};
 
 use super::table::grouped;
@@ -30,6 +31,9 @@ pub(crate) struct Import {
     /// Pack int8 weights for the kernels of this core; the model runs everywhere with the same bits, but fastest there
     #[arg(long = "for", value_name = "TARGET", default_value = "host")]
     packed_for: Target,
+    /// What the choice of layouts is for: speed, ram or flash
+    #[arg(long, value_name = "WHAT", default_value_t)]
+    prefer: Prefer,
 }
 
 impl Import {
@@ -39,7 +43,9 @@ impl Import {
         let samples = self.calibrate.as_deref().map(floats).transpose()?;
         let settings = recipe::Quantization::default();
         let calibration = samples.as_ref().map(|samples| Calibration { samples, settings: &settings });
-        let converted = convert_packed(&tflite, &name, calibration, self.packed_for.packing())
+        let (packing, prefer) = (self.packed_for.packing(), self.prefer);
+        let options = LowerOptions { packing, prefer, ..LowerOptions::default() };
+        let converted = convert_with(&tflite, &name, calibration, &options)
             .map_err(|error| format!("{}: {error}", self.net.display()))?;
         write_atomically(&self.output, &converted.file)?;
         let file = smidgen_trainer::buffer::AlignedBytes::copy_of(&converted.file);

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::load_audio_dir;
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
-use smidgen_trainer::pipeline::{Quantized, Run, Trained, Training, quantize_trained, train};
+use smidgen_trainer::pipeline::{Quantized, Run, Trained, Training, quantize_trained_for, train};
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::report;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
@@ -32,6 +33,12 @@ pub(crate) struct Train {
     /// Go on from the checkpoint in the output directory, if there is one
     #[arg(long)]
     resume: bool,
+    /// Pack int8 weights for the kernels of this core; the model runs everywhere with the same bits, but fastest there
+    #[arg(long = "for", value_name = "TARGET", default_value = "host")]
+    packed_for: Target,
+    /// What the choice of layouts is for: speed, ram or flash
+    #[arg(long, value_name = "WHAT", default_value_t)]
+    prefer: Prefer,
     /// Print the metrics as one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -80,7 +87,10 @@ impl Train {
         let split = load_data(&recipe, self.source.data.as_deref())?;
         let stop = stop_on_ctrl_c()?;
         let threads = threads(self.threads);
-        let job = Job { recipe: &recipe, split: &split, out: Some(&out), threads, resume: self.resume };
+        let (packing, prefer) = (self.packed_for.packing(), self.prefer);
+        let lower = LowerOptions { packing, prefer, ..LowerOptions::default() };
+        let (out, resume) = (out.as_path(), self.resume);
+        let job = Job { recipe: &recipe, split: &split, out: Some(out), threads, resume, lower };
         let Some(finished) = job.run(&stop)? else {
             eprintln!(
                 "stopped; go on with: smidgen train {} --resume (and the same options)",
@@ -122,6 +132,8 @@ pub(crate) struct Job<'a> {
     pub(crate) out: Option<&'a Path>,
     pub(crate) threads: usize,
     pub(crate) resume: bool,
+    /// How the int8 model is compiled.
+    pub(crate) lower: LowerOptions,
 }
 
 /// A finished run.
@@ -135,7 +147,7 @@ pub(crate) struct Finished {
 impl Job<'_> {
     /// Trains; nothing if it was stopped.
     pub(crate) fn run(&self, stop: &AtomicBool) -> Result<Option<Finished>, Box<dyn Error>> {
-        let Self { recipe, split, out, threads, resume } = *self;
+        let Self { recipe, split, out, threads, resume, lower } = *self;
         eprintln!(
             "training {} ({}) on {} samples, {} epochs, {} threads, {:?} kernels",
             recipe.name,
@@ -151,7 +163,7 @@ impl Job<'_> {
             Training::Stopped(_) => return Ok(None),
             Training::Done(trained) => *trained,
         };
-        let quantized = quantize_trained(recipe, split, &trained)?;
+        let quantized = quantize_trained_for(recipe, split, &trained, &lower)?;
         let (file, test) = (&quantized.file, &split.test);
         let interface = Interface::of_file(file)?;
         let inputs = interface.inputs(test)?;

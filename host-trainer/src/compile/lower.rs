@@ -5,7 +5,7 @@ use smidgen::ops::lstm::float::Lstm;
 use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
 
 use super::error::CompileError;
-use super::pack_weights::Packing;
+use super::pack_weights::{Packing, Prefer};
 use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
 use crate::graph::movement::Part;
 use crate::graph::{Graph, GraphOp, Node, Range, Role, TensorId};
@@ -19,11 +19,13 @@ pub struct LowerOptions {
     pub weights: Space,
     /// Which processors int8 weights are ordered for.
     pub packing: Packing,
+    /// What the choice of layouts is for.
+    pub prefer: Prefer,
 }
 
 impl Default for LowerOptions {
     fn default() -> Self {
-        Self { samples: 1, weights: Space::Constant, packing: Packing::Plain }
+        Self { samples: 1, weights: Space::Constant, packing: Packing::Plain, prefer: Prefer::Speed }
     }
 }
 

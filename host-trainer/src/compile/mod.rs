@@ -10,6 +10,7 @@
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |
 //! | [`calibrate`] | graph and samples | ranges of its activations |
 //! | [`quantize`] | graph and ranges | int8 graph |
+//! | [`eliminate_dead_channels()`] | int8 graph | int8 graph: without the channels that nothing needs |
 //! | [`weigh_sums()`] | int8 graph | int8 graph: sums as two multiply-adds an element |
 //! | [`lower()`] | graph | program: the entry `infer` |
 //! | [`pack_weights()`] | program | program: int8 weights in the order in which a processor's kernels read them |
@@ -23,9 +24,11 @@
 //!
 //! [`compile_inference`] and [`compile_training`] run them all.
 
+mod arrange;
 mod assemble;
 pub mod calibrate;
 mod differentiate;
+mod eliminate_dead_channels;
 mod error;
 mod fold_batch_norm;
 mod fold_padding;
@@ -43,18 +46,20 @@ mod rematerialize;
 mod remove_dropout;
 mod repack;
 mod schedule;
+mod unpack;
 mod weigh_sums;
 
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
 pub use differentiate::{
     GradientOptions, Loss, OnDevice, Optimizer, TargetKind, TrainingOptions, differentiate,
 };
+pub use eliminate_dead_channels::eliminate_dead_channels;
 pub use error::CompileError;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fold_padding::fold_padding;
 pub use fuse_activation::fuse_activation;
 pub use lower::{LowerOptions, lower};
-pub use pack_weights::{Packing, pack_weights};
+pub use pack_weights::{Packing, Prefer, UnknownPreference, pack_weights};
 pub use phases::{group_phases, phases};
 pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
@@ -63,8 +68,10 @@ pub use rematerialize::rematerialize;
 pub use remove_dropout::remove_dropout;
 pub use repack::repack;
 pub use schedule::schedule;
+pub use unpack::unpack;
 pub use weigh_sums::weigh_sums;
 
+use self::arrange::arrange;
 use crate::graph::Graph;
 
 /// Compiles `graph` as it is to a program with the entry `infer`.
@@ -72,8 +79,8 @@ use crate::graph::Graph;
 /// # Errors
 /// See [`CompileError`].
 pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assembled, CompileError> {
-    let program = lower(&weigh_sums(graph.clone()), options)?;
-    finish(pack_weights(program, options.packing)?)
+    let program = lower(&weigh_sums(eliminate_dead_channels(graph.clone())), options)?;
+    finish(pack_weights(program, options.packing, options.prefer)?)
 }
 
 /// Compiles `graph`, whose batch norms are not folded, to a program with the entries `train`, `update`, `evaluate` and `infer`.
@@ -86,7 +93,6 @@ pub fn compile_training(graph: &Graph, options: &TrainingOptions) -> Result<Asse
 }
 
 fn finish(program: Program) -> Result<Assembled, CompileError> {
-    let program = schedule(program);
-    let plan = plan_memory(&program)?;
+    let (program, plan) = arrange(program)?;
     assemble(&program, &plan)
 }

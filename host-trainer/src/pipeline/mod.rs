@@ -300,6 +300,19 @@ pub fn quantize_trained(
     split: &Split,
     trained: &Trained,
 ) -> Result<Quantized, PipelineError> {
+    quantize_trained_for(recipe, split, trained, &LowerOptions::default())
+}
+
+/// [`quantize_trained`], compiled in a certain way.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn quantize_trained_for(
+    recipe: &Recipe,
+    split: &Split,
+    trained: &Trained,
+    options: &LowerOptions,
+) -> Result<Quantized, PipelineError> {
     let float = fold_padding(fuse_activation(fold_batch_norm(remove_dropout(trained.graph.clone()))));
     // Samples that were trained on: the held-out ones have already chosen the epoch.
     let (train, _) = held_out(recipe, split.train.len());
@@ -312,7 +325,7 @@ pub fn quantize_trained(
             trained.normalization.apply(split.train.image(train[sample] as usize), input);
         },
     )?;
-    let program = compile_inference(&graph, &LowerOptions::default())?;
+    let program = compile_inference(&graph, options)?;
     let normalization = &trained.normalization;
     let preprocessing = match (normalization.audio(), normalization.mean(), normalization.std()) {
         (Some(audio), ..) => Preprocessing::Audio(audio),

@@ -77,6 +77,19 @@ pub fn convert_packed(
     calibration: Option<Calibration<'_>>,
     packing: Packing,
 ) -> Result<Converted, ConvertError> {
+    convert_with(tflite, name, calibration, &LowerOptions { packing, ..LowerOptions::default() })
+}
+
+/// [`convert`], compiled in a certain way.
+///
+/// # Errors
+/// See [`ConvertError`].
+pub fn convert_with(
+    tflite: &[u8],
+    name: &str,
+    calibration: Option<Calibration<'_>>,
+    options: &LowerOptions,
+) -> Result<Converted, ConvertError> {
     let net = Net::read(tflite)?;
     let Imported { graph, input_names, output_names } = import(&net, name)?;
     let graph = fold_padding(graph);
@@ -84,7 +97,7 @@ pub fn convert_packed(
         Some(calibration) => quantized(&fuse_activation(graph), calibration)?,
         None => graph,
     };
-    let program = compile_inference(&graph, &LowerOptions { packing, ..LowerOptions::default() })?;
+    let program = compile_inference(&graph, options)?;
     let provenance = serde_json::json!({
         "importer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
         "tflite": {

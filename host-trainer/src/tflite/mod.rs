@@ -17,7 +17,7 @@ mod import;
 mod net;
 mod read;
 
-pub use convert::{Calibration, ConvertError, Converted, convert, convert_packed};
+pub use convert::{Calibration, ConvertError, Converted, convert, convert_packed, convert_with};
 pub use error::{ImportError, UnsupportedOperator};
 pub use export::{ExportError, export};
 pub use import::{Imported, import, operator_names};

@@ -2,16 +2,16 @@
 //! [`taps`](smidgen::kernels::int8::taps).
 
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::Folded;
 use smidgen::kernels::int8::pairs::{self, PairedChannel};
 use smidgen::kernels::int8::quads::{self, CHANNELS, QUAD_WORDS};
+use smidgen::kernels::int8::{FOLDED_WORDS, Folded};
 use smidgen::ops::conv_2d::pairs::Conv2dPairsI8;
 use smidgen::ops::depthwise_conv_2d::quads::shapes as quads_shapes;
 use smidgen::ops::fully_connected::pairs::shapes as pairs_shapes;
-use smidgen::ops::int8::{Channel, OutputRange};
+use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::{ElementType, Operator, Shape};
 
-use super::{Layer, Packed, fold};
+use super::{Layer, Packed, Unpacked, fold, unfold};
 
 /// The layer as one of the packed operators, if one of them can hold it.
 pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
@@ -85,4 +85,75 @@ fn depthwise(layer: &Layer<'_>) -> Option<Packed> {
     }
     let operator = Operator::DepthwiseConv2dQuadsI8;
     Some(Packed { operator, stream, stream_shape, scratch: Some((scratch, ElementType::I8)) })
+}
+
+/// What a step of one of the packed operators was.
+pub(super) fn unpacked(
+    operator: Operator,
+    attributes: &[i32],
+    [input, output]: [Shape; 2],
+    zero_point: i32,
+    stream: &[i32],
+) -> Option<Unpacked> {
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
+    let window = || Window::read(attributes).ok().map(|(window, _)| window);
+    match operator {
+        Operator::Conv2dPairsI8 => {
+            let Window { y, x } = window()?;
+            let shape = Shape([out_c, u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?, in_c]);
+            unpacked_pairs(Operator::Conv2dI8, shape, zero_point, stream)
+        }
+        Operator::FullyConnectedPairsI8 => {
+            unpacked_pairs(Operator::FullyConnectedI8, Shape([out_c, 1, 1, in_c]), zero_point, stream)
+        }
+        Operator::DepthwiseConv2dQuadsI8 => {
+            let count = out_c as usize;
+            let shape = Shape([1, quads::TAPS as u32, quads::TAPS as u32, out_c]);
+            let (mut filter, mut channels) = (vec![0; shape.elements()?], Vec::new());
+            for (quad, words) in stream.as_chunks::<QUAD_WORDS>().0.iter().enumerate() {
+                let (biases, rest) = words.split_first_chunk::<CHANNELS>()?;
+                let (weights, scales) = rest.split_last_chunk::<{ CHANNELS * FOLDED_WORDS }>()?;
+                for (index, (&bias, &scale)) in biases.iter().zip(scales.as_chunks().0).enumerate() {
+                    for tap in 0..quads::TAPS * quads::TAPS {
+                        let word = weights[tap / 2 * CHANNELS + index];
+                        let twice = if tap % 2 == 0 { i32::from(word as i16) } else { word >> 16 };
+                        *filter.get_mut(tap * count + CHANNELS * quad + index)? = (twice / 2) as i8;
+                    }
+                    channels.extend(unfold(bias / 2, Folded::from_words(scale), zero_point));
+                }
+            }
+            Some(Unpacked { operator: Operator::DepthwiseConv2dI8, filter, filter_shape: shape, channels })
+        }
+        _ => None,
+    }
+}
+
+/// The inverse of [`channel_pairs`].
+fn unpacked_pairs(operator: Operator, shape: Shape, zero_point: i32, stream: &[i32]) -> Option<Unpacked> {
+    let [out_c, k_h, k_w, in_c] = shape.dims();
+    let per_channel = k_h * k_w * in_c;
+    let (mut filter, mut channels) = (vec![0; shape.elements()?], Vec::new());
+    let words = pairs::pair_words(per_channel);
+    for (rows, stream) in filter.chunks_mut(2 * per_channel).zip(stream.chunks_exact(words)) {
+        let (&[bias, both], rest) = stream.split_first_chunk()?;
+        let (weights, &scales) = rest.split_last_chunk::<{ 2 * FOLDED_WORDS }>()?;
+        for (index, &word) in weights.iter().enumerate() {
+            // Two words hold four taps, the even ones and the odd ones.
+            let first = index / 2 * 4 + index % 2;
+            for (tap, half) in [(first, word as i16), (first + 2, (word >> 16) as i16)] {
+                let even = half as i8;
+                let odd = ((half - i16::from(even)) >> 8) as i8;
+                if tap < per_channel {
+                    rows[tap] = even;
+                    rows.get_mut(per_channel + tap).into_iter().for_each(|weight| *weight = odd);
+                }
+            }
+        }
+        let [m0, h0, e0, m1, h1, e1] = scales;
+        let odd_bias = both.wrapping_sub(bias) >> 8;
+        channels.extend(unfold(bias, Folded::from_words([m0, h0, e0]), zero_point));
+        channels.extend(unfold(odd_bias, Folded::from_words([m1, h1, e1]), zero_point));
+    }
+    channels.truncate(out_c * CHANNEL_WORDS);
+    Some(Unpacked { operator, filter, filter_shape: shape, channels })
 }

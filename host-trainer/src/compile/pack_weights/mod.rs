@@ -3,12 +3,16 @@
 //! The layouts of a family of processors are a file of this folder, with one function: from a [`Layer`] as TensorFlow Lite has it to what it
 //! becomes ([`Packed`]), or `None` if no layout of the family can hold it exactly. `docs/adding-an-operator.md` says how one adds a layout.
 
+mod choose;
 mod dsp;
 mod single;
 
+use std::fmt;
+use std::str::FromStr;
+
 use smidgen::kernels::int8::Folded;
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel};
-use smidgen::quantization::requantize;
+use smidgen::quantization::{Multiplier, requantize};
 use smidgen::{ElementType, Operator, Shape, Space};
 
 use super::error::CompileError;
@@ -29,19 +33,82 @@ pub enum Packing {
     Single,
 }
 
-/// Packs the constants of the layers that `packing` has a layout for, and that fit it; others stay as they are.
+/// What a model is to be best at, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prefer {
+    /// The fewest instructions.
+    #[default]
+    Speed,
+    /// The smallest arena, and the fewest instructions that it allows.
+    Ram,
+    /// The shortest model.
+    Flash,
+}
+
+impl Prefer {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Speed, Self::Ram, Self::Flash];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Speed => "speed",
+            Self::Ram => "ram",
+            Self::Flash => "flash",
+        }
+    }
+}
+
+/// Nothing that can be preferred has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} cannot be preferred, only {}", Prefer::ALL.map(Prefer::name).join(", "))]
+pub struct UnknownPreference {
+    /// The name.
+    pub found: String,
+}
+
+impl FromStr for Prefer {
+    type Err = UnknownPreference;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPreference> {
+        let found = Self::ALL.into_iter().find(|prefer| prefer.name() == name);
+        found.ok_or_else(|| UnknownPreference { found: name.to_owned() })
+    }
+}
+
+impl fmt::Display for Prefer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Packs the constants of the layers that `packing` has a layout for, that fit it, and where `prefer` wants it; others stay as they are.
 ///
 /// What a layout asks for is proved here of each layer: that no accumulator can leave the range that it has there, and that the
 /// folded requantization is exact.
 ///
 /// # Errors
-/// [`CompileError::TooLarge`].
-pub fn pack_weights(mut program: Program, packing: Packing) -> Result<Program, CompileError> {
+/// [`CompileError::TooLarge`], and for [`Prefer::Ram`] those of [`plan_memory`](super::plan_memory()).
+pub fn pack_weights(program: Program, packing: Packing, prefer: Prefer) -> Result<Program, CompileError> {
     if packing == Packing::Plain {
         return Ok(program);
     }
+    match prefer {
+        Prefer::Speed => packed(program, packing, &|_| true),
+        Prefer::Ram => choose::least_memory(program, packing),
+        Prefer::Flash => choose::least_flash(program, packing),
+    }
+}
+
+/// Packs the steps that are wanted, by their number among those of all entries.
+fn packed(
+    mut program: Program,
+    packing: Packing,
+    wanted: &dyn Fn(usize) -> bool,
+) -> Result<Program, CompileError> {
     let mut entries = std::mem::take(&mut program.entries);
-    for step in entries.iter_mut().flat_map(|entry| &mut entry.steps) {
+    let steps = entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate();
+    for (_, step) in steps.filter(|&(index, _)| wanted(index)) {
         if let Some(packed) = Layer::of(&program, step).and_then(|layer| layer.packed(packing)) {
             let [input, ..] = *step.reads else { continue };
             let stream = program.add(Buffer {
@@ -84,6 +151,40 @@ pub(super) struct Packed {
     pub(super) stream_shape: Shape,
     /// Memory that its kernel works in, if it needs any.
     pub(super) scratch: Option<(Shape, ElementType)>,
+}
+
+/// What a packed layer was.
+pub(super) struct Unpacked {
+    pub(super) operator: Operator,
+    pub(super) filter: Vec<i8>,
+    pub(super) filter_shape: Shape,
+    /// The records of the channels.
+    pub(super) channels: Vec<i32>,
+}
+
+impl Unpacked {
+    /// From the operator, its attributes, the shapes of input and output, the output's zero point, and the stream; `None` for an operator that is
+    /// not packed.
+    pub(super) fn of(
+        operator: Operator,
+        attributes: &[i32],
+        shapes: [Shape; 2],
+        zero_point: i32,
+        stream: &[i32],
+    ) -> Option<Self> {
+        dsp::unpacked(operator, attributes, shapes, zero_point, stream)
+    }
+}
+
+/// The record of a channel from its bias and its folded requantization: the inverse of [`fold`].
+fn unfold(bias: i32, scale: Folded, zero_point: i32) -> [i32; CHANNEL_WORDS] {
+    if scale.multiplier == 0 {
+        // A constant: one half, times two to the power of one.
+        let multiplier = Multiplier { multiplier: 1 << 30, shift: 1 };
+        return Channel { bias: (scale.half >> 1) - zero_point, multiplier }.words();
+    }
+    let multiplier = Multiplier { multiplier: scale.multiplier, shift: -scale.exponent };
+    Channel { bias, multiplier }.words()
 }
 
 /// A layer with weights and channels that are known.

@@ -9,11 +9,13 @@ mod operators;
 mod scales;
 mod write;
 
+use smidgen::model::WriteError;
 use smidgen::{EntryKind, LoadError, Model, Operator};
 
 use self::operators::Exporter;
 use super::convert::{ConvertError, convert};
 use crate::buffer::AlignedBytes;
+use crate::compile::unpack;
 
 pub(super) use self::write::{LABELS, PREPROCESSING};
 
@@ -37,6 +39,9 @@ pub enum ExportError {
         /// Why not.
         reason: String,
     },
+    /// The plain model that it is made of would be too long.
+    #[error("unpacked, the model would be too long: {0}")]
+    TooLong(#[source] WriteError),
     /// The file was made, but cannot be read again.
     #[error("the file that was made cannot be imported: {0}")]
     Reimport(#[source] Box<ConvertError>),
@@ -45,13 +50,16 @@ pub enum ExportError {
     Difference(String),
 }
 
-/// The `.tflite` file of a model. Equal models give equal files.
+/// The `.tflite` file of a model, whose weights may be packed. Equal models give equal files.
 ///
 /// # Errors
 /// See [`ExportError`].
 pub fn export(file: &[u8]) -> Result<Vec<u8>, ExportError> {
     let aligned = AlignedBytes::copy_of(file);
     let model: Model<'_> = Model::from_bytes(aligned.as_slice())?;
+    if let Some(plain) = unpack(&model).map_err(ExportError::TooLong)? {
+        return export(&plain);
+    }
     let entry = model.entry(EntryKind::Infer).ok_or(ExportError::NoInference)?;
     let mut exporter = Exporter::new(&model);
     for (position, input) in entry.inputs.iter().enumerate() {
