@@ -1,5 +1,6 @@
 //! Models on emulated microcontrollers: the same bits as on the host, counts that repeat, failures that are seen.
 
+mod dead_channels;
 mod failures;
 mod image;
 mod kernels;
