@@ -277,7 +277,7 @@ pub(super) fn pairs(random: &mut Random) -> Option<Outputs> {
     let weights = layer.filter.len() / out_c;
     let mut scratch = vec![-1; pairs::scratch_words(weights, layer.window == Window::ONE)];
     let mut found = vec![0; layer.out_length()];
-    pairs::convolve(&call, Some(&layer.samples), &mut scratch, &mut found);
+    pairs::convolve(&call, &mut InOut::apart(&layer.samples, &mut found), &mut scratch);
     Some(layer.outputs(found))
 }
 
@@ -285,9 +285,11 @@ pub(super) fn fully_connected_pairs(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PACKED);
     let stream = in_pairs(&layer)?;
     let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
-    let mut scratch = vec![-1; pairs::scratch_words(in_c, true)];
+    let mut scratch = vec![-1; pairs::row_words(in_c)];
     let mut found = vec![0; layer.out_length()];
-    pairs::fully_connected(&stream, [in_c, out_c], &layer.samples, &mut scratch, &mut found);
+    for (input, output) in layer.samples.chunks(in_c).zip(found.chunks_mut(out_c)) {
+        pairs::fully_connected(&stream, &mut InOut::apart(input, output), &mut scratch);
+    }
     Some(layer.outputs(found))
 }
 
@@ -366,7 +368,7 @@ pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {
     };
     let mut scratch = vec![1; quads::scratch_bytes(&window, in_w, in_c)?];
     let mut found = vec![0; layer.out_length()];
-    quads::depthwise(&call, Some(&layer.samples), &mut scratch, &mut found);
+    quads::depthwise(&call, &mut InOut::apart(&layer.samples, &mut found), &mut scratch);
     Some(layer.outputs(found))
 }
 
