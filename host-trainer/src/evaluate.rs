@@ -174,6 +174,18 @@ impl<'m> Interface<'m> {
         Ok(inputs.collect())
     }
 
+    /// The outputs as real numbers.
+    pub fn real_outputs(&self, outputs: &[u8]) -> Vec<f32> {
+        match (self.output.element_type, self.output.quantization.some()) {
+            (ElementType::I8, Some(quantization)) => {
+                let real =
+                    |&byte: &u8| smidgen::ops::quantize::dequantize_one(quantization, byte.cast_signed());
+                outputs.iter().map(real).collect()
+            }
+            _ => outputs.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+        }
+    }
+
     /// Which output is the greatest, for each sample; of equal ones the first. NaN is never the greatest.
     pub fn predictions(&self, outputs: &[u8]) -> Vec<usize> {
         let bytes = self.output_elements().max(1) * self.output.element_type.bytes();

@@ -24,6 +24,7 @@ pub mod cast;
 pub mod conv_2d;
 pub mod depthwise_conv_2d;
 pub mod dropout;
+pub mod fake_quantize;
 pub mod fully_connected;
 pub mod function;
 pub mod grad_bias;
@@ -175,7 +176,7 @@ macro_rules! operators {
 
             /// Whether it reads all chunks' instances of an operand, in a step that runs once.
             pub const fn reduces_chunks(self) -> bool {
-                matches!(self as u8, 51 | 55)
+                matches!(self as u8, 51 | 55 | 95)
             }
         }
 
@@ -376,6 +377,19 @@ operators! {
         resize_bilinear::float::check_grad, resize_bilinear::float::run_grad;
     /// Puts zeros in the place of a gradient that is not finite, and counts it.
     85 Guard "guard" Never updates::guard::check, updates::guard::run;
+    /// What int8 leaves of f32 numbers.
+    90 FakeQuantize "fake_quantize" First fake_quantize::check, fake_quantize::run;
+    /// Gradient of `fake_quantize` with respect to its input, straight through the rounding.
+    91 FakeQuantizeGrad "fake_quantize_grad" Never fake_quantize::check_grad, fake_quantize::run_grad;
+    /// Gradient of `fake_quantize` with respect to its range.
+    92 FakeQuantizeGradRange "fake_quantize_grad_range" Never
+        fake_quantize::range::check_grad_range, fake_quantize::range::run_grad_range;
+    /// What int8 leaves of weights, with a scale for each output channel.
+    93 FakeQuantizeWeights "fake_quantize_weights" Never fake_quantize::weights::check, fake_quantize::weights::run;
+    /// The smallest and the greatest element.
+    94 Extremes "extremes" Never fake_quantize::range::check_extremes, fake_quantize::range::run_extremes;
+    /// Moves a range towards what the chunks saw.
+    95 TrackRange "track_range" Never fake_quantize::range::check_track, fake_quantize::range::run_track;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.

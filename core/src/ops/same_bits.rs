@@ -13,7 +13,7 @@ use super::losses::{huber, mean_squared_error};
 use super::pooling::PoolParams;
 use super::test_support::Random;
 use super::updates::{self, adadelta, adagrad, adam, rmsprop, sgd};
-use super::{activation, add, average_pool_2d, max_pool_2d, prelu, softmax, sum_chunks};
+use super::{activation, add, average_pool_2d, fake_quantize, max_pool_2d, prelu, softmax, sum_chunks};
 use crate::kernels::isa::{Isa, choose};
 use crate::operand::Shape;
 
@@ -64,6 +64,15 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
     record(&y);
     gradient::mul_grad([whole, side], &g, &x, &mut grad_alpha);
     record(&grad_alpha);
+    let range = fake_quantize::range::extremes(&g);
+    record(&range);
+    fake_quantize::forward(Some(&x), &range, &mut y);
+    record(&y);
+    fake_quantize::grad(&x, &g, &range, &mut y);
+    record(&y);
+    record(&fake_quantize::range::grad_range(0.5, &x, &g, &range));
+    fake_quantize::weights::forward(channels, &x, &mut y);
+    record(&y);
     sum_chunks::forward([&x[..], &g, &other].into_iter(), &mut y);
     record(&y);
     softmax::backward(channels, Some(&x), Some(&g), &mut y);

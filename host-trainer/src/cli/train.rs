@@ -5,14 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use smidgen_trainer::buffer::AlignedBytes;
+use smidgen_trainer::compile::quantize::Sensitivity;
 use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::load_audio_dir;
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
-use smidgen_trainer::pipeline::{Quantized, Run, Trained, Training, quantize_trained_for, train};
+use smidgen_trainer::inspect::inspect;
+use smidgen_trainer::pipeline::{
+    Quantized, Run, Trained, Training, measure_ensemble, measure_sensitivity, quantize_trained_for, train,
+};
 use smidgen_trainer::recipe::Recipe;
-use smidgen_trainer::report;
+use smidgen_trainer::report::{self, Mistake, layer_figures, worst_mistakes};
+use smidgen_trainer::train::LossSum;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
 
 use super::progress::TrainingProgress;
@@ -101,7 +107,7 @@ impl Train {
         if self.json {
             return print_json(&finished.metrics(&recipe));
         }
-        let wrote = "model.smg, weights.safetensors, metrics.json, report.html, recipe.toml";
+        let wrote = "model.smg, weights.safetensors, metrics.json, report.html, recipe.toml and events for TensorBoard";
         print(&format!("{}wrote {wrote} to {}\n", finished.text(), out.display()))
     }
 }
@@ -142,7 +148,17 @@ pub(crate) struct Finished {
     pub(crate) trained: Trained,
     pub(crate) quantized: Quantized,
     pub(crate) int8: Confusion,
+    /// Losses of the ensemble on the test set, if there is one.
+    ensemble: Option<LossSum>,
+    /// What quantization costs each layer.
+    sensitivity: Sensitivity,
+    mistakes: Vec<Mistake>,
 }
+
+/// Held-out samples on which the cost of quantization is measured for each layer.
+const SENSITIVITY_SAMPLES: usize = 256;
+/// Mistakes that the report shows.
+const MISTAKES: usize = 30;
 
 impl Job<'_> {
     /// Trains; nothing if it was stopped.
@@ -159,7 +175,7 @@ impl Job<'_> {
         );
         let checkpoint = out.map(|out| out.join("checkpoint.safetensors"));
         let run = Run { recipe, split, threads, checkpoint: checkpoint.as_deref(), resume, stop };
-        let trained = match train(&run, &mut TrainingProgress::new())? {
+        let trained = match train(&run, &mut TrainingProgress::new(out))? {
             Training::Stopped(_) => return Ok(None),
             Training::Done(trained) => *trained,
         };
@@ -171,7 +187,10 @@ impl Job<'_> {
         let report = run_in_parts(&Device::new(Target::Host), file, &inputs, run_bytes, threads)?;
         let predictions = interface.predictions(&report.outputs);
         let int8 = Confusion::of(&predictions, test.labels(), test.class_names().len());
-        let finished = Finished { trained, quantized, int8 };
+        let ensemble = measure_ensemble(&trained, test, threads)?;
+        let sensitivity = measure_sensitivity(recipe, split, &trained, &quantized, SENSITIVITY_SAMPLES)?;
+        let mistakes = worst_mistakes(&interface.real_outputs(&report.outputs), test.labels(), MISTAKES);
+        let finished = Finished { trained, quantized, int8, ensemble, sensitivity, mistakes };
         if let Some(out) = out {
             write_atomically(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
             write_atomically(&out.join("model.smg"), &finished.quantized.file)?;
@@ -180,7 +199,12 @@ impl Job<'_> {
                 &out.join("metrics.json"),
                 format!("{:#}\n", finished.metrics(recipe)).as_bytes(),
             )?;
-            write_atomically(&out.join("report.html"), finished.report(recipe, split).as_bytes())?;
+            write_atomically(&out.join("report.html"), finished.report(recipe, split)?.as_bytes())?;
+            for (index, weights) in finished.trained.ensemble_to_safetensors()?.iter().enumerate() {
+                let members = out.join("ensemble");
+                make_directory(&members)?;
+                write_atomically(&members.join(format!("member-{}.safetensors", index + 1)), weights)?;
+            }
         }
         Ok(Some(finished))
     }
@@ -203,29 +227,56 @@ impl Finished {
             "weights_hash": weights_hash,
             "model_bytes": self.quantized.file.len(),
             "history": progress.history,
+            "aware": self.trained.aware.as_ref().map(|aware| serde_json::json!({
+                "epochs": aware.progress.epoch,
+                "best_epoch": aware.progress.best_epoch,
+                "seconds": aware.progress.seconds,
+                "weights_hash": aware.weights_hash,
+                "history": aware.progress.history,
+            })),
+            "ensemble_accuracy": self.ensemble.map(|ensemble| ensemble.accuracy()),
+            "sensitivity": self.sensitivity,
         })
     }
 
     /// The run as a page for a browser.
-    fn report(&self, recipe: &Recipe, split: &Split) -> String {
-        let Trained { progress, test, weights_hash, .. } = &self.trained;
-        report::html(&report::Run {
+    fn report(&self, recipe: &Recipe, split: &Split) -> Result<String, Box<dyn Error>> {
+        let Trained { progress, test, weights_hash, aware, .. } = &self.trained;
+        let Quantized { graph, program, file, .. } = &self.quantized;
+        let bytes = AlignedBytes::copy_of(file);
+        let inspection = inspect(&smidgen::Model::from_bytes(bytes.as_slice())?);
+        let entry = inspection.entries.first().ok_or("the model has no entry")?;
+        Ok(report::html(&report::Run {
             recipe,
             progress,
+            aware: aware.as_ref().map(|aware| &aware.progress),
             float: test,
+            ensemble: self.ensemble.as_ref(),
             int8: &self.int8,
-            class_names: split.test.class_names(),
-            model_bytes: self.quantized.file.len(),
+            test: &split.test,
+            mistakes: &self.mistakes,
+            layers: &layer_figures(graph, program, &entry.memory_map),
+            sensitivity: &self.sensitivity,
+            memory_map: (&entry.memory_map, &program.step_names),
+            arena_bytes: inspection.memory.arena_bytes as usize,
+            model_bytes: file.len(),
             weights_hash,
-        })
+        }))
     }
 
     /// The result, for people.
     pub(crate) fn text(&self) -> String {
-        let Trained { progress, test, .. } = &self.trained;
+        let Trained { progress, test, aware, .. } = &self.trained;
+        let aware = aware.as_ref().map_or_else(String::new, |aware| {
+            format!("trained {} epochs for int8 in {:.1} s\n", aware.progress.epoch, aware.progress.seconds)
+        });
+        let ensemble = self.ensemble.map_or_else(String::new, |ensemble| {
+            let (count, percent) = (self.trained.ensemble.len(), ensemble.accuracy() * 100.0);
+            format!("ensemble of {count} in f32     {percent:6.2} %\n")
+        });
         format!(
-            "trained {} epochs in {:.1} s, kept epoch {}\n\
-             test accuracy in f32   {:6.2} %  ({} samples)\n\
+            "trained {} epochs in {:.1} s, kept epoch {}\n{aware}\
+             test accuracy in f32   {:6.2} %  ({} samples)\n{ensemble}\
              test accuracy in int8  {:6.2} %\n\
              model file             {} bytes\n",
             progress.epoch,

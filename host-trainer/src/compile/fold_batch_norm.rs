@@ -24,15 +24,16 @@ pub fn fold_batch_norm(mut graph: Graph) -> Graph {
     graph.without_unused_tensors()
 }
 
-fn fold(graph: &mut Graph, index: usize) -> Option<()> {
-    let node = graph.nodes[index].clone();
-    let GraphOp::BatchNorm { epsilon, activation, .. } = node.op else { return None };
-    let &[input, parameters, running] = node.inputs.as_slice() else { return None };
-    let NodeId(producer) = graph.producer(input)?;
+/// The layer that the batch norm with this index becomes part of, if it is one that can.
+pub(super) fn layer_before(graph: &Graph, index: usize) -> Option<NodeId> {
+    let node = &graph.nodes[index];
+    let GraphOp::BatchNorm { .. } = node.op else { return None };
+    let input = *node.inputs.first()?;
+    let producer = graph.producer(input)?;
     if graph.only_consumer(input) != Some(NodeId(index)) {
         return None;
     }
-    let layer = graph.nodes[producer].clone();
+    let layer = &graph.nodes[producer.0];
     let foldable = matches!(
         layer.op,
         GraphOp::Conv2d { .. }
@@ -40,12 +41,17 @@ fn fold(graph: &mut Graph, index: usize) -> Option<()> {
             | GraphOp::FullyConnected { .. }
             | GraphOp::TransposeConv { .. }
     );
-    let weights = layer.inputs.get(1).copied()?;
-    let owned = graph.only_consumer(weights) == Some(NodeId(producer));
-    if !foldable || !owned || layer.op.activation() != Activation::None {
-        return None;
-    }
+    let owned = graph.only_consumer(*layer.inputs.get(1)?) == Some(producer);
+    (foldable && owned && layer.op.activation() == Activation::None).then_some(producer)
+}
 
+fn fold(graph: &mut Graph, index: usize) -> Option<()> {
+    let NodeId(producer) = layer_before(graph, index)?;
+    let node = graph.nodes[index].clone();
+    let GraphOp::BatchNorm { epsilon, activation, .. } = node.op else { return None };
+    let &[_, parameters, running] = node.inputs.as_slice() else { return None };
+    let layer = graph.nodes[producer].clone();
+    let weights = layer.inputs.get(1).copied()?;
     let table = |id: TensorId| -> Option<(Vec<f64>, Vec<f64>)> {
         let values = graph.tensor(id).value.as_ref()?.as_f32()?;
         let (first, second) = values.split_at(values.len() / 2);

@@ -191,6 +191,24 @@ impl<'g> Forward<'g> {
             self.buffers[node.output.0] = self.buffers[node.inputs[0].0];
             return Ok(());
         }
+        if let GraphOp::FakeQuantizeWeights { .. } = node.op {
+            // Of weights there are as many as there are, whatever the samples.
+            let tensor = self.graph.tensor(node.output);
+            let name = format!("{}/{}", self.entry, tensor.name);
+            let output = program.add_f32(name, Space::Arena, tensor.shape)?;
+            self.buffers[node.output.0] = Some(output);
+            let (operator, attributes) = operator(node);
+            self.steps.push(VirtualStep {
+                name: node.name.clone(),
+                operator,
+                schedule: self.schedule,
+                attributes,
+                reads: vec![self.buffer(node.inputs[0])],
+                writes: vec![output],
+                in_place: None,
+            });
+            return Ok(());
+        }
         let is_view = match &node.op {
             GraphOp::Reshape => true,
             GraphOp::Movement(movement) => movement.is_view(),
@@ -284,6 +302,10 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
         }
         // A forward pass has no dropout; training pushes its own step.
         GraphOp::Dropout { rate } => (Operator::Dropout, vec![bits(*rate), 0]),
+        GraphOp::FakeQuantize { .. } => (Operator::FakeQuantize, vec![]),
+        GraphOp::FakeQuantizeWeights { transposed } => {
+            (Operator::FakeQuantizeWeights, vec![i32::from(*transposed)])
+        }
         GraphOp::Softmax => (Operator::Softmax, vec![]),
         GraphOp::LogSoftmax => (Operator::LogSoftmax, vec![]),
         GraphOp::Reshape | GraphOp::Store => (Operator::Reshape, vec![]),

@@ -24,7 +24,14 @@ pub fn recompute(mut program: Program) -> Program {
 
 /// Whether computing it again costs less than keeping it.
 const fn is_cheap(operator: Operator) -> bool {
-    matches!(operator, Operator::BatchNormNormalize | Operator::BatchNorm | Operator::ActivationF32)
+    matches!(
+        operator,
+        Operator::BatchNormNormalize
+            | Operator::BatchNorm
+            | Operator::ActivationF32
+            | Operator::FakeQuantize
+            | Operator::FakeQuantizeWeights
+    )
 }
 
 struct Recomputation {

@@ -35,7 +35,7 @@ pub use elementwise::Elementwise;
 pub use error::{GraphError, Problem};
 pub use initialize::Initialization;
 pub use movement::{Gather, Movement, MovementKind};
-pub use op::{Frozen, GraphOp, Range};
+pub use op::{Frozen, GraphOp, Range, RangeSource};
 pub use parse::ParseError;
 pub use reduce::{Reduce, ReduceKind, ResizeBilinear};
 pub use structure::{Graph, Node, NodeId, Role, Tensor, TensorId, Value};

@@ -38,6 +38,20 @@ pub struct Frozen {
     pub element_type: ElementType,
 }
 
+/// Where the range of a fake quantization comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RangeSource {
+    /// It stays as it is: it is an input's, or another one's.
+    Given,
+    /// It follows what the training sees.
+    Averaged {
+        /// Share of a batch's range in it, in `0.0..=1.0`.
+        share: f32,
+    },
+    /// It is trained, as weights are.
+    Learned,
+}
+
 /// An operator. What each reads is said in the order of [`Node::inputs`](super::Node::inputs); filters and tables are laid out as in
 /// `docs/operators.md`.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +121,16 @@ pub enum GraphOp {
     Dropout {
         /// The share that becomes 0, in `0.0..1.0`.
         rate: f32,
+    },
+    /// Input, range `[1, 1, 1, 2]`: what int8 would leave of the input. While training for int8.
+    FakeQuantize {
+        /// Where the range comes from.
+        range: RangeSource,
+    },
+    /// Weights: what int8 would leave of them, with a scale for each output channel. While training for int8.
+    FakeQuantizeWeights {
+        /// Whether they are a transposed convolution's, whose output channel is the third dimension and not the fourth.
+        transposed: bool,
     },
     /// Left, right. They broadcast.
     Add {
@@ -246,6 +270,8 @@ impl GraphOp {
             Self::Store => "store",
             Self::Activation { .. } => "activation",
             Self::Dropout { .. } => "dropout",
+            Self::FakeQuantize { .. } => "fake_quantize",
+            Self::FakeQuantizeWeights { .. } => "fake_quantize_weights",
             Self::Add { .. } => "add",
             Self::Elementwise(operator) => operator.name(),
             Self::Conv2dI8 { .. } => "conv_2d_i8",
@@ -398,8 +424,13 @@ impl GraphOp {
                 }
                 input.shape
             }
+            (Self::FakeQuantize { .. }, [input, range]) => {
+                is("the range", range.shape, Shape::vector(2))?;
+                input.shape
+            }
             (
-                Self::Softmax
+                Self::FakeQuantizeWeights { .. }
+                | Self::Softmax
                 | Self::SoftmaxI8 { .. }
                 | Self::LogSoftmax
                 | Self::LogSoftmaxI8 { .. }
@@ -498,7 +529,7 @@ impl GraphOp {
             | Self::DepthwiseConv2dI8 { .. }
             | Self::FullyConnectedI8 { .. }
             | Self::TransposeConvI8 { .. } => "3",
-            Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 => "2",
+            Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 | Self::FakeQuantize { .. } => "2",
             Self::Lstm { .. } | Self::Svdf { .. } | Self::SvdfI8 { .. } => "4",
             Self::LstmI8 { .. } => "5",
             _ => "1",

@@ -1,6 +1,8 @@
 //! From a recipe and data to a model file: train, then fold, fuse, calibrate and quantize, and measure on the test set.
 
+mod aware;
 pub mod doctor;
+mod ensemble;
 mod fine_tuning;
 mod options;
 mod prepare;
@@ -14,7 +16,11 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use sha2::{Digest, Sha256};
 use smidgen::{Metadata, Preprocessing, Space};
 
-use crate::compile::quantize::{Options, QuantizeError, post_training};
+use crate::compile::calibrate::calibrate;
+use crate::compile::quantize::{
+    NamedRanges, Options, QuantizeError, Ranges, Sensitivity, correct_bias, equalize, quantize, sensitivity,
+    split_leaky_relu,
+};
 use crate::compile::{
     Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
     fold_padding, fuse_activation, remove_dropout,
@@ -23,10 +29,12 @@ use crate::data::{DataError, Dataset, Normalization, Split};
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::Recipe;
 use crate::train::{
-    Ending, Executor, ExecutorError, Fit, FitError, LossSum, Pass, Progress, Watch, fit, held_out,
-    running_tensors,
+    Ending, Executor, ExecutorError, Fit, FitError, Fitted, LossSum, Pass, Progress, Snapshot, Watch, fit,
+    held_out, running_tensors,
 };
 
+pub use aware::Aware;
+pub use ensemble::measure_ensemble;
 pub use prepare::{Prepared, TeacherModel};
 
 /// Why there is no trained or no quantized model.
@@ -160,13 +168,26 @@ pub struct Trained {
     pub test: LossSum,
     /// SHA-256 of the trained parameters, in hexadecimal.
     pub weights_hash: String,
+    /// The networks of the ensemble, the oldest first; none if the recipe wants none.
+    pub ensemble: Vec<Graph>,
+    /// What quantization-aware training made of it, if the recipe wants that.
+    pub aware: Option<Aware>,
 }
 
 impl Trained {
     /// The weights, the tables of batch norm included, as a safetensors file, by the names and in the layouts of the graph.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+        self.safetensors_of(&self.graph)
+    }
+
+    /// The weights of each network of the ensemble, as [`Self::to_safetensors`] has them.
+    pub fn ensemble_to_safetensors(&self) -> Result<Vec<Vec<u8>>, safetensors::SafeTensorError> {
+        self.ensemble.iter().map(|graph| self.safetensors_of(graph)).collect()
+    }
+
+    fn safetensors_of(&self, graph: &Graph) -> Result<Vec<u8>, safetensors::SafeTensorError> {
         let values =
-            self.graph.tensors.iter().filter_map(|tensor| Some((tensor, tensor.value.as_ref()?.to_bytes())));
+            graph.tensors.iter().filter_map(|tensor| Some((tensor, tensor.value.as_ref()?.to_bytes())));
         let values: Vec<_> = values.collect();
         let mut views = Vec::with_capacity(values.len());
         for (tensor, bytes) in &values {
@@ -231,6 +252,10 @@ pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineE
         let (weights, left) = (&recipe.fine_tuning.weights, prepared.not_loaded.join(", "));
         watch.note(&format!("not in {weights} in the network's shape, so begun anew: {left}"));
     }
+    if let (false, Some(other)) = (run.resume, aware::checkpoint(run)) {
+        // Another run's, if it is there: nothing may go on from it.
+        let _ = std::fs::remove_file(other);
+    }
     let model = prepared.model()?;
     let chunks = (recipe.training.batch / recipe.training.chunk) as usize;
     let executor = Executor::new(&model, chunks, run.threads)?;
@@ -245,25 +270,40 @@ pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineE
         resume: run.resume,
         stop: run.stop,
     };
-    let (progress, ending, test) = executor.scope(&feed, |driver| {
-        let (progress, ending) = fit(&plan, driver, watch)?;
-        let test = match ending {
+    let (fitted, test) = executor.scope(&feed, |driver| {
+        let fitted = fit(&plan, driver, watch)?;
+        let test = match fitted.ending {
             Ending::Stopped => LossSum::default(),
             Ending::Complete | Ending::Early => {
                 let samples: Vec<u32> = (0..split.test.len() as u32).collect();
                 driver.evaluate(Pass::Test, &samples)?
             }
         };
-        Ok::<_, PipelineError>((progress, ending, test))
+        Ok::<_, PipelineError>((fitted, test))
     })??;
+    let Fitted { progress, ending, snapshots } = fitted;
     if ending == Ending::Stopped {
         return Ok(Training::Stopped(progress));
     }
-    let (parameter, state) = executor.snapshot();
-    let weights_hash = hex(&Sha256::digest(parameter.as_slice()));
-    let (mut graph, normalization) = (prepared.graph.clone(), prepared.normalization.clone());
-    take_values(&mut graph, &prepared.program, parameter.as_slice(), state.as_slice());
-    Ok(Training::Done(Box::new(Trained { graph, normalization, progress, ending, test, weights_hash })))
+    let normalization = prepared.normalization.clone();
+    let network = |(parameter, state): &Snapshot| {
+        let mut graph = prepared.graph.clone();
+        take_values(&mut graph, &prepared.program, parameter.as_slice(), state.as_slice());
+        graph
+    };
+    let best = executor.snapshot();
+    let weights_hash = hex(&Sha256::digest(best.0.as_slice()));
+    let ensemble = snapshots.iter().map(network).collect();
+    let graph = network(&best);
+    let mut trained =
+        Trained { graph, normalization, progress, ending, test, weights_hash, ensemble, aware: None };
+    if recipe.quantization.aware_epochs > 0 {
+        match aware::train_aware(run, &trained, watch)? {
+            Ok(aware) => trained.aware = Some(aware),
+            Err(stopped) => return Ok(Training::Stopped(stopped)),
+        }
+    }
+    Ok(Training::Done(Box::new(trained)))
 }
 
 /// Copies what was trained from the program's memory into the graph.
@@ -287,6 +327,12 @@ fn take_values(graph: &mut Graph, program: &Assembled, parameter: &[u8], state: 
 pub struct Quantized {
     /// The network.
     pub graph: Graph,
+    /// What it was made from: in f32, with folded batch norms.
+    pub float: Graph,
+    /// The ranges of its activations.
+    pub ranges: NamedRanges,
+    /// Its program.
+    pub program: Assembled,
     /// The model file.
     pub file: Vec<u8>,
 }
@@ -313,18 +359,22 @@ pub fn quantize_trained_for(
     trained: &Trained,
     options: &LowerOptions,
 ) -> Result<Quantized, PipelineError> {
-    let float = fold_padding(fuse_activation(fold_batch_norm(remove_dropout(trained.graph.clone()))));
-    // Samples that were trained on: the held-out ones have already chosen the epoch.
-    let (train, _) = held_out(recipe, split.train.len());
-    let graph = post_training(
-        &float,
-        &recipe.quantization,
-        Options::default(),
-        train.len(),
-        &mut |sample, input| {
-            trained.normalization.apply(split.train.image(train[sample] as usize), input);
-        },
-    )?;
+    let (float, ranges) = match &trained.aware {
+        Some(aware) => (for_inference(&aware.graph), aware.ranges.clone()),
+        None => {
+            let mut float = for_inference(&trained.graph);
+            if recipe.quantization.equalize {
+                equalize(&mut float);
+            }
+            let ranges = calibrated(recipe, split, &trained.normalization, &float)?;
+            if recipe.quantization.correct_bias {
+                let (count, mut fill) = calibration_samples(recipe, split, &trained.normalization);
+                correct_bias(&mut float, count, &mut fill)?;
+            }
+            (float, ranges)
+        }
+    };
+    let graph = quantize(&float, &Ranges::of_names(&float, &ranges), Options::default())?;
     let program = compile_inference(&graph, options)?;
     let normalization = &trained.normalization;
     let preprocessing = match (normalization.audio(), normalization.mean(), normalization.std()) {
@@ -356,7 +406,61 @@ pub fn quantize_trained_for(
         provenance: &provenance.to_string(),
         preprocessing,
     };
-    Ok(Quantized { file: program.to_file(&metadata)?, graph })
+    Ok(Quantized { file: program.to_file(&metadata)?, program, graph, float, ranges })
+}
+
+/// The graph that is quantized: without what only training has, batch norms folded.
+fn for_inference(graph: &Graph) -> Graph {
+    split_leaky_relu(&fold_padding(fuse_activation(fold_batch_norm(remove_dropout(graph.clone())))))
+}
+
+/// The ranges of the activations of a graph for inference, by the recipe's method.
+fn calibrated(
+    recipe: &Recipe,
+    split: &Split,
+    normalization: &Normalization,
+    float: &Graph,
+) -> Result<NamedRanges, PipelineError> {
+    let (count, mut fill) = calibration_samples(recipe, split, normalization);
+    let ranges = calibrate(float, &recipe.quantization, count, &mut fill).map_err(QuantizeError::from)?;
+    Ok(ranges.by_name(float))
+}
+
+/// As many samples as the recipe says, evenly spread over those that were trained on: the held-out ones have already chosen the epoch.
+fn calibration_samples<'a>(
+    recipe: &Recipe,
+    split: &'a Split,
+    normalization: &'a Normalization,
+) -> (usize, impl FnMut(usize, &mut [f32]) + use<'a>) {
+    let (train, _) = held_out(recipe, split.train.len());
+    let count = train.len().min(recipe.quantization.samples as usize);
+    let fill = move |sample: usize, input: &mut [f32]| {
+        let spread = sample * train.len() / count.max(1);
+        normalization.apply(split.train.image(train[spread] as usize), input);
+    };
+    (count, fill)
+}
+
+/// What each layer of a quantized network loses, on up to `count` held-out samples; without such ones, on samples that were trained on.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn measure_sensitivity(
+    recipe: &Recipe,
+    split: &Split,
+    trained: &Trained,
+    quantized: &Quantized,
+    count: usize,
+) -> Result<Sensitivity, PipelineError> {
+    let (train, validation) = held_out(recipe, split.train.len());
+    let all = if validation.is_empty() { train } else { validation };
+    let count = count.min(all.len());
+    let samples: Vec<usize> = (0..count).map(|index| all[index * all.len() / count] as usize).collect();
+    let labels: Vec<u32> = samples.iter().map(|&sample| split.train.label(sample)).collect();
+    let Quantized { graph, float, ranges, .. } = quantized;
+    Ok(sensitivity((float, graph), ranges, &labels, &mut |sample, input| {
+        trained.normalization.apply(split.train.image(samples[sample]), input);
+    })?)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -38,7 +38,8 @@ pub struct Prepared {
     pub not_loaded: Vec<String>,
     /// The program as a model file.
     pub file: AlignedBytes,
-    teacher: Option<AlignedBytes>,
+    /// The networks of the teacher, if there is one.
+    teacher: Vec<AlignedBytes>,
     augmenter: Option<Variation>,
     mixer: Option<Mixer>,
     seed: u64,
@@ -53,14 +54,22 @@ impl Prepared {
     /// # Errors
     /// See [`PipelineError`]: everything that can be known to be wrong before training.
     pub fn new(recipe: &Recipe, split: &Split) -> Result<Self, PipelineError> {
-        let (train, validation) = held_out(recipe, split.train.len());
-        check_classes(&split.train, &train)?;
         let mut graph = network(recipe, &split.train)?;
         graph.class_names = split.train.class_names().to_vec();
         let mut not_loaded = Vec::new();
         if !recipe.fine_tuning.weights.is_empty() {
             not_loaded = fine_tuning::load_weights(&mut graph, Path::new(&recipe.fine_tuning.weights))?;
         }
+        Ok(Self { not_loaded, ..Self::of_graph(recipe, split, graph)? })
+    }
+
+    /// Prepares a run of `recipe` that begins with this network.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_graph(recipe: &Recipe, split: &Split, graph: Graph) -> Result<Self, PipelineError> {
+        let (train, validation) = held_out(recipe, split.train.len());
+        check_classes(&split.train, &train)?;
         let mut options = options::training_options(recipe);
         options.frozen = fine_tuning::frozen(&graph, &recipe.fine_tuning)?;
         options.class_weights = class_weights(recipe, &split.train, &train)?;
@@ -81,8 +90,8 @@ impl Prepared {
             Some(audio) => Some(Variation::Sound(AudioAugmenter::new(recipe.audio_augmentation, &audio)?)),
         };
         let teacher = match recipe.distillation.teacher.as_str() {
-            "" => None,
-            directory => Some(teacher(Path::new(directory), &split.train)?),
+            "" => Vec::new(),
+            directory => teacher(Path::new(directory), &split.train)?,
         };
         Ok(Self {
             file: AlignedBytes::copy_of(&program.to_file(&Metadata { name: &recipe.name, ..METADATA })?),
@@ -94,7 +103,7 @@ impl Prepared {
             normalization,
             train,
             validation,
-            not_loaded,
+            not_loaded: Vec::new(),
             teacher,
             augmenter,
         })
@@ -113,12 +122,18 @@ impl Prepared {
     /// # Errors
     /// [`PipelineError::Teacher`] if it does not fit the network.
     pub fn teacher(&self) -> Result<TeacherModel<'_>, PipelineError> {
-        let Some(file) = &self.teacher else { return Ok(None) };
+        if self.teacher.is_empty() {
+            return Ok(None);
+        }
         let elements = |shape: Shape| shape.elements().unwrap_or(0);
         let shape = |id| elements(self.graph.tensor(id).shape);
         let (inputs, outputs) = (shape(self.graph.inputs[0]), shape(self.graph.outputs[0]));
-        let model = Model::from_bytes(file.as_slice())?;
-        match Teacher::new(model, inputs, outputs) {
+        let models = self
+            .teacher
+            .iter()
+            .map(|file| Model::from_bytes(file.as_slice()))
+            .collect::<Result<Vec<_>, _>>()?;
+        match Teacher::new(models, inputs, outputs) {
             Ok(teacher) => Ok(Some(teacher)),
             Err(found) => Err(PipelineError::Teacher { found, expected: (inputs, outputs) }),
         }
@@ -184,19 +199,30 @@ fn check_batch_norms(graph: &Graph, batch: u32) -> Result<(), PipelineError> {
     Ok(())
 }
 
-/// A model file for inference in f32, from the directory of a run.
-fn teacher(directory: &Path, data: &Dataset) -> Result<AlignedBytes, PipelineError> {
+/// Model files for inference in f32, from the directory of a run: its ensemble, if it has one, else its network.
+fn teacher(directory: &Path, data: &Dataset) -> Result<Vec<AlignedBytes>, PipelineError> {
     let recipe_path: PathBuf = directory.join("recipe.toml");
     let recipe = Recipe::load(&recipe_path.display().to_string())
         .map_err(|error| PipelineError::Weights { path: recipe_path, message: error.to_string() })?;
-    let mut graph = network(&recipe, data)?;
-    let path = directory.join("weights.safetensors");
-    if let Some(missing) = fine_tuning::load_weights(&mut graph, &path)?.first() {
-        return Err(PipelineError::Weights {
-            path,
-            message: format!("it has no {missing} of the teacher's shape"),
-        });
+    let graph = network(&recipe, data)?;
+    let members = (1..).map(|member| directory.join("ensemble").join(format!("member-{member}.safetensors")));
+    let mut paths: Vec<PathBuf> = members.take_while(|path| path.is_file()).collect();
+    if paths.is_empty() {
+        paths.push(directory.join("weights.safetensors"));
     }
+    let file = |path: PathBuf| {
+        let mut graph = graph.clone();
+        if let Some(missing) = fine_tuning::load_weights(&mut graph, &path)?.first() {
+            let message = format!("it has no {missing} of the teacher's shape");
+            return Err(PipelineError::Weights { path, message });
+        }
+        inference_file(graph)
+    };
+    paths.into_iter().map(file).collect()
+}
+
+/// A model file for inference in f32.
+pub(super) fn inference_file(graph: Graph) -> Result<AlignedBytes, PipelineError> {
     let graph = fuse_activation(fold_batch_norm(remove_dropout(graph)));
     let program = compile_inference(&graph, &LowerOptions::default())?;
     Ok(AlignedBytes::copy_of(&program.to_file(&METADATA)?))

@@ -19,6 +19,7 @@ mod keys;
 mod life;
 mod loss;
 mod optimizer;
+mod quantization;
 mod schedule;
 
 use std::fmt::Display;
@@ -31,6 +32,7 @@ pub use error::RecipeError;
 pub use life::{Averaging, AveragingKind, FineTuning};
 pub use loss::{Distillation, Loss, LossKind};
 pub use optimizer::{Optimizer, OptimizerKind};
+pub use quantization::{AwareRanges, Calibration, Quantization};
 pub use schedule::{Schedule, ScheduleKind};
 
 use crate::data::audio::{AudioAugmentation, AudioOptions};
@@ -184,6 +186,8 @@ pub struct Training {
     pub early_stopping: u32,
     /// How many of the best epochs are kept as checkpoints of their own, in the directory `best` of the run.
     pub best_checkpoints: u32,
+    /// The networks at the ends of so many of the schedule's last cycles make an ensemble; 0 for none.
+    pub snapshots: u32,
 }
 
 impl Default for Training {
@@ -196,38 +200,8 @@ impl Default for Training {
             label_smoothing: 0.0,
             early_stopping: 0,
             best_checkpoints: 0,
+            snapshots: 0,
         }
-    }
-}
-
-/// How the trained network becomes int8.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quantization {
-    /// How the range of an activation is chosen.
-    pub calibration: Calibration,
-    /// Training samples that are looked at.
-    pub samples: u32,
-    /// For `percentile`: the percentage of values that lie in the range, in 50..100.
-    pub percentile: f64,
-}
-
-/// How the range of an activation is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Calibration {
-    /// The smallest and the greatest value seen.
-    #[default]
-    MinMax,
-    /// A range that leaves out the most extreme values on both sides.
-    Percentile,
-    /// The range with the least squared error.
-    Mse,
-}
-
-impl Default for Quantization {
-    fn default() -> Self {
-        Self { calibration: Calibration::MinMax, samples: 512, percentile: 99.99 }
     }
 }
 
@@ -380,14 +354,26 @@ impl Recipe {
             &training.best_checkpoints,
             "at most 1000",
         )?;
+        let snapshots = training.snapshots;
+        let expected = "0, or 2 to schedule.cycles";
+        rule(
+            snapshots == 0 || (2..=schedule.cycles).contains(&snapshots),
+            "training.snapshots",
+            &snapshots,
+            expected,
+        )?;
+        rule(
+            schedule.cycles <= training.epochs,
+            "schedule.cycles",
+            &schedule.cycles,
+            "at most training.epochs",
+        )?;
         loss.check(augmentation.mixes(), distillation)?;
         self.audio.check()?;
         optimizer.check()?;
         averaging.check(training.epochs)?;
         schedule.check()?;
-        rule(quantization.samples > 0, "quantization.samples", &quantization.samples, "at least 1")?;
-        let percentile = quantization.percentile;
-        rule((50.0..=100.0).contains(&percentile), "quantization.percentile", &percentile, "50 to 100")
+        quantization.check()
     }
 }
 

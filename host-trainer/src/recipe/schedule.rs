@@ -17,6 +17,8 @@ pub struct Schedule {
     /// The learning rate at the end of `cosine` and `one_cycle`, as a fraction of `learning_rate`.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub final_fraction: f32,
+    /// For `cosine`: how often it comes down, each time over as many epochs, and begins anew (Loshchilov and Hutter 2017, `arXiv:1608.03983`).
+    pub cycles: u32,
     /// Length of the warm-up in epochs; of `one_cycle`, usually a third of all.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub warm_up_epochs: f32,
@@ -37,7 +39,7 @@ pub struct Schedule {
 pub enum ScheduleKind {
     /// The same learning rate throughout.
     Constant,
-    /// Half a cosine from `learning_rate` down to its `final_fraction` (Loshchilov and Hutter, 2017, without restarts).
+    /// Half a cosine from `learning_rate` down to its `final_fraction` (Loshchilov and Hutter, 2017), in each cycle.
     #[default]
     Cosine,
     /// A multiplication every few epochs.
@@ -54,6 +56,7 @@ impl Default for Schedule {
             kind: ScheduleKind::Cosine,
             learning_rate: 0.003,
             final_fraction: 0.0,
+            cycles: 1,
             warm_up_epochs: 0.5,
             initial_fraction: 0.04,
             step_epochs: 5.0,
@@ -82,7 +85,9 @@ impl Schedule {
         let rate = match self.kind {
             ScheduleKind::Constant | ScheduleKind::OneCycle => peak,
             ScheduleKind::Cosine => {
-                let progress = ((now - warm_up) / (all - warm_up).max(1.0)).clamp(0.0, 1.0);
+                let (start, end) = self.cycle(step, steps, steps_per_epoch);
+                let start = (start as f64).max(warm_up);
+                let progress = ((now - start) / (end as f64 - start).max(1.0)).clamp(0.0, 1.0);
                 half_cosine(peak, peak * f64::from(self.final_fraction), progress)
             }
             ScheduleKind::Step => {
@@ -95,6 +100,21 @@ impl Schedule {
             }
         };
         rate as f32
+    }
+
+    /// The first step of the cycle that `step` is in, and the first of the next. Cycles are whole epochs.
+    fn cycle(&self, step: u64, steps: u64, steps_per_epoch: u64) -> (u64, u64) {
+        let (per_epoch, cycles) = (steps_per_epoch.max(1), u64::from(self.cycles.max(1)));
+        let epochs = steps / per_epoch;
+        let start = |cycle: u64| epochs * cycle / cycles * per_epoch;
+        let cycle = (1..cycles).take_while(|&cycle| start(cycle) <= step).last().unwrap_or(0);
+        (start(cycle), if cycle + 1 < cycles { start(cycle + 1) } else { steps })
+    }
+
+    /// Whether a cycle ends with this epoch, counted from 0, of `epochs`.
+    pub fn ends_cycle(&self, epoch: u32, epochs: u32) -> bool {
+        self.kind == ScheduleKind::Cosine
+            && self.cycle(epoch.into(), epochs.into(), 1).1 == u64::from(epoch) + 1
     }
 
     /// The peak is the last step of the warm-up, the end the last step of all.
@@ -114,6 +134,10 @@ impl Schedule {
         rule(positive(self.learning_rate), "schedule.learning_rate", self.learning_rate, "positive")?;
         let fraction = self.final_fraction;
         rule((0.0..=1.0).contains(&fraction), "schedule.final_fraction", fraction, "0 to 1")?;
+        let cycles = self.cycles;
+        super::rule((1..=10_000).contains(&cycles), "schedule.cycles", &cycles, "1 to 10000")?;
+        let single = cycles == 1 || self.kind == ScheduleKind::Cosine;
+        super::rule(single, "schedule.cycles", &cycles, "1, but for schedule.kind cosine")?;
         let initial = self.initial_fraction;
         rule((0.0..=1.0).contains(&initial), "schedule.initial_fraction", initial, "0 to 1")?;
         let warm_up = self.warm_up_epochs;
@@ -138,6 +162,18 @@ mod tests {
         let rate = |step| schedule.learning_rate(step, 110, 10);
         assert_eq!([rate(0), rate(4), rate(9), rate(10)], [0.1, 0.5, 1.0, 1.0]);
         assert!((rate(60) - 0.5).abs() < 1e-6 && rate(109) < 0.001);
+    }
+
+    #[test]
+    fn cycles_begin_anew_and_end_with_an_epoch() {
+        let schedule = Schedule { learning_rate: 1.0, warm_up_epochs: 0.5, cycles: 3, ..Schedule::default() };
+        // 10 epochs of 10 steps in three cycles: of 3, 3 and 4 epochs.
+        let rate = |step| schedule.learning_rate(step, 100, 10);
+        assert_eq!([rate(4), rate(30), rate(60)], [1.0, 1.0, 1.0]);
+        assert!((rate(45) - 0.5).abs() < 1e-6 && (rate(80) - 0.5).abs() < 1e-6);
+        assert!([29, 59, 99].into_iter().all(|step| rate(step) < 0.02));
+        let ends: Vec<u32> = (0..10).filter(|&epoch| schedule.ends_cycle(epoch, 10)).collect();
+        assert_eq!(ends, [2, 5, 9]);
     }
 
     #[test]

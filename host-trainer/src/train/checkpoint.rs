@@ -63,6 +63,9 @@ pub struct Progress {
     /// How many weights are in their average, if there is one.
     #[serde(default)]
     pub averaged: u64,
+    /// The epochs whose networks make an ensemble, counted from 1.
+    #[serde(default)]
+    pub snapshots: Vec<u32>,
     /// Epochs without a better one.
     pub without_gain: u32,
     /// Time spent, in seconds.

@@ -146,15 +146,22 @@ pub enum Ending {
     Stopped,
 }
 
+/// What training left, besides what is in the executor.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// How it went.
+    pub progress: Progress,
+    /// How it ended.
+    pub ending: Ending,
+    /// The networks that make an ensemble, the oldest first.
+    pub snapshots: Vec<Snapshot>,
+}
+
 /// Trains, and leaves the best parameters in the executor.
 ///
 /// # Errors
 /// See [`FitError`].
-pub fn fit(
-    plan: &Fit<'_>,
-    driver: &mut Driver<'_, '_>,
-    watch: &mut dyn Watch,
-) -> Result<(Progress, Ending), FitError> {
+pub fn fit(plan: &Fit<'_>, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<Fitted, FitError> {
     Loop::new(plan, driver)?.run(driver, watch)
 }
 
@@ -196,6 +203,8 @@ struct Loop<'a> {
     steps: u64,
     progress: Progress,
     best: Snapshot,
+    /// As many as the progress names.
+    snapshots: Vec<Snapshot>,
     averager: Option<Averager>,
     /// Seconds spent before this process.
     seconds_before: f64,
@@ -222,6 +231,7 @@ impl<'a> Loop<'a> {
             batch: Vec::with_capacity(batch),
             progress: Progress::default(),
             best: executor.snapshot(),
+            snapshots: Vec::new(),
             averager: Averager::new(averaging, plan.running, executor),
             seconds_before: 0.0,
             started: Instant::now(),
@@ -234,6 +244,9 @@ impl<'a> Loop<'a> {
             same_recipe(&checkpoint.recipe, &plan.recipe.to_toml(), path)?;
             driver.executor().restore(&checkpoint.present)?;
             fitting.progress = checkpoint.progress;
+            for &epoch in &fitting.progress.snapshots {
+                fitting.snapshots.push(Checkpoint::load(&snapshot_path(path, epoch))?.present);
+            }
             fitting.best = checkpoint.best;
             if let (Some(averager), Some(average)) = (&mut fitting.averager, checkpoint.average) {
                 averager.average = average;
@@ -245,25 +258,25 @@ impl<'a> Loop<'a> {
         Ok(fitting)
     }
 
-    fn run(
-        mut self,
-        driver: &mut Driver<'_, '_>,
-        watch: &mut dyn Watch,
-    ) -> Result<(Progress, Ending), FitError> {
+    fn run(mut self, driver: &mut Driver<'_, '_>, watch: &mut dyn Watch) -> Result<Fitted, FitError> {
         let epochs = self.plan.recipe.training.epochs;
         let patience = self.plan.recipe.training.early_stopping;
         let early = |progress: &Progress| patience > 0 && progress.without_gain >= patience;
         while self.progress.epoch < epochs && !early(&self.progress) {
             if !self.epoch(driver, watch)? {
                 self.save(driver)?;
-                return Ok((self.progress, Ending::Stopped));
+                return Ok(self.end(Ending::Stopped));
             }
             self.end_epoch(driver, watch)?;
             self.save(driver)?;
         }
         let complete = self.progress.epoch >= epochs;
         driver.executor().restore(&self.best)?;
-        Ok((self.progress, if complete { Ending::Complete } else { Ending::Early }))
+        Ok(self.end(if complete { Ending::Complete } else { Ending::Early }))
+    }
+
+    fn end(self, ending: Ending) -> Fitted {
+        Fitted { progress: self.progress, ending, snapshots: self.snapshots }
     }
 
     /// The rest of the present epoch; false if it was asked to stop.
@@ -351,6 +364,7 @@ impl<'a> Loop<'a> {
             self.best = driver.executor().snapshot();
         }
         self.keep_best(driver)?;
+        self.keep_snapshot(driver)?;
         if let Some(present) = present {
             driver.executor().restore(&present)?;
         }
@@ -389,20 +403,46 @@ impl<'a> Loop<'a> {
             return Ok(());
         }
         make_directory(&directory).map_err(CheckpointError::from)?;
-        let present = driver.executor().snapshot();
-        Checkpoint {
-            recipe: self.plan.recipe.to_toml(),
-            progress: self.progress.clone(),
-            best: present.clone(),
-            present,
-            average: None,
-        }
-        .save(&path(self.progress.epoch))?;
+        self.checkpoint_of(&driver.executor().snapshot()).save(&path(self.progress.epoch))?;
         for record in ranking.iter().skip(keep) {
             // Most of them are gone already.
             let _ = std::fs::remove_file(path(record.epoch));
         }
         Ok(())
+    }
+
+    /// Keeps the network at the end of a cycle, and lets the oldest go if there are too many.
+    fn keep_snapshot(&mut self, driver: &Driver<'_, '_>) -> Result<(), FitError> {
+        let Recipe { training, schedule, .. } = self.plan.recipe;
+        let epoch = self.progress.epoch;
+        if training.snapshots == 0 || !schedule.ends_cycle(epoch - 1, training.epochs) {
+            return Ok(());
+        }
+        let present = driver.executor().snapshot();
+        if let Some(checkpoint) = self.plan.checkpoint {
+            let path = snapshot_path(checkpoint, epoch);
+            make_directory(path.parent().unwrap_or(checkpoint)).map_err(CheckpointError::from)?;
+            self.checkpoint_of(&present).save(&path)?;
+        }
+        self.snapshots.push(present);
+        self.progress.snapshots.push(epoch);
+        // What is left over here is not named by the checkpoint that follows.
+        while self.snapshots.len() > training.snapshots as usize {
+            self.snapshots.remove(0);
+            self.progress.snapshots.remove(0);
+        }
+        Ok(())
+    }
+
+    /// A checkpoint of one network alone.
+    fn checkpoint_of(&self, present: &Snapshot) -> Checkpoint {
+        Checkpoint {
+            recipe: self.plan.recipe.to_toml(),
+            progress: self.progress.clone(),
+            best: present.clone(),
+            present: present.clone(),
+            average: None,
+        }
     }
 
     fn save(&mut self, driver: &Driver<'_, '_>) -> Result<(), FitError> {
@@ -419,6 +459,11 @@ impl<'a> Loop<'a> {
         self.saved = true;
         Ok(())
     }
+}
+
+/// Where the network at the end of a cycle is kept, beside the checkpoint.
+fn snapshot_path(checkpoint: &Path, epoch: u32) -> PathBuf {
+    checkpoint.with_file_name("snapshots").join(format!("epoch-{epoch:04}.safetensors"))
 }
 
 /// Whether the last epoch is the best: the most accurate on held-out samples, then the one with the smaller loss there; of equal ones the

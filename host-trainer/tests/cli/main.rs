@@ -4,6 +4,7 @@ mod bad_data;
 mod bad_models;
 mod bad_recipes;
 mod devices;
+mod recipes;
 mod results;
 mod samples;
 mod support;

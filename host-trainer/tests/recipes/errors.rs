@@ -73,6 +73,20 @@ fn settings_that_contradict_each_other_are_named() {
     assert!(error.contains("loss.class_weights"), "{error}");
     refused("data.fold=1", &["data.fold", "less than data.folds"]);
     refused("data.folds=1", &["data.folds"]);
+    refused("training.snapshots=2", &["training.snapshots", "schedule.cycles"]);
+    refused("schedule.cycles=4", &["schedule.cycles", "training.epochs"]);
+    let mut constant = recipe(&["schedule.kind=constant"]);
+    assert!(constant.set("schedule.cycles=2").unwrap_err().to_string().contains("cosine"));
+    refused("quantization.aware_fraction=0.0", &["quantization.aware_fraction", "above 0"]);
+    let mut aware = recipe(&["quantization.aware_epochs=1"]);
+    assert!(
+        aware
+            .set("quantization.equalize=true")
+            .unwrap_err()
+            .to_string()
+            .contains("quantization.aware_epochs")
+    );
+    refused("quantization.aware_range=learned", &["unknown key", "quantization.aware_ranges"]);
     refused("averaging.kind=swa", &["stochastic"]);
     refused("averaging.decay=1.0", &["averaging.decay"]);
     refused("optimizer.clip_norm=-1.0", &["optimizer.clip_norm"]);

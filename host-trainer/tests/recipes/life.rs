@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smidgen_trainer::pipeline::doctor::{examine, search_rate};
 use smidgen_trainer::pipeline::sweep::{rank, score};
-use smidgen_trainer::pipeline::{Run, Trained, Training, quantize_trained, train};
-use smidgen_trainer::train::{RateSearch, StepReport, Watch};
+use smidgen_trainer::pipeline::{Run, Trained, Training, measure_ensemble, quantize_trained, train};
+use smidgen_trainer::train::{Ending, RateSearch, StepReport, Watch};
 
 use crate::{learns, recipe, run, run_at, split};
 
@@ -122,6 +122,51 @@ fn a_teacher_is_learned_from_and_models_without_dropout_come_out() {
 }
 
 #[test]
+fn snapshots_at_the_ends_of_cycles_are_asked_together() {
+    let sets =
+        ["training.epochs=6", "schedule.cycles=3", "training.snapshots=2", "schedule.warm_up_epochs=0"];
+    let (recipe, split) = (recipe(&sets), split());
+    let directory = tempfile::tempdir().unwrap();
+    let checkpoint = directory.path().join("checkpoint.safetensors");
+    let trained = run_at(&recipe, &split, 2, Some(&checkpoint), &mut ()).unwrap();
+    assert_eq!(trained.progress.snapshots, [4, 6]);
+    let [first, last] = trained.ensemble.as_slice() else { panic!("two networks") };
+    assert_ne!(first, last);
+    let together = measure_ensemble(&trained, &split.test, 3).unwrap().unwrap();
+    assert_eq!(
+        (together, together.samples),
+        (measure_ensemble(&trained, &split.test, 1).unwrap().unwrap(), 60)
+    );
+    // Two of the same network say what it says: the last snapshot is the last epoch's.
+    let same = Trained { ensemble: vec![last.clone(), last.clone()], ..trained.clone() };
+    let alone = Trained { ensemble: vec![last.clone()], ..trained.clone() };
+    let [same, alone] = [same, alone].map(|it| measure_ensemble(&it, &split.test, 2).unwrap().unwrap());
+    assert!((same.loss - alone.loss).abs() < 1e-9 && same.correct == alone.correct);
+    assert_ne!(together.loss, alone.loss);
+    // Resumed behind the end, it has the same networks.
+    let stop = AtomicBool::new(false);
+    let resume = Run {
+        recipe: &recipe,
+        split: &split,
+        threads: 1,
+        checkpoint: Some(&checkpoint),
+        resume: true,
+        stop: &stop,
+    };
+    let Training::Done(resumed) = train(&resume, &mut ()).unwrap() else { panic!("nobody stopped it") };
+    assert_eq!(resumed.ensemble, trained.ensemble);
+    // And it can teach.
+    let members = directory.path().join("ensemble");
+    fs::create_dir(&members).unwrap();
+    for (index, weights) in trained.ensemble_to_safetensors().unwrap().iter().enumerate() {
+        fs::write(members.join(format!("member-{}.safetensors", index + 1)), weights).unwrap();
+    }
+    fs::write(directory.path().join("recipe.toml"), recipe.to_toml()).unwrap();
+    let from = format!("distillation.teacher={}", directory.path().display());
+    learns(&[&from, "distillation.share=0.9", "training.seed=5"], 0.9);
+}
+
+#[test]
 fn the_best_epochs_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let checkpoint = directory.path().join("checkpoint.safetensors");
@@ -132,6 +177,16 @@ fn the_best_epochs_are_kept() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(names, [format!("epoch-{:04}.safetensors", trained.progress.best_epoch)]);
+}
+
+#[test]
+fn training_stops_when_nothing_is_gained_any_more() {
+    let split = split();
+    let trained = run(&recipe(&["training.early_stopping=1", "training.epochs=40"]), &split, 2).unwrap();
+    assert_eq!(trained.ending, Ending::Early);
+    let progress = &trained.progress;
+    assert!(progress.epoch < 40 && progress.best_epoch == progress.epoch - 1, "{progress:?}");
+    assert_eq!(run(&recipe(&[]), &split, 2).unwrap().ending, Ending::Complete);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a recipe can ask for, from the recipe to the trained weights, on a few of the bundled digits.
 
 mod errors;
+mod int8;
 mod life;
 
 use std::path::Path;

@@ -396,6 +396,16 @@ pub fn training() -> Parts {
         .map(|Operand { shape: Shape(shape), .. }| b.f32(Space::Gradient, shape));
     b.once(Operator::SumChunks, &[], &[grad_filter], &[sum_filter]);
     b.once(Operator::SumChunks, &[], &[grad_depthwise], &[sum_depthwise]);
+
+    // Quantization in training.
+    let range = b.f32(Space::State, [1, 1, 1, 2]);
+    let seen = b.f32(Space::Chunk, [1, 1, 1, 2]);
+    b.step(Operator::FakeQuantizeWeights, &[0], &[filter], &[grad_filter]);
+    b.step(Operator::FakeQuantize, &[], &[other, range], &[other]);
+    b.step(Operator::FakeQuantizeGrad, &[], &[input, other, range], &[grad]);
+    b.step(Operator::FakeQuantizeGradRange, &[bits(0.5)], &[input, other, range], &[seen]);
+    b.step(Operator::Extremes, &[], &[input], &[seen]);
+    b.once(Operator::TrackRange, &[bits(0.1)], &[seen], &[range]);
     b.entry(EntryKind::Train, &[input, labels, logits], &[loss]);
 
     // Updates.

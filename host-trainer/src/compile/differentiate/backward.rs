@@ -6,8 +6,9 @@ use smidgen::{Operator, Space};
 
 use super::training::{Training, dropout_attributes};
 use crate::compile::error::CompileError;
+use crate::compile::lower::bits;
 use crate::compile::program::{BufferId, Program};
-use crate::graph::{GraphOp, Node, Reduce, ReduceKind, ResizeBilinear, TensorId};
+use crate::graph::{GraphOp, Node, RangeSource, Reduce, ReduceKind, ResizeBilinear, TensorId};
 
 impl Training<'_> {
     /// Writes the backward pass of one node.
@@ -72,6 +73,7 @@ impl Training<'_> {
                     vec![grad_output, keys],
                 )
             }
+            GraphOp::FakeQuantize { range } => self.fake_quantize_grad(program, node, grad_output, *range),
             GraphOp::Softmax | GraphOp::LogSoftmax => {
                 let output = self.forward.buffer(node.output);
                 let operator = match node.op {
@@ -176,6 +178,11 @@ impl Training<'_> {
         attributes: Vec<i32>,
         reads: Vec<BufferId>,
     ) -> Result<(), CompileError> {
+        // Straight through a fake quantization.
+        let id = match self.graph.producer(id).map(|node| &self.graph.nodes[node.0]) {
+            Some(Node { op: GraphOp::FakeQuantizeWeights { .. }, inputs, .. }) => inputs[0],
+            _ => id,
+        };
         if !self.learns[id.0] {
             return Ok(());
         }
@@ -231,6 +238,27 @@ impl Training<'_> {
             self.push_parameter_gradient(program, bias, Operator::GradBias, vec![], vec![grad])?;
         }
         self.push_input_gradient(program, node, 0, grad_input, attributes, vec![grad, weights])
+    }
+
+    /// The gradient of what is not cut off, and that of a range that learns.
+    fn fake_quantize_grad(
+        &mut self,
+        program: &mut Program,
+        node: &Node,
+        grad_output: BufferId,
+        source: RangeSource,
+    ) -> Result<(), CompileError> {
+        let [input, range] = [0, 1].map(|index| self.forward.buffer(node.inputs[index]));
+        let reads = vec![input, grad_output, range];
+        if source == RangeSource::Learned {
+            // As many elements push at the range as there are: Esser et al. 2020 (`arXiv:1902.08153`), section 2.2.
+            let elements = self.graph.tensor(node.output).shape.elements().unwrap_or(1);
+            let factor = 1.0 / libm::sqrt(elements as f64 * f64::from(i8::MAX)) as f32;
+            let (id, attributes) = (node.inputs[1], vec![bits(factor)]);
+            let operator = Operator::FakeQuantizeGradRange;
+            self.push_parameter_gradient(program, id, operator, attributes, reads.clone())?;
+        }
+        self.push_input_gradient(program, node, 0, Operator::FakeQuantizeGrad, vec![], reads)
     }
 
     fn batch_norm_grad(

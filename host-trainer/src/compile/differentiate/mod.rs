@@ -21,7 +21,7 @@ use self::update::Updates;
 use super::error::CompileError;
 use super::lower::{Forward, Shared, bits, infer};
 use super::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
-use crate::graph::{Graph, GraphOp, Node, Role, TensorId, Value};
+use crate::graph::{Graph, GraphOp, Node, RangeSource, Role, TensorId, Value};
 
 /// Makes the training program of `graph`, with the entries
 ///
@@ -49,7 +49,10 @@ pub fn differentiate(graph: &Graph, options: &TrainingOptions) -> Result<Program
         return Err(CompileError::Interface { network: graph.name.clone(), inputs, outputs });
     };
     for id in graph.trained_parameters() {
-        let readers = graph.consumers(id).len();
+        // A range that another fake quantization takes over is not trained by that one.
+        let takes_over = |op: &GraphOp| matches!(op, GraphOp::FakeQuantize { range: RangeSource::Given });
+        let readers =
+            graph.consumers(id).into_iter().filter(|node| !takes_over(&graph.nodes[node.0].op)).count();
         if readers > 1 {
             return Err(CompileError::SharedParameter { parameter: graph.tensor(id).name.clone(), readers });
         }

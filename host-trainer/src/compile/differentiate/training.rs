@@ -7,7 +7,7 @@ use super::{LossBuffers, TrainingOptions, input_space, needed_for, push_loss, st
 use crate::compile::error::CompileError;
 use crate::compile::lower::{Forward, Shared, bits};
 use crate::compile::program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};
-use crate::graph::{Graph, GraphOp, Node, Role, TensorId};
+use crate::graph::{Graph, GraphOp, Node, RangeSource, Role, TensorId};
 
 /// The training pass, as far as it has been written.
 pub(super) struct Training<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Training<'a> {
     pub(super) contributions: Vec<Vec<BufferId>>,
     /// The parameters that learn and their gradients.
     pub(super) gradients: Vec<(TensorId, BufferId)>,
+    /// What the chunks see of the activations whose ranges follow it, and those ranges.
+    seen: Vec<(BufferId, BufferId, f32)>,
     /// The samples' keys, if there is a dropout.
     pub(super) keys: Option<BufferId>,
     input: TensorId,
@@ -56,6 +58,7 @@ impl<'a> Training<'a> {
             caches: vec![None; graph.tensors.len()],
             contributions: vec![Vec::new(); graph.tensors.len()],
             gradients: Vec::new(),
+            seen: Vec::new(),
             keys: None,
             input,
         })
@@ -80,6 +83,10 @@ impl<'a> Training<'a> {
                 GraphOp::BatchNorm { .. } if self.learns[node.output.0] => self.batch_norm(program, node)?,
                 GraphOp::Lstm { .. } if self.learns[node.output.0] => self.lstm(program, node)?,
                 GraphOp::Dropout { rate } => self.dropout(program, node, rate)?,
+                GraphOp::FakeQuantize { range: RangeSource::Averaged { share } } => {
+                    self.forward.push(program, node)?;
+                    self.watch_range(program, node, share)?;
+                }
                 _ => self.forward.push(program, node)?,
             }
         }
@@ -107,6 +114,14 @@ impl<'a> Training<'a> {
             }
         }
         self.gradients.sort_unstable_by_key(|&(id, _)| id);
+        // Behind all that reads the ranges: the whole batch has those of the batches before it.
+        for (partial, range, share) in std::mem::take(&mut self.seen) {
+            self.forward.steps.push(VirtualStep {
+                operator: Operator::TrackRange,
+                attributes: vec![bits(share)],
+                ..sum_chunks(program.buffer(range).name.clone(), partial, range)
+            });
+        }
         let entry = VirtualEntry {
             kind: EntryKind::Train,
             inputs: [self.forward.buffer(self.input), target].into_iter().chain(self.keys).collect(),
@@ -204,6 +219,16 @@ impl<'a> Training<'a> {
         let output = self.forward.activation(program, node.output, Space::Arena)?;
         let attributes = dropout_attributes(rate, node.output);
         self.push(&node.name, Operator::Dropout, attributes, vec![input, keys], vec![output]);
+        Ok(())
+    }
+
+    /// The smallest and the greatest element of what a fake quantization reads.
+    fn watch_range(&mut self, program: &mut Program, node: &Node, share: f32) -> Result<(), CompileError> {
+        let [input, range] = [0, 1].map(|index| self.forward.buffer(node.inputs[index]));
+        let name = format!("{} range", node.name);
+        let partial = program.add_f32(format!("train/{name} partial"), Space::Chunk, Shape::vector(2))?;
+        self.push(name, Operator::Extremes, vec![], vec![input], vec![partial]);
+        self.seen.push((partial, range, share));
         Ok(())
     }
 

@@ -3,10 +3,14 @@
 //! The scheme is TensorFlow Lite's 8-bit quantization specification; `docs/quantization.md` has its formulas. The rules for activations
 //! are in [`RealRange::quantization`], those for weights in `weights.rs`.
 
+mod aware;
+mod correct_bias;
 mod elementwise;
+mod equalize;
 mod error;
 mod movement;
 mod range;
+mod sensitivity;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -26,9 +30,13 @@ use crate::graph::{
 use crate::int8::{TableFunction, table};
 use crate::recipe;
 
+pub use aware::{Simulation, learned_ranges, simulate};
+pub use correct_bias::correct_bias;
+pub use equalize::equalize;
 pub use error::QuantizeError;
 use movement::{keeps_quantization_moving, reduce_i8};
-pub use range::{Ranges, RealRange};
+pub use range::{NamedRanges, Ranges, RealRange};
+pub use sensitivity::{LayerSensitivity, Sensitivity, sensitivity};
 pub use split::split_leaky_relu;
 use weights::{QuantizedChannel, quantize_channel, quantize_plain_channel};
 

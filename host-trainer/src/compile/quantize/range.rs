@@ -1,5 +1,7 @@
 //! From a range of real numbers to the quantization of an activation.
 
+use std::collections::BTreeMap;
+
 use smidgen::Quantization;
 
 use crate::graph::{Graph, TensorId};
@@ -39,6 +41,9 @@ impl RealRange {
     }
 }
 
+/// Ranges by the names of the activations, which a graph keeps when batch norms are folded and activations fused.
+pub type NamedRanges = BTreeMap<String, RealRange>;
+
 /// The ranges of the activations of one graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranges(Vec<Option<RealRange>>);
@@ -52,6 +57,19 @@ impl Ranges {
     /// The range of a tensor, if it has one.
     pub fn get(&self, tensor: TensorId) -> Option<RealRange> {
         self.0.get(tensor.0).copied().flatten()
+    }
+
+    /// The ranges by the names of the tensors.
+    pub fn by_name(&self, graph: &Graph) -> NamedRanges {
+        let named = |(tensor, range): (&crate::graph::Tensor, &Option<RealRange>)| {
+            Some((tensor.name.clone(), (*range)?))
+        };
+        graph.tensors.iter().zip(&self.0).filter_map(named).collect()
+    }
+
+    /// The ranges of the tensors of `graph` that have these names.
+    pub fn of_names(graph: &Graph, names: &NamedRanges) -> Self {
+        Self(graph.tensors.iter().map(|tensor| names.get(&tensor.name).copied()).collect())
     }
 
     /// Gives a tensor a range. A tensor that the graph does not have is left alone.

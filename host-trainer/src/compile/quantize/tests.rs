@@ -179,7 +179,7 @@ fn folded(graph: Graph) -> Graph {
 }
 
 fn settings(calibration: Calibration) -> recipe::Quantization {
-    recipe::Quantization { calibration, samples: 64, percentile: 99.9 }
+    recipe::Quantization { calibration, samples: 64, percentile: 99.9, ..recipe::Quantization::default() }
 }
 
 fn int8(graph: &Graph, calibration: Calibration, samples: &[Vec<f32>]) -> Graph {

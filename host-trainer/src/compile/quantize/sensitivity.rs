@@ -1,0 +1,203 @@
+//! What each layer loses by quantization.
+
+use serde::Serialize;
+
+use super::{NamedRanges, Simulation, simulate};
+use crate::compile::CompileError;
+use crate::compile::calibrate::GraphRun;
+use crate::graph::{Graph, GraphOp, RangeSource, TensorId};
+
+/// What one layer loses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerSensitivity {
+    /// Name of the layer; `"input"` for what comes in.
+    pub layer: String,
+    /// Its operator.
+    pub operator: &'static str,
+    /// Accuracy with only this layer's weights and output quantized.
+    pub accuracy: f64,
+    /// Mean cross-entropy then.
+    pub loss: f64,
+    /// Signal to noise of its output with all layers in int8, in decibels: `10 * log10(sum float^2 / sum (int8 - float)^2)`; nothing for an output that is
+    /// always exact.
+    pub signal_to_noise_db: Option<f64>,
+}
+
+/// A network's accuracy with nothing, with all, and with one layer at a time in int8.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sensitivity {
+    /// Samples that were looked at.
+    pub samples: usize,
+    /// Accuracy in f32.
+    pub float_accuracy: f64,
+    /// Mean cross-entropy in f32.
+    pub float_loss: f64,
+    /// Accuracy in int8.
+    pub int8_accuracy: f64,
+    /// The layers, in order.
+    pub layers: Vec<LayerSensitivity>,
+}
+
+/// Measures a classifier's sensitivity. `float` has folded batch norms and fused activations, `int8` is what it was quantized to, with these `ranges`;
+/// `fill` writes the sample with this index, of as many as there are `labels`.
+///
+/// # Errors
+/// [`CompileError`] for a graph that does not run.
+pub fn sensitivity(
+    (float, int8): (&Graph, &Graph),
+    ranges: &NamedRanges,
+    labels: &[u32],
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+) -> Result<Sensitivity, CompileError> {
+    let (float_accuracy, float_loss) = accuracy(float, labels, fill)?;
+    let (int8_accuracy, noise) = compare(float, int8, labels, fill)?;
+    let mut layers = Vec::new();
+    let names = float.nodes.iter().map(|node| (node.name.as_str(), node.op.name(), node.output));
+    for (layer, operator, output) in [("input", "quantize", float.inputs[0])].into_iter().chain(names) {
+        if !has_noise(float, ranges, output) {
+            continue;
+        }
+        let simulation = Simulation { ranges, source: RangeSource::Given, only: Some(layer) };
+        let (accuracy, loss) = self::accuracy(&simulate(float, &simulation), labels, fill)?;
+        let signal_to_noise_db = noise.iter().find(|(id, _)| *id == output).and_then(|&(_, ratio)| ratio);
+        layers.push(LayerSensitivity {
+            layer: layer.to_owned(),
+            operator,
+            accuracy,
+            loss,
+            signal_to_noise_db,
+        });
+    }
+    Ok(Sensitivity { samples: labels.len(), float_accuracy, float_loss, int8_accuracy, layers })
+}
+
+/// Whether quantization changes what the layer computes.
+fn has_noise(graph: &Graph, ranges: &NamedRanges, output: TensorId) -> bool {
+    let rounds = |op: &GraphOp| matches!(op, GraphOp::AveragePool2d { .. } | GraphOp::ResizeBilinear(_));
+    let node = graph.producer(output).map(|node| &graph.nodes[node.0]);
+    ranges.contains_key(&graph.tensor(output).name)
+        && node.is_none_or(|node| !super::keeps_quantization(&node.op) || rounds(&node.op))
+}
+
+/// Accuracy and mean cross-entropy of a float classifier.
+fn accuracy(
+    graph: &Graph,
+    labels: &[u32],
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+) -> Result<(f64, f64), CompileError> {
+    let mut run = GraphRun::new(graph)?;
+    let (mut correct, mut loss) = (0_usize, 0.0);
+    for (sample, &label) in labels.iter().enumerate() {
+        fill(sample, run.activation_mut(graph.inputs[0]));
+        run.run();
+        let outputs = run.activation::<f32>(graph.outputs[0]);
+        correct += usize::from(largest(outputs) == label as usize);
+        loss += cross_entropy(outputs, label as usize);
+    }
+    let count = labels.len().max(1) as f64;
+    Ok((correct as f64 / count, loss / count))
+}
+
+fn largest<T: PartialOrd>(values: &[T]) -> usize {
+    let better = |best: usize, next: usize| if values[next] > values[best] { next } else { best };
+    (0..values.len()).reduce(better).unwrap_or(0)
+}
+
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let greatest = logits.iter().fold(f64::NEG_INFINITY, |greatest, &logit| greatest.max(logit.into()));
+    let sum: f64 = logits.iter().map(|&logit| libm::exp(f64::from(logit) - greatest)).sum();
+    libm::log(sum) + greatest - logits.get(label).map_or(0.0, |&logit| logit.into())
+}
+
+/// Signal to noise of each activation.
+type Noise = Vec<(TensorId, Option<f64>)>;
+
+/// The int8 graph's accuracy, and the signal to noise of each activation that both graphs have.
+fn compare(
+    float: &Graph,
+    int8: &Graph,
+    labels: &[u32],
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+) -> Result<(f64, Noise), CompileError> {
+    let (mut exact, mut integers) = (GraphRun::new(float)?, GraphRun::new(int8)?);
+    let activations = float.inputs.iter().copied().chain(float.nodes.iter().map(|node| node.output));
+    let both = activations.filter_map(|id| {
+        let other = int8.find(&float.tensor(id).name)?;
+        Some((id, other, int8.tensor(other).quantization?))
+    });
+    let both: Vec<_> = both.collect();
+    let mut sums = vec![(0.0_f64, 0.0_f64); both.len()];
+    let input = int8.inputs[0];
+    let quantization = int8.tensor(input).quantization.unwrap_or(smidgen::Quantization::NONE);
+    let mut correct = 0_usize;
+    for (sample, &label) in labels.iter().enumerate() {
+        fill(sample, exact.activation_mut(float.inputs[0]));
+        let samples = exact.activation::<f32>(float.inputs[0]);
+        let place = integers.activation_mut::<i8>(input);
+        place.iter_mut().zip(samples).for_each(|(place, &value)| *place = quantization.quantize(value));
+        exact.run();
+        integers.run();
+        for (&(id, other, quantization), (signal, noise)) in both.iter().zip(&mut sums) {
+            let values = exact.activation::<f32>(id).iter().zip(integers.activation::<i8>(other));
+            for (&exact, &integer) in values {
+                let error = smidgen::ops::quantize::dequantize_one(quantization, integer) - exact;
+                *signal += f64::from(exact).powi(2);
+                *noise += f64::from(error).powi(2);
+            }
+        }
+        correct += usize::from(largest(integers.activation::<i8>(int8.outputs[0])) == label as usize);
+    }
+    let ratio = |(signal, noise): (f64, f64)| (noise > 0.0).then(|| 10.0 * libm::log10(signal / noise));
+    let noise = both.iter().zip(sums).map(|(&(id, ..), sums)| (id, ratio(sums))).collect();
+    Ok((correct as f64 / labels.len().max(1) as f64, noise))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::calibrate::calibrate;
+    use crate::compile::quantize::{Options, Ranges, RealRange, quantize};
+    use crate::compile::{fold_batch_norm, fuse_activation};
+    use crate::graph::Network;
+    use crate::recipe;
+
+    fn fill(sample: usize, input: &mut [f32]) {
+        input.iter_mut().enumerate().for_each(|(i, x)| *x = ((sample * 13 + i * 5) as f32 * 0.7).sin());
+    }
+
+    #[test]
+    fn the_layer_with_a_bad_range_is_found() {
+        let network = Network::new("n", [6, 6, 2]).conv_2d(4, 3).relu().conv_2d(6, 3).relu();
+        let network = network.global_average_pool_2d().fully_connected(3);
+        let float = fuse_activation(fold_batch_norm(network.seed(2).build().unwrap()));
+        let mut ranges =
+            calibrate(&float, &recipe::Quantization::default(), 50, &mut fill).unwrap().by_name(&float);
+        // Labels are what the network says, so that it is always right.
+        let mut run = GraphRun::new(&float).unwrap();
+        let labels: Vec<u32> = (0..50)
+            .map(|sample| {
+                fill(sample, run.activation_mut(float.inputs[0]));
+                run.run();
+                largest(run.activation::<f32>(float.outputs[0])) as u32
+            })
+            .collect();
+        let measure = |ranges: &NamedRanges| {
+            let int8 = quantize(&float, &Ranges::of_names(&float, ranges), Options::default()).unwrap();
+            sensitivity((&float, &int8), ranges, &labels, &mut fill).unwrap()
+        };
+        let good = measure(&ranges);
+        assert_eq!(good.float_accuracy, 1.0);
+        assert!(good.int8_accuracy > 0.9, "{good:?}");
+        let names: Vec<&str> = good.layers.iter().map(|layer| layer.layer.as_str()).collect();
+        assert_eq!(names, ["input", "conv_2d_1", "conv_2d_2", "average_pool_2d_1", "fully_connected_1"]);
+        assert!(good.layers.iter().all(|layer| layer.signal_to_noise_db.unwrap() > 20.0), "{good:?}");
+        // A range that is a thousand times too wide leaves nothing of the second layer.
+        let wide = ranges.get_mut("relu_2").unwrap();
+        *wide = RealRange { min: 0.0, max: wide.max * 1000.0 };
+        let bad = measure(&ranges);
+        let worst = bad.layers.iter().min_by(|a, b| a.accuracy.total_cmp(&b.accuracy)).unwrap();
+        assert_eq!(worst.layer, "conv_2d_2");
+        assert!(worst.accuracy < 0.8 && worst.signal_to_noise_db.unwrap() < 3.0, "{bad:?}");
+        assert_eq!(bad.layers[1], good.layers[1]);
+    }
+}

@@ -1,0 +1,270 @@
+//! A training run as one page for a browser: curves, accuracy, mistakes, layers, memory, recipe. The page needs nothing but itself.
+
+mod confusion;
+mod curves;
+mod layers;
+mod memory;
+mod mistakes;
+
+use confusion::confusion_table;
+use curves::Curves;
+pub use layers::{LayerFigures, layer_figures};
+pub use mistakes::{Mistake, worst_mistakes};
+
+use crate::compile::quantize::Sensitivity;
+use crate::data::Dataset;
+use crate::evaluate::Confusion;
+use crate::inspect::MemoryMap;
+use crate::recipe::Recipe;
+use crate::train::{LossSum, Progress};
+
+/// What there is to report.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The recipe, resolved.
+    pub recipe: &'a Recipe,
+    /// How training went.
+    pub progress: &'a Progress,
+    /// How quantization-aware training went, if there was any.
+    pub aware: Option<&'a Progress>,
+    /// Losses on the test set, in f32.
+    pub float: &'a LossSum,
+    /// Losses of the ensemble on the test set, if there is one.
+    pub ensemble: Option<&'a LossSum>,
+    /// What the int8 model takes for what, on the test set.
+    pub int8: &'a Confusion,
+    /// The test set.
+    pub test: &'a Dataset,
+    /// The worst mistakes on it, the worst first.
+    pub mistakes: &'a [Mistake],
+    /// The layers of the int8 model.
+    pub layers: &'a [LayerFigures],
+    /// What quantization costs them.
+    pub sensitivity: &'a Sensitivity,
+    /// The arena over the steps of inference, and their names.
+    pub memory_map: (&'a MemoryMap, &'a [String]),
+    /// Length of the arena.
+    pub arena_bytes: usize,
+    /// Length of the model file.
+    pub model_bytes: usize,
+    /// SHA-256 of the trained parameters.
+    pub weights_hash: &'a str,
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub fn html(run: &Run<'_>) -> String {
+    let Run { recipe, progress, test, .. } = *run;
+    let name = escaped(&recipe.name);
+    let history = &progress.history;
+    let curves = [
+        Curves::new("Loss", history, |record| (Some(record.train_loss), record.validation_loss)),
+        Curves::new("Accuracy, %", history, |record| {
+            (Some(record.train_accuracy * 100.0), record.validation_accuracy.map(|fraction| fraction * 100.0))
+        }),
+        Curves::new("Learning rate", history, |record| (Some(record.learning_rate.into()), None)),
+    ];
+    let mut drawn: String = curves.iter().map(Curves::svg).collect();
+    if let Some(aware) = run.aware {
+        let of_aware = Curves::new("Accuracy while training for int8, %", &aware.history, |record| {
+            (Some(record.train_accuracy * 100.0), record.validation_accuracy.map(|fraction| fraction * 100.0))
+        });
+        drawn += &of_aware.svg();
+    }
+    let (map, step_names) = run.memory_map;
+    let sections = [
+        (
+            "Learning curves",
+            format!(
+                "<p><i class=\"one\">━ training</i> (augmented, as the samples came by) <i class=\"two\">━ held out</i></p>\n\
+                 <div class=\"curves\">\n{drawn}</div>\n"
+            ),
+        ),
+        (
+            "Confusion, int8 on the test set",
+            format!(
+                "<p>A row for each label, a column for what it is taken for.</p>\n{}",
+                confusion_table(run.int8, test.class_names())
+            ),
+        ),
+        ("The worst mistakes, int8 on the test set", mistakes::pictures(run.mistakes, test)),
+        ("Layers", layers::table(run.layers, run.sensitivity)),
+        ("Memory", memory::drawing(map, step_names, run.arena_bytes)),
+        ("Recipe", format!("<pre>{}</pre>\n", escaped(&recipe.to_toml()))),
+    ];
+    let facts: String =
+        facts(run).iter().map(|(term, fact)| format!("<dt>{term}</dt><dd>{fact}</dd>\n")).collect();
+    let sections: String = sections
+        .iter()
+        .map(|(title, body)| format!("<section>\n<h2>{title}</h2>\n{body}</section>\n"))
+        .collect();
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name} – smidgen</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n<dl>\n{facts}</dl>\n{sections}</body>\n</html>\n"
+    )
+}
+
+/// The run in a few lines.
+fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
+    let Run { recipe, progress, float, int8, weights_hash, .. } = *run;
+    let accuracy = int8.accuracy();
+    let percent = |fraction: f64| format!("{:.2} %", fraction * 100.0);
+    let macs: u64 = run.layers.iter().map(|layer| layer.macs).sum();
+    let difference = (accuracy.fraction() - float.accuracy()) * 100.0;
+    let epochs = format!("{}, kept epoch {}", progress.epoch, progress.best_epoch);
+    let epochs = match run.aware {
+        None => epochs,
+        Some(aware) => format!("{epochs}; then {} for int8, kept epoch {}", aware.epoch, aware.best_epoch),
+    };
+    let seconds = progress.seconds + run.aware.map_or(0.0, |aware| aware.seconds);
+    let mut facts = vec![
+        ("Network", escaped(recipe.network_name())),
+        (
+            "Test accuracy, int8",
+            format!("{} ({} of {})", percent(accuracy.fraction()), accuracy.correct, accuracy.samples),
+        ),
+        ("Test accuracy, f32", format!("{} (int8 {difference:+.2} points)", percent(float.accuracy()))),
+    ];
+    if let Some(ensemble) = run.ensemble {
+        facts.push(("Test accuracy, ensemble in f32", percent(ensemble.accuracy())));
+    }
+    facts.extend([
+        ("Epochs", epochs),
+        ("Time", format!("{seconds:.1} s")),
+        ("Multiply-accumulates", grouped(macs)),
+        ("Arena", format!("{} bytes", grouped(run.arena_bytes as u64))),
+        ("Model file", format!("{} bytes", grouped(run.model_bytes as u64))),
+        ("Weights, SHA-256", format!("<code>{}</code>", escaped(weights_hash))),
+    ]);
+    facts
+}
+
+/// A number in groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Text as it stands in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::quantize::LayerSensitivity;
+    use crate::inspect::{Moment, Placed, Use};
+    use crate::train::EpochRecord;
+
+    fn page(history: Vec<EpochRecord>, name: &str) -> String {
+        let mut recipe = Recipe::built_in("digits").unwrap();
+        recipe.name = name.into();
+        let mut progress = Progress::default();
+        (progress.epoch, progress.history) = (history.len() as u32, history);
+        let layer = LayerSensitivity {
+            layer: "conv_2d_1".into(),
+            operator: "conv_2d",
+            accuracy: 0.5,
+            loss: 1.5,
+            signal_to_noise_db: Some(31.26),
+        };
+        let figures = LayerFigures {
+            name: "conv_2d_1".into(),
+            operator: "conv_2d_i8",
+            output: [4, 5, 6],
+            macs: 1_234_567,
+            parameters: 89,
+            receptive_field: [3, 3],
+            live_bytes: Some(4321),
+        };
+        let placed = Placed { bytes: 0..64, used: Use::Written };
+        let map = MemoryMap {
+            used_bytes: 64,
+            lower_bound: 64,
+            moments: vec![Moment { live_bytes: 64, tensors: vec![placed] }],
+        };
+        html(&Run {
+            recipe: &recipe,
+            progress: &progress,
+            aware: Some(&progress),
+            float: &LossSum { loss: 1.0, correct: 3.0, samples: 4 },
+            ensemble: Some(&LossSum { loss: 1.0, correct: 4.0, samples: 4 }),
+            int8: &Confusion { counts: vec![vec![2, 1], vec![0, 1]] },
+            test: &Dataset::new("t", vec![0; 8], [2, 2, 1], vec![0, 1], vec!["a".into(), "b<c".into()])
+                .unwrap(),
+            mistakes: &[Mistake { sample: 0, label: 0, predicted: 1, confidence: 0.9 }],
+            layers: &[figures],
+            sensitivity: &Sensitivity {
+                samples: 10,
+                float_accuracy: 0.75,
+                float_loss: 1.0,
+                int8_accuracy: 0.5,
+                layers: vec![layer],
+            },
+            memory_map: (&map, &["conv_2d_1".into()]),
+            arena_bytes: 64,
+            model_bytes: 1234,
+            weights_hash: "0123",
+        })
+    }
+
+    fn record(epoch: u32, train_loss: f64) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            learning_rate: 0.1,
+            train_loss,
+            train_accuracy: 0.5,
+            validation_loss: None,
+            validation_accuracy: None,
+        }
+    }
+
+    #[test]
+    fn is_whole_and_needs_nothing_else() {
+        let page = page(vec![record(1, 2.0), record(2, 1.0), record(3, 0.5)], "digits");
+        assert!(page.contains("75.00 % (3 of 4)") && page.contains("<td class=\"right\""), "{page}");
+        assert!(page.contains("points=\"48.0,24.0 200.0,138.7 352.0,196.0\""), "{page}");
+        assert!(!page.contains("http") && !page.contains("src=") && !page.contains("NaN"), "{page}");
+        for tag in ["html", "svg", "table", "dl", "pre", "figure", "section", "rect", "figcaption"] {
+            assert_eq!(
+                page.matches(&format!("<{tag}")).count(),
+                page.matches(&format!("</{tag}>")).count(),
+                "{tag}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_part_is_there() {
+        let page = page(vec![record(1, 2.0), record(2, 1.0)], "digits");
+        for part in [
+            "int8 +0.00 points",
+            "ensemble in f32</dt><dd>100.00 %",
+            "then 2 for int8",
+            "a taken for <b>b&lt;c</b>, 90 % sure",
+            "data:image/png;base64,",
+            "<td>4×5×6</td><td>1,234,567</td><td>89</td><td>3×3</td><td>4,321</td><td>31.3 dB</td><td>-25.00</td>",
+            "Memory map",
+            "while training for int8",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+
+    #[test]
+    fn names_are_text_and_odd_histories_are_drawn() {
+        let page = page(vec![record(1, f64::NAN)], "<script>");
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("b&lt;c"));
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
+}
