@@ -28,6 +28,7 @@ fn learning_rates() {
     for case in cases {
         let number = |name| goldens.scalar(&case, name);
         let schedule = Schedule {
+            cycles: 1,
             kind: KINDS[goldens.get(&case, "kind").integers[0] as usize],
             learning_rate: number("learning_rate"),
             warm_up_epochs: number("warm_up_epochs"),

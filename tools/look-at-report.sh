@@ -1,0 +1,31 @@
+#!/bin/bash
+# Opens a run's report.html in headless Chromium: fails if the browser complains or a part of the page is not drawn. With a second argument it
+# writes a picture of the page there.
+#   tools/look-at-report.sh runs/digits/report.html [docs/report.png]
+set -euo pipefail
+
+report=$(realpath "$1")
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
+    echo "no Chromium: install it (apt-get install chromium)" >&2
+    exit 1
+}
+profile=$(mktemp -d)
+trap 'rm -rf "$profile"' EXIT
+chromium=("$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars "--user-data-dir=$profile")
+
+"${chromium[@]}" --enable-logging=stderr --dump-dom "file://$report" >"$profile/dom" 2>"$profile/log"
+if grep -F ':CONSOLE' "$profile/log"; then
+    echo "$report: the browser complains" >&2
+    exit 1
+fi
+# What the parser made of it: every part is there, and no picture is broken off.
+for part in 'Learning curves' 'Confusion' 'worst mistakes' 'Layers' 'Memory' 'Recipe'; do
+    grep -qE "<h2>[^<]*$part" "$profile/dom" || { echo "$report: no section $part" >&2; exit 1; }
+done
+[ "$(grep -c '<svg' "$profile/dom")" -ge 4 ] || { echo "$report: too few drawings" >&2; exit 1; }
+tail -1 "$profile/dom" | grep -q '</html>' || { echo "$report: cut off" >&2; exit 1; }
+
+if [ $# -ge 2 ]; then
+    "${chromium[@]}" --window-size=1100,3000 "--screenshot=$2" "file://$report" 2>/dev/null
+fi
+echo "$report: looks right"
