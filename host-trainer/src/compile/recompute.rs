@@ -1,6 +1,6 @@
 //! What a later phase reads is kept by the chunk, or computed again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smidgen::{Operator, Space};
 
@@ -68,6 +68,10 @@ impl Recomputation {
                     }
                 }
             }
+        }
+        for (phase, steps) in self.phases.iter_mut().enumerate() {
+            let copies = self.copies.iter().filter(|((_, of), _)| *of == phase).map(|(_, &copy)| copy);
+            settle(steps, &copies.collect());
         }
         program.entries[self.entry].steps = self.phases.into_iter().flatten().collect();
     }
@@ -141,6 +145,26 @@ impl Recomputation {
     }
 }
 
+/// Moves the steps that write `copies` to before the first that reads them: one that is read by another copy's step as well as by the phase
+/// may have been put behind that one.
+fn settle(steps: &mut Vec<VirtualStep>, copies: &HashSet<BufferId>) {
+    let mut index = 0;
+    while index < steps.len() {
+        let written = steps[index].writes.first().copied().filter(|write| copies.contains(write));
+        let reader =
+            written.and_then(|write| steps[..index].iter().position(|step| step.reads.contains(&write)));
+        match reader {
+            // What that step reads may have to be moved to before it now.
+            Some(reader) => {
+                let step = steps.remove(index);
+                steps.insert(reader, step);
+                index = 0;
+            }
+            None => index += 1,
+        }
+    }
+}
+
 /// Moves a buffer and its views to the chunk.
 fn keep(program: &mut Program, id: BufferId) {
     for index in 0..program.buffers.len() {
@@ -193,6 +217,24 @@ mod tests {
         // The second batch norm's output is read in the phase that computes it only.
         assert_eq!(again, ["batch_norm_1 again"]);
         assert_eq!(after.entries[1..], before.entries[1..]);
+    }
+
+    #[test]
+    fn what_is_computed_again_is_so_before_its_readers() {
+        let step = |reads: &[usize], writes: &[usize]| VirtualStep {
+            name: String::new(),
+            operator: Operator::FakeQuantize,
+            schedule: Schedule::PerChunk,
+            attributes: vec![],
+            reads: reads.iter().map(|&id| BufferId(id)).collect(),
+            writes: writes.iter().map(|&id| BufferId(id)).collect(),
+            in_place: None,
+        };
+        // 2 is computed again from 1, and 1 from 0; both were put before a reader of their own.
+        let mut steps = vec![step(&[1], &[2]), step(&[2], &[7]), step(&[0], &[1]), step(&[1], &[8])];
+        settle(&mut steps, &[1, 2].map(BufferId).into());
+        let writes: Vec<usize> = steps.iter().map(|step| step.writes[0].0).collect();
+        assert_eq!(writes, [1, 2, 7, 8]);
     }
 
     #[test]

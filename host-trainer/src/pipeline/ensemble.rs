@@ -32,7 +32,7 @@ pub fn measure_ensemble(
     let each = test.len().div_ceil(threads.max(1)).max(1);
     let part = |first: usize| {
         let (mut input, mut probabilities) = (vec![0.0; inputs], vec![0.0; outputs]);
-        let mut sum = LossSum::default();
+        let mut losses = Vec::new();
         for sample in first..(first + each).min(test.len()) {
             trained.normalization.apply(test.image(sample), &mut input);
             teacher.probabilities(&input, &mut probabilities);
@@ -40,20 +40,21 @@ pub fn measure_ensemble(
             let greatest =
                 (0..outputs).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]).then(b.cmp(&a)));
             let correct = f64::from(u8::from(greatest == Some(label)));
-            sum.add(LossSum { loss: -libm::log(probabilities[label]), correct, samples: 1 });
+            losses.push(LossSum { loss: -libm::log(probabilities[label]), correct, samples: 1 });
         }
-        sum
+        losses
     };
     let part = &part;
-    let parts: Vec<LossSum> = thread::scope(|scope| {
+    let parts: Vec<Vec<LossSum>> = thread::scope(|scope| {
         let parts: Vec<_> =
             (0..test.len()).step_by(each).map(|first| scope.spawn(move || part(first))).collect();
-        let join = |part: thread::ScopedJoinHandle<'_, LossSum>| {
+        let join = |part: thread::ScopedJoinHandle<'_, Vec<LossSum>>| {
             part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         parts.into_iter().map(join).collect()
     });
+    // In the order of the samples, whatever the threads.
     let mut sum = LossSum::default();
-    parts.into_iter().for_each(|part| sum.add(part));
+    parts.into_iter().flatten().for_each(|loss| sum.add(loss));
     Ok(Some(sum))
 }
