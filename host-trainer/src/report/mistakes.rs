@@ -59,13 +59,17 @@ pub(super) fn pictures(mistakes: &[Mistake], test: &Dataset) -> String {
     format!("<div class=\"pictures\">\n{}</div>\n", mistakes.iter().map(figure).collect::<String>())
 }
 
-/// A picture inside of the page; nothing for samples of other than one or three channels.
+/// A picture inside of the page; nothing for samples that are none.
 fn picture(image: &[u8], [height, width, channels]: [usize; 3]) -> Option<String> {
     let colour = match channels {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
         _ => return None,
     };
+    // Sound has features of this shape, but other bytes.
+    if image.len() != height * width * channels {
+        return None;
+    }
     let mut file = Cursor::new(Vec::new());
     PngEncoder::new(&mut file).write_image(image, width as u32, height as u32, colour).ok()?;
     Some(format!(
