@@ -2,7 +2,7 @@
 //! last.
 
 use super::channels::{columns, columns_mut};
-use super::isa::Kernel;
+use super::isa::{Kernel, dispatch};
 use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_products, for_channel_blocks, for_tiles, rows};
@@ -25,6 +25,16 @@ pub(crate) struct Convolve<'a> {
     /// `C_out` elements.
     pub bias: Option<&'a [f32]>,
     pub output: &'a mut [f32],
+}
+
+impl Convolve<'_> {
+    /// Computes it, with the fastest kernel that can.
+    #[inline]
+    pub(crate) fn compute(mut self) {
+        if !super::wide::convolve(&mut self) {
+            dispatch(self);
+        }
+    }
 }
 
 impl Kernel for Convolve<'_> {
@@ -148,6 +158,16 @@ pub(crate) struct ConvolveTransposed<'a> {
 
 /// Output channels whose weights are transposed at once, on the stack.
 const PANEL: usize = 32;
+
+impl ConvolveTransposed<'_> {
+    /// Computes it, with the fastest kernel that can.
+    #[inline]
+    pub(crate) fn compute(mut self) {
+        if !super::wide::convolve_transposed(&mut self) {
+            dispatch(self);
+        }
+    }
+}
 
 impl Kernel for ConvolveTransposed<'_> {
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Gradients with respect to filters in f32: sums over pixels of products of inputs and output gradients.
 
 use super::channels::{columns, columns_mut};
-use super::isa::Kernel;
+use super::isa::{Kernel, dispatch};
 use super::runs::{self, Extents, Region};
 use super::tile::{add_product, add_scaled, for_channel_blocks};
 use crate::geometry::Window;
@@ -28,6 +28,16 @@ pub(crate) struct Correlate<'a> {
 /// Neighbouring pixels that are summed before the sums go back to memory: their rows of both tensors stay in the first cache while
 /// all taps pass over them.
 const PIXELS: usize = 64;
+
+impl Correlate<'_> {
+    /// Computes it, with the fastest kernel that can.
+    #[inline]
+    pub(crate) fn compute(mut self) {
+        if !super::wide::correlate(&mut self) {
+            dispatch(self);
+        }
+    }
+}
 
 impl Kernel for Correlate<'_> {
     #[inline(always)]

@@ -16,6 +16,8 @@ pub(crate) mod pieces;
 mod runs;
 pub(crate) mod stencil;
 mod tile;
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod wide;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod x86;
 
@@ -24,6 +26,20 @@ pub(crate) use math::{erfc, exp, expm1, ln, sqrt, tanh};
 
 use crate::geometry::Window;
 use crate::operand::Shape;
+
+/// The register-tiled kernels of [`wide`] where there are any: each says whether it ran its problem.
+#[cfg(not(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod wide {
+    pub(crate) use never as convolve;
+    pub(crate) use never as convolve_transposed;
+    pub(crate) use never as correlate;
+    pub(crate) use never as stencil;
+
+    #[inline(always)]
+    pub(crate) fn never<P>(_: &mut P) -> bool {
+        false
+    }
+}
 
 /// Dimensions of input and output. If the window has one tap and no stride, all pixels of the batch are one row: fewer, longer loops.
 #[inline(always)]

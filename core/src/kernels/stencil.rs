@@ -1,7 +1,7 @@
 //! Depthwise convolution in f32: lanes are channels of sources and of targets alike.
 
 use super::channels::{columns, columns_mut};
-use super::isa::Kernel;
+use super::isa::{Kernel, dispatch};
 use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_product, for_channel_blocks, for_tiles, rows};
@@ -32,6 +32,16 @@ pub(crate) struct Stencil<'a> {
     /// As many elements as the target has channels.
     pub bias: Option<&'a [f32]>,
     pub target: &'a mut [f32],
+}
+
+impl Stencil<'_> {
+    /// Computes it, with the fastest kernel that can.
+    #[inline]
+    pub(crate) fn compute(mut self) {
+        if !super::wide::stencil(&mut self) {
+            dispatch(self);
+        }
+    }
 }
 
 impl Kernel for Stencil<'_> {

@@ -4,7 +4,6 @@ use super::groups;
 use crate::geometry::Window;
 use crate::kernels::convolve::{Convolve, ConvolveTransposed};
 use crate::kernels::correlate::Correlate;
-use crate::kernels::isa::dispatch;
 use crate::operand::Shape;
 use crate::ops::activation::Activation;
 use crate::ops::call::{CallError, Tensor};
@@ -49,7 +48,7 @@ pub fn forward(
 ) -> Result<(), CallError> {
     params.check_call(input.len(), filter.len(), output.len())?;
     params.check_bias(bias)?;
-    dispatch(Convolve {
+    Convolve {
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,
@@ -58,7 +57,8 @@ pub fn forward(
         filter,
         bias,
         output,
-    });
+    }
+    .compute();
     params.activation.apply_all(output);
     Ok(())
 }
@@ -78,7 +78,7 @@ pub fn grad_input(
     grad_input: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(grad_input.len(), filter.len(), grad_output.len())?;
-    dispatch(ConvolveTransposed {
+    ConvolveTransposed {
         input_shape: params.input,
         output_shape: params.output,
         window: params.window,
@@ -87,7 +87,8 @@ pub fn grad_input(
         filter,
         bias: None,
         grad_input,
-    });
+    }
+    .compute();
     Ok(())
 }
 
@@ -106,7 +107,7 @@ pub fn grad_weights(
     grad_weights: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(input.len(), grad_weights.len(), grad_output.len())?;
-    dispatch(Correlate {
+    Correlate {
         depthwise: false,
         groups: params.groups(),
         input_shape: params.input,
@@ -115,7 +116,8 @@ pub fn grad_weights(
         input,
         grad_output,
         grad_weights,
-    });
+    }
+    .compute();
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use crate::geometry::Window;
 use crate::kernels::correlate::Correlate;
-use crate::kernels::isa::dispatch;
 use crate::kernels::stencil::{Direction, Stencil};
 use crate::operand::Shape;
 use crate::ops::activation::Activation;
@@ -61,7 +60,7 @@ pub fn forward(
         return conv_2d::forward(&convolution, input, filter, bias, output);
     }
     params.check_bias(bias)?;
-    dispatch(Stencil {
+    Stencil {
         direction: Direction::Forward,
         input_shape: params.input,
         output_shape: params.output,
@@ -70,7 +69,8 @@ pub fn forward(
         filter,
         bias,
         target: output,
-    });
+    }
+    .compute();
     params.activation.apply_all(output);
     Ok(())
 }
@@ -93,7 +93,7 @@ pub fn grad_input(
     if let Some(convolution) = params.convolution() {
         return conv_2d::grad_input(&convolution, grad_output, filter, grad_input);
     }
-    dispatch(Stencil {
+    Stencil {
         direction: Direction::Backward,
         input_shape: params.input,
         output_shape: params.output,
@@ -102,7 +102,8 @@ pub fn grad_input(
         filter,
         bias: None,
         target: grad_input,
-    });
+    }
+    .compute();
     Ok(())
 }
 
@@ -124,7 +125,7 @@ pub fn grad_weights(
     if let Some(convolution) = params.convolution() {
         return conv_2d::grad_weights(&convolution, input, grad_output, grad_weights);
     }
-    dispatch(Correlate {
+    Correlate {
         depthwise: true,
         groups: 1,
         input_shape: params.input,
@@ -133,7 +134,8 @@ pub fn grad_weights(
         input,
         grad_output,
         grad_weights,
-    });
+    }
+    .compute();
     Ok(())
 }
 

@@ -4,7 +4,6 @@ use super::check_shapes;
 use crate::geometry::Window;
 use crate::kernels::convolve::{Convolve, ConvolveTransposed};
 use crate::kernels::correlate::Correlate;
-use crate::kernels::isa::dispatch;
 use crate::operand::Shape;
 use crate::ops::activation::Activation;
 use crate::ops::call::{CallError, Tensor};
@@ -44,7 +43,7 @@ pub fn forward(
 ) -> Result<(), CallError> {
     params.check_call(input.len(), filter.len(), output.len())?;
     params.check_bias(bias)?;
-    dispatch(ConvolveTransposed {
+    ConvolveTransposed {
         input_shape: params.output,
         output_shape: params.input,
         window: params.window,
@@ -53,7 +52,8 @@ pub fn forward(
         filter,
         bias,
         grad_input: output,
-    });
+    }
+    .compute();
     params.activation.apply_all(output);
     Ok(())
 }
@@ -73,7 +73,7 @@ pub fn grad_input(
     grad_input: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(grad_input.len(), filter.len(), grad_output.len())?;
-    dispatch(Convolve {
+    Convolve {
         input_shape: params.output,
         output_shape: params.input,
         window: params.window,
@@ -82,7 +82,8 @@ pub fn grad_input(
         filter,
         bias: None,
         output: grad_input,
-    });
+    }
+    .compute();
     Ok(())
 }
 
@@ -101,7 +102,7 @@ pub fn grad_weights(
     grad_weights: &mut [f32],
 ) -> Result<(), CallError> {
     params.check_call(input.len(), grad_weights.len(), grad_output.len())?;
-    dispatch(Correlate {
+    Correlate {
         depthwise: false,
         groups: 1,
         input_shape: params.output,
@@ -110,7 +111,8 @@ pub fn grad_weights(
         input: grad_output,
         grad_output: input,
         grad_weights,
-    });
+    }
+    .compute();
     Ok(())
 }
 

@@ -1,0 +1,200 @@
+//! A vector of neighbouring channels, and the six operations that the register-tiled kernels need.
+//!
+//! No operation crosses lanes, and each is one IEEE operation, so that the number of lanes cannot change a result.
+//!
+//! Why not a crate: a portable one that was measured (`fearless_simd`) came near, but the tiles below want to know how many registers there
+//! are, and six functions are fewer lines than the dependency's documentation.
+
+/// An instruction set's vectors: the widest, and narrower ones for what is left of the channels.
+pub(crate) trait Vectors {
+    /// The widest.
+    type Wide: Lanes;
+    /// Eight lanes, or as many as there are.
+    type Eight: Lanes;
+    /// Four lanes, or as many as there are.
+    type Four: Lanes;
+    /// How many sums of `Wide` a tile may hold and leave registers for what they are made from.
+    const SUMS: usize;
+}
+
+/// A vector of `LANES` channels.
+///
+/// # Safety of all functions
+/// The processor has the instructions, and pointers are good for as many elements as the function touches: one for `splat`, `LANES` for
+/// `load` and `store`. None has to be aligned.
+pub(crate) trait Lanes: Copy {
+    /// The vector.
+    type Vector: Copy;
+    /// How many channels it holds.
+    const LANES: usize;
+
+    /// All lanes 0.
+    unsafe fn zero() -> Self::Vector;
+    /// The same number in all lanes.
+    unsafe fn splat(from: *const f32) -> Self::Vector;
+    /// Neighbouring numbers.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// Stores neighbouring numbers.
+    unsafe fn store(to: *mut f32, vector: Self::Vector);
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+}
+
+/// One channel.
+#[derive(Clone, Copy)]
+pub(crate) struct One;
+
+impl Lanes for One {
+    type Vector = f32;
+    const LANES: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> f32 {
+        0.0
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { *from }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> f32 {
+        // SAFETY: the caller's.
+        unsafe { *from }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, vector: f32) {
+        // SAFETY: the caller's.
+        unsafe { *to = vector }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+/// Defines a vector type by its intrinsics.
+macro_rules! lanes {
+    ($name:ident, $vector:ty, $lanes:literal, $zero:expr, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+        #[doc = concat!(stringify!($lanes), " channels.")]
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Lanes for $name {
+            type Vector = $vector;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn zero() -> $vector {
+                // SAFETY: the caller's, here and below.
+                unsafe { $zero }
+            }
+
+            #[inline(always)]
+            unsafe fn splat(from: *const f32) -> $vector {
+                // SAFETY: as above.
+                unsafe { $splat(*from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> $vector {
+                // SAFETY: as above.
+                unsafe { $load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(to: *mut f32, vector: $vector) {
+                // SAFETY: as above.
+                unsafe { $store(to, vector) }
+            }
+
+            #[inline(always)]
+            unsafe fn fma(a: $vector, b: $vector, c: $vector) -> $vector {
+                // SAFETY: as above.
+                unsafe { lanes!(@fma $fma a b c) }
+            }
+        }
+    };
+    (@fma vfmaq_f32 $a:ident $b:ident $c:ident) => { vfmaq_f32($c, $a, $b) };
+    (@fma $fma:ident $a:ident $b:ident $c:ident) => { $fma($a, $b, $c) };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::{
+        __m128, __m256, __m512, _mm_fmadd_ps, _mm_loadu_ps, _mm_set1_ps, _mm_setzero_ps, _mm_storeu_ps,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+
+    use super::{Lanes, Vectors};
+
+    lanes!(
+        Sixteen,
+        __m512,
+        16,
+        _mm512_setzero_ps(),
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps
+    );
+    lanes!(
+        Eight,
+        __m256,
+        8,
+        _mm256_setzero_ps(),
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps
+    );
+    lanes!(Four, __m128, 4, _mm_setzero_ps(), _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, _mm_fmadd_ps);
+
+    /// The vectors of AVX2, of which there are 16.
+    pub(crate) struct Avx2;
+
+    impl Vectors for Avx2 {
+        type Wide = Eight;
+        type Eight = Eight;
+        type Four = Four;
+        const SUMS: usize = 12;
+    }
+
+    /// The vectors of AVX-512, of which there are 32.
+    pub(crate) struct Avx512;
+
+    impl Vectors for Avx512 {
+        type Wide = Sixteen;
+        type Eight = Eight;
+        type Four = Four;
+        const SUMS: usize = 24;
+    }
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use core::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
+
+    use super::{Lanes, Vectors};
+
+    lanes!(Four, float32x4_t, 4, vdupq_n_f32(0.0), vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32);
+
+    /// The vectors of Neon, of which there are 32.
+    pub(crate) struct Neon;
+
+    impl Vectors for Neon {
+        type Wide = Four;
+        type Eight = Four;
+        type Four = Four;
+        const SUMS: usize = 24;
+    }
+}
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm::Neon;
