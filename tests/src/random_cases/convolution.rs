@@ -43,6 +43,7 @@ struct Layer {
 }
 
 /// Windows, and channels of input and output.
+#[derive(Clone, Copy)]
 struct Size {
     window: Window,
     in_size: [usize; 2],

@@ -39,11 +39,11 @@ fn both(
 }
 
 pub(super) fn add(random: &mut Random) -> Option<Outputs> {
-    sum(random, 1, |params, left, right| params.apply(left, right))
+    sum(random, 1, AddI8::apply)
 }
 
 pub(super) fn sub(random: &mut Random) -> Option<Outputs> {
-    sum(random, -1, |params, left, right| params.apply_sub(left, right))
+    sum(random, -1, AddI8::apply_sub)
 }
 
 fn sum(random: &mut Random, sign: i64, apply: fn(&AddI8, i8, i8) -> i8) -> Option<Outputs> {
