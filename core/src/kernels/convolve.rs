@@ -2,7 +2,7 @@
 //! last.
 
 use super::channels::{columns, columns_mut};
-use super::isa::{Kernel, dispatch};
+use super::isa::{Kernel, scalar};
 use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_products, for_channel_blocks, for_tiles, rows};
@@ -28,11 +28,11 @@ pub(crate) struct Convolve<'a> {
 }
 
 impl Convolve<'_> {
-    /// Computes it, with the fastest kernel that can.
+    /// Computes it: with the vectors in use, or, where there are none or their kernel does not handle it, as every target does.
     #[inline]
     pub(crate) fn compute(mut self) {
         if !super::wide::convolve(&mut self) {
-            dispatch(self);
+            scalar(self);
         }
     }
 }
@@ -160,11 +160,11 @@ pub(crate) struct ConvolveTransposed<'a> {
 const PANEL: usize = 32;
 
 impl ConvolveTransposed<'_> {
-    /// Computes it, with the fastest kernel that can.
+    /// Computes it: with the vectors in use, or, where there are none or their kernel does not handle it, as every target does.
     #[inline]
     pub(crate) fn compute(mut self) {
         if !super::wide::convolve_transposed(&mut self) {
-            dispatch(self);
+            scalar(self);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Gradients with respect to filters in f32: sums over pixels of products of inputs and output gradients.
 
 use super::channels::{columns, columns_mut};
-use super::isa::{Kernel, dispatch};
+use super::isa::{Kernel, scalar};
 use super::runs::{self, Extents, Region};
 use super::tile::{add_product, add_scaled, for_channel_blocks};
 use crate::geometry::Window;
@@ -30,11 +30,11 @@ pub(crate) struct Correlate<'a> {
 const PIXELS: usize = 64;
 
 impl Correlate<'_> {
-    /// Computes it, with the fastest kernel that can.
+    /// Computes it: with the vectors in use, or, where there are none or their kernel does not handle it, as every target does.
     #[inline]
     pub(crate) fn compute(mut self) {
         if !super::wide::correlate(&mut self) {
-            dispatch(self);
+            scalar(self);
         }
     }
 }

@@ -23,6 +23,8 @@ mod x86;
 
 pub use fma::fma;
 pub(crate) use math::{erfc, exp, expm1, ln, sqrt, tanh};
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use wide::multiply_adds;
 
 use crate::geometry::Window;
 use crate::operand::Shape;

@@ -1,7 +1,7 @@
 //! Depthwise convolution in f32: lanes are channels of sources and of targets alike.
 
 use super::channels::{columns, columns_mut};
-use super::isa::{Kernel, dispatch};
+use super::isa::{Kernel, scalar};
 use super::pieces::pieces;
 use super::runs::{self, Extents, Region};
 use super::tile::{add_product, for_channel_blocks, for_tiles, rows};
@@ -35,11 +35,11 @@ pub(crate) struct Stencil<'a> {
 }
 
 impl Stencil<'_> {
-    /// Computes it, with the fastest kernel that can.
+    /// Computes it: with the vectors in use, or, where there are none or their kernel does not handle it, as every target does.
     #[inline]
     pub(crate) fn compute(mut self) {
         if !super::wide::stencil(&mut self) {
-            dispatch(self);
+            scalar(self);
         }
     }
 }

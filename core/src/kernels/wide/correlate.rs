@@ -357,7 +357,8 @@ impl Wide for &mut Correlate<'_> {
         self.grad_weights.fill(0.0);
         // As many whole rows as stay in the cache, or pieces of one.
         let pixel = y.stride * x.stride * c_in + c_out;
-        let cached = (if self.depthwise { CACHED_DEPTHWISE } else { CACHED } / pixel).max(8);
+        let elements = if self.depthwise { CACHED_DEPTHWISE } else { CACHED };
+        let cached = (elements / pixel).max(8);
         let (rows_at_once, columns_at_once) =
             ((cached / out_w.max(1)).max(1), cached.max(out_w.min(2 * cached)));
         for group in 0..groups {

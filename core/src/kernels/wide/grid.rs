@@ -63,30 +63,25 @@ impl Grid {
 
     /// How to cut it into tiles of `vectors` vectors: along the axis that tiles waste least of, in the best of `heights`.
     pub(super) fn cut(&self, heights: &[usize], vectors: usize, sums: usize) -> Cut {
-        let Self { counts, source_steps, target_steps, .. } = *self;
-        let all = counts[0] * counts[1] * counts[2];
-        let mut best: Option<(usize, usize, [usize; 2], usize)> = None;
+        let Self { counts: [n, h, w], source_steps: [s_n, s_h, s_w], target_steps: [t_n, t_h, t_w], .. } =
+            *self;
+        let height = |count| best_height(heights, count, vectors, sums);
+        let cost = |count: usize, lines: usize| match count {
+            1 => usize::MAX,
+            _ => tiles_cost(count, height(count), vectors) * lines,
+        };
         // Of equals the innermost: its targets are neighbours.
-        for (along, across) in [(2, [0, 1]), (1, [0, 2]), (0, [1, 2])] {
-            if counts[along] == 1 && along != 2 {
-                continue;
-            }
-            let height = best_height(heights, counts[along], vectors, sums);
-            let cost = tiles_cost(counts[along], height, vectors) * (all / counts[along].max(1));
-            if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, along, across, height));
-            }
-        }
-        let (_, along, across, height) = best.unwrap_or((0, 2, [0, 1], 1));
-        Cut {
-            height,
-            count: counts[along],
-            source_step: source_steps[along],
-            target_step: target_steps[along],
-            counts: across.map(|axis| counts[axis]),
-            source_steps: across.map(|axis| source_steps[axis]),
-            target_steps: across.map(|axis| target_steps[axis]),
-        }
+        let over_w = tiles_cost(w, height(w), vectors) * n * h;
+        let (over_h, over_n) = (cost(h, n * w), cost(n, h * w));
+        let (count, source_step, target_step, counts, source_steps, target_steps) =
+            if over_w <= over_h && over_w <= over_n {
+                (w, s_w, t_w, [n, h], [s_n, s_h], [t_n, t_h])
+            } else if over_h <= over_n {
+                (h, s_h, t_h, [n, w], [s_n, s_w], [t_n, t_w])
+            } else {
+                (n, s_n, t_n, [h, w], [s_h, s_w], [t_h, t_w])
+            };
+        Cut { height: height(count), count, source_step, target_step, counts, source_steps, target_steps }
     }
 }
 
@@ -114,11 +109,11 @@ fn tiles_cost(count: usize, height: usize, vectors: usize) -> usize {
 
 /// The best of `heights`, ascending, the first of which is 1, for lines of `count` targets: not higher than that, with at most `sums` vectors in
 /// a tile.
-pub(super) fn best_height(heights: &[usize], count: usize, vectors: usize, sums: usize) -> usize {
+fn best_height(heights: &[usize], count: usize, vectors: usize, sums: usize) -> usize {
     heights
         .iter()
         .copied()
         .take_while(|&height| height == 1 || height <= count && height * vectors <= sums)
-        .min_by_key(|&height| (tiles_cost(count, height, vectors), usize::MAX - height))
+        .min_by_key(|&height| (tiles_cost(count, height, vectors), height))
         .unwrap_or(1)
 }

@@ -11,6 +11,7 @@
 mod correlate;
 mod grid;
 mod lanes;
+mod peak;
 mod product;
 mod stencil;
 
@@ -94,5 +95,6 @@ macro_rules! for_blocks {
 }
 pub(crate) use correlate::correlate;
 use for_blocks;
+pub use peak::multiply_adds;
 pub(crate) use product::{convolve, convolve_transposed};
 pub(crate) use stencil::stencil;

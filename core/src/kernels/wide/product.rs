@@ -95,7 +95,8 @@ impl Tile {
                                 *sum = L::fma(value, row, *sum);
                             }
                         }
-                        weights = weights.add(taps.weight_step);
+                        // After the last one, nothing is there.
+                        weights = weights.wrapping_add(taps.weight_step);
                     }
                 }
             }
@@ -179,25 +180,25 @@ unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, product: &
                     4 => tile.line::<L, 4, N>(cut.count),
                     8 if const { N <= 2 } => tile.line::<L, 8, N>(cut.count),
                     2 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 2, N>(cut.count)
+                        tile.line::<L, 2, N>(cut.count);
                     }
                     3 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 3, N>(cut.count)
+                        tile.line::<L, 3, N>(cut.count);
                     }
                     5 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 5, N>(cut.count)
+                        tile.line::<L, 5, N>(cut.count);
                     }
                     6 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 6, N>(cut.count)
+                        tile.line::<L, 6, N>(cut.count);
                     }
                     7 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N <= 2 } => {
-                        tile.line::<L, 7, N>(cut.count)
+                        tile.line::<L, 7, N>(cut.count);
                     }
                     12 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N <= 2 } => {
-                        tile.line::<L, 12, N>(cut.count)
+                        tile.line::<L, 12, N>(cut.count);
                     }
                     14 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N == 1 } => {
-                        tile.line::<L, 14, N>(cut.count)
+                        tile.line::<L, 14, N>(cut.count);
                     }
                     _ => tile.line::<L, 1, N>(cut.count),
                 }
@@ -310,14 +311,48 @@ pub(crate) fn convolve_transposed(problem: &mut ConvolveTransposed<'_>) -> bool 
 /// # Safety
 /// All of these are there.
 unsafe fn transpose(from: *const f32, step: usize, rows: usize, columns: usize, to: *mut f32) {
-    /// Reads and writes stay within a few cache lines.
-    const BLOCK: usize = 8;
-    for first in (0..columns).step_by(BLOCK) {
-        let end = columns.min(first + BLOCK);
-        for i in 0..rows {
-            for j in first..end {
-                // SAFETY: the caller's.
-                unsafe { *to.add(j * rows + i) = *from.add(i * step + j) };
+    let (whole_rows, whole_columns) = (rows - rows % 4, columns - columns % 4);
+    // SAFETY: the caller's.
+    unsafe {
+        for j in (0..whole_columns).step_by(4) {
+            for i in (0..whole_rows).step_by(4) {
+                transpose_four(from.add(i * step + j), step, to.add(j * rows + i), rows);
+            }
+        }
+        for j in 0..columns {
+            for i in if j < whole_columns { whole_rows } else { 0 }..rows {
+                *to.add(j * rows + i) = *from.add(i * step + j);
+            }
+        }
+    }
+}
+
+/// `to[j * to_step + i] = from[i * step + j]` for `i` and `j` below 4.
+///
+/// # Safety
+/// All of these are there.
+#[inline(always)]
+unsafe fn transpose_four(from: *const f32, step: usize, to: *mut f32, to_step: usize) {
+    // SAFETY: the caller's; every x86-64 has these instructions.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use core::arch::x86_64::{
+            _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+        };
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| _mm_loadu_ps(from.add(i * step)));
+        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        _mm_storeu_ps(to, _mm_movelh_ps(ab, cd));
+        _mm_storeu_ps(to.add(to_step), _mm_movehl_ps(cd, ab));
+        _mm_storeu_ps(to.add(2 * to_step), _mm_movelh_ps(ab_high, cd_high));
+        _mm_storeu_ps(to.add(3 * to_step), _mm_movehl_ps(cd_high, ab_high));
+    }
+    // SAFETY: the caller's.
+    #[cfg(not(target_arch = "x86_64"))]
+    unsafe {
+        for i in 0..4 {
+            for j in 0..4 {
+                *to.add(j * to_step + i) = *from.add(i * step + j);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Depthwise convolution, and its gradient with respect to the input.
 
 use super::Wide;
-use super::grid::best_height;
 use super::lanes::{Lanes, One, Vectors};
 use crate::geometry::Window;
 use crate::kernels::runs;
@@ -9,6 +8,12 @@ use crate::kernels::stencil::{Direction, Stencil};
 
 /// The heights of tiles, in targets.
 const HEIGHTS: [usize; 6] = [1, 3, 4, 5, 6, 8];
+
+/// The height that wastes least on a line of `count` targets. (Tiles do not wait for each other's sums: few taps are soon done.)
+fn height_of(count: usize) -> usize {
+    let heights = HEIGHTS.into_iter().filter(|&height| height == 1 || height <= count);
+    heights.min_by_key(|&height| (count.div_ceil(height) * (height + 2), height)).unwrap_or(1)
+}
 
 /// A width with more different columns is left to the portable kernel.
 const MOST_COLUMNS: usize = 24;
@@ -214,7 +219,7 @@ impl Wide for &mut Stencil<'_> {
         let (mut forward, mut backward) = (runs::forward(x, in_w, out_w), runs::backward(x, in_w, out_w));
         while let Some(x) = if is_forward { forward.next() } else { backward.next() } {
             let Some(free) = free.next() else { return false };
-            *free = Some((x, best_height(&HEIGHTS, x.count, 1, V::SUMS)));
+            *free = Some((x, height_of(x.count)));
         }
         for image in 0..n {
             let (mut forward, mut backward) = (runs::forward(y, in_h, out_h), runs::backward(y, in_h, out_h));
@@ -246,10 +251,10 @@ impl Wide for &mut Stencil<'_> {
                             let line = Line { tile, count: x.count, channels: c_out };
                             match (y.taps, x.taps, tile.source_steps[1]) {
                                 (3, 3, per_tap) if per_tap == step.cast_signed() => {
-                                    line.run_of::<V, true, false>(*height)
+                                    line.run_of::<V, true, false>(*height);
                                 }
                                 (3, 3, per_tap) if per_tap == -step.cast_signed() => {
-                                    line.run_of::<V, true, true>(*height)
+                                    line.run_of::<V, true, true>(*height);
                                 }
                                 _ => line.run_of::<V, false, false>(*height),
                             }

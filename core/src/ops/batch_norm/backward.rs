@@ -1,6 +1,6 @@
 //! Backward passes: the sums that are the gradients of gamma and beta, and the gradient with respect to the input.
 
-use super::{LANES, Runs, rows, rows_mut, scale_and_shift};
+use super::{LANES, Runs, rows, rows_mut, scale_and_shift, whole, whole_mut};
 use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
@@ -292,24 +292,44 @@ fn grad_input_runs(
     match (input.is_some(), grad_output.is_some()) {
         (true, true) => {
             for ((output, input), grad) in outputs.zip(inputs).zip(grads) {
-                for ((y, (&x, &grad)), lane) in
-                    output.iter_mut().zip(input.iter().zip(grad)).zip(lanes.iter())
+                if let (Some(input), Some(grad), Some(output)) =
+                    (whole(input), whole(grad), whole_mut(output))
                 {
-                    *y = lane.grad(activation, x, grad);
+                    let elements = output.iter_mut().zip(input.iter().zip(grad));
+                    for ((y, (&x, &grad)), lane) in elements.zip(lanes.iter()) {
+                        *y = lane.grad(activation, x, grad);
+                    }
+                } else {
+                    let elements = output.iter_mut().zip(input.iter().zip(grad));
+                    for ((y, (&x, &grad)), lane) in elements.zip(lanes.iter()) {
+                        *y = lane.grad(activation, x, grad);
+                    }
                 }
             }
         }
         (true, false) => {
             for (output, input) in outputs.zip(inputs) {
-                for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
-                    *y = lane.grad(activation, x, *y);
+                if let (Some(input), Some(output)) = (whole(input), whole_mut(output)) {
+                    for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
+                        *y = lane.grad(activation, x, *y);
+                    }
+                } else {
+                    for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
+                        *y = lane.grad(activation, x, *y);
+                    }
                 }
             }
         }
         (false, true) => {
             for (output, grad) in outputs.zip(grads) {
-                for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
-                    *y = lane.grad(activation, *y, grad);
+                if let (Some(grad), Some(output)) = (whole(grad), whole_mut(output)) {
+                    for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
+                        *y = lane.grad(activation, *y, grad);
+                    }
+                } else {
+                    for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
+                        *y = lane.grad(activation, *y, grad);
+                    }
                 }
             }
         }

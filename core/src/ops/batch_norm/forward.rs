@@ -1,6 +1,6 @@
 //! Forward passes: inference, batch statistics, normalization.
 
-use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift};
+use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift, whole, whole_mut};
 use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
@@ -82,16 +82,28 @@ fn scale_shift_runs(
     match input {
         None => {
             for output in outputs {
-                for (y, (&scale, &shift)) in output.iter_mut().zip(tables()) {
-                    *y = activation.apply(fma(*y, scale, shift));
+                if let Some(output) = whole_mut(output) {
+                    for (y, (&scale, &shift)) in output.iter_mut().zip(tables()) {
+                        *y = activation.apply(fma(*y, scale, shift));
+                    }
+                } else {
+                    for (y, (&scale, &shift)) in output.iter_mut().zip(tables()) {
+                        *y = activation.apply(fma(*y, scale, shift));
+                    }
                 }
             }
         }
         Some(input) => {
             let inputs = input.chunks(runs.stride.max(1)).filter_map(|row| row.get(first..));
             for (output, input) in outputs.zip(inputs) {
-                for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
-                    *y = activation.apply(fma(x, scale, shift));
+                if let (Some(input), Some(output)) = (whole(input), whole_mut(output)) {
+                    for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
+                        *y = activation.apply(fma(x, scale, shift));
+                    }
+                } else {
+                    for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
+                        *y = activation.apply(fma(x, scale, shift));
+                    }
                 }
             }
         }
