@@ -28,6 +28,11 @@ test: setup ## Everything that CI checks
 bench: setup-run ## Measure the models of docs/benchmarks.md on all emulated cores and write it (needs SMIDGEN_SHARED)
 	@tools/benchmarks.py
 
+.PHONY: bench-train
+bench-train: setup-run ## Train five networks here, with PyTorch and with TensorFlow in turn, and write docs/training-speed.md (downloads 3 GB at first)
+	@cargo build --quiet --release -p smidgen-trainer
+	@tools/bench_train.py
+
 .PHONY: format
 format: ## Format all Rust code
 	cargo fmt --all

@@ -15,6 +15,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+/// The memory that the process has of the system, where Linux says so.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(text.split_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)
+}
+
 #[test]
 fn a_step_of_training_allocates_nothing_on_any_thread() {
     let mut recipe = Recipe::load("digits").unwrap();
@@ -52,6 +58,19 @@ fn a_step_of_training_allocates_nothing_on_any_thread() {
         }
         let change = region.change();
         assert_eq!((change.allocations, change.reallocations, change.deallocations), (0, 0, 0));
+
+        // Nor over many steps: what does not allocate cannot grow, and the system gives it no more memory either.
+        let samples: Vec<u32> = (0..32).collect();
+        let (before, region) = (resident_bytes(), Region::new(GLOBAL));
+        for step in 0..10_000 {
+            driver.train(2 + step / 100, &samples, 0.001).unwrap();
+        }
+        let change = region.change();
+        assert_eq!((change.allocations, change.reallocations, change.deallocations), (0, 0, 0));
+        if let (Some(before), Some(after)) = (before, resident_bytes()) {
+            // The counters of the system lag behind by some pages.
+            assert!(after <= before + (256 << 10), "{before} bytes became {after}");
+        }
 
         // The instrument does count.
         let region = Region::new(GLOBAL);

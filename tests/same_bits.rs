@@ -3,14 +3,17 @@
 //! That an emulated device gives the same bits as well is in `qemu/`.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use smidgen::checksum::crc32c;
 use smidgen::kernels::isa::{self, Isa};
 use smidgen::{AllOperators, Metadata, Model, Preprocessing};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::data::{Augmenter, Normalization, Split, Variation, digits};
+use smidgen_trainer::graph::nets;
 use smidgen_trainer::pipeline::{Run, Training, network, quantize_trained, train, training_program};
 use smidgen_trainer::recipe::Recipe;
+use smidgen_trainer::throughput::Benchmark;
 use smidgen_trainer::train::{Executor, ImageFeed};
 
 const METADATA: Metadata<'_> = Metadata {
@@ -61,9 +64,12 @@ fn trained(recipe: &Recipe, split: &Split, threads: usize, isa: Isa, steps: usiz
     (crc32c(parameter.as_slice()), crc32c(state.as_slice()))
 }
 
-/// The instruction set is a choice of the whole process, so that this is one test.
+/// The instruction set is a choice of the whole process: tests that choose take turns.
+static CHOICE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_hundred_steps_do_not_depend_on_threads_or_instruction_sets() {
+    let _turn = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
     let (recipe, split) = (recipe(), digits().unwrap());
     let expected = trained(&recipe, &split, 1, Isa::Scalar, 100);
     let available = Isa::ALL.into_iter().filter(|isa| isa.is_available());
@@ -83,6 +89,30 @@ fn a_hundred_steps_do_not_depend_on_threads_or_instruction_sets() {
         other.set(assignment).unwrap();
         assert_ne!(trained(&other, &split, 2, Isa::best(), 3), trained(&recipe, &split, 2, Isa::best(), 3));
     }
+}
+
+/// Each of the known networks, with everything that its own kernels are chosen by.
+#[test]
+fn fifty_steps_of_each_network_do_not_depend_on_threads_or_instruction_sets() {
+    const STEPS: u32 = 50;
+    let _turn = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
+    for net in nets::NAMES {
+        // As many chunks as the most threads, and no more samples than that takes.
+        let benchmark = Benchmark::new(net, 8, Some(1)).unwrap();
+        let trained = |threads, isa| {
+            isa::choose(isa).unwrap();
+            let (parameter, state) = benchmark.train(threads, STEPS).unwrap();
+            (crc32c(parameter.as_slice()), crc32c(state.as_slice()))
+        };
+        let expected = trained(2, Isa::Scalar);
+        for isa in Isa::ALL.into_iter().filter(|&isa| isa != Isa::Scalar && isa.is_available()) {
+            assert_eq!(trained(2, isa), expected, "{net}, {isa:?}");
+        }
+        for threads in [1, 3, 8] {
+            assert_eq!(trained(threads, Isa::best()), expected, "{net}, {threads} threads");
+        }
+    }
+    isa::choose(Isa::best()).unwrap();
 }
 
 #[test]

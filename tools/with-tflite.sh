@@ -16,5 +16,5 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
   cp "$requirements" "$venv/installed.txt"
 fi
 # Without these TensorFlow prints its greetings, and sums floats in an order that depends on the computer.
-export TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 CUDA_VISIBLE_DEVICES=-1
+export TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS="${TF_ENABLE_ONEDNN_OPTS:-0}" CUDA_VISIBLE_DEVICES=-1
 exec "$venv/bin/python" "$@"

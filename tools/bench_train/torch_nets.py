@@ -1,7 +1,7 @@
 """The networks of `host-trainer/src/graph/nets.rs` in PyTorch, and a training step of each.
 
 Started by `tools/bench_train.py`: `torch_nets.py MODE NET THREADS BATCHES...` prints "ready", then answers each line "BATCH SECONDS" on stdin with
-"SAMPLES_PER_SECOND PEAK_RSS_BYTES" on stdout. MODE is eager, channels-last or compiled.
+"SAMPLES_PER_SECOND SAMPLES_PER_CPU_SECOND PEAK_RSS_BYTES" on stdout. MODE is eager, channels-last or compiled.
 """
 
 import resource
@@ -128,12 +128,13 @@ def main():
     for line in sys.stdin:
         batch, seconds = int(line.split()[0]), float(line.split()[1])
         step(batch)
-        begin, steps = time.perf_counter(), 0
+        cpu, begin, steps = time.process_time(), time.perf_counter(), 0
         while time.perf_counter() - begin < seconds:
             step(batch)
             steps += 1
-        rate = steps * batch / (time.perf_counter() - begin)
-        print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+        done = steps * batch
+        rates = done / (time.perf_counter() - begin), done / (time.process_time() - cpu)
+        print(*rates, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
 
 
 main()

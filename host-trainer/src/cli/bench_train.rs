@@ -16,6 +16,9 @@ pub(crate) struct BenchTrain {
     /// Samples in a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
+    /// Samples in a chunk, which divides the batch [default: as suits the network]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    chunk: Option<u32>,
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -30,14 +33,16 @@ pub(crate) struct BenchTrain {
 impl BenchTrain {
     pub(crate) fn run(&self) -> Outcome {
         let duration = Duration::from_secs(self.seconds.into());
-        let found = measure(&self.net, self.batch, threads(self.threads), duration)?;
+        let found = measure(&self.net, self.batch, self.chunk, threads(self.threads), duration)?;
         if self.json {
             return print_json(&found);
         }
-        let Throughput { net, batch, threads, samples_per_second } = found;
+        let Throughput { net, batch, chunk, threads, samples_per_second, .. } = &found;
+        let share = 100.0 * samples_per_second * found.flops_per_sample / found.peak_flops_per_second;
         let isa = smidgen::kernels::isa::current();
         print(&format!(
-            "{net}: {samples_per_second:.0} samples a second, batch {batch}, {threads} threads, {isa:?} kernels\n"
+            "{net}: {samples_per_second:.0} samples a second, {share:.0} % of the multiply-adds that {threads} threads could do; batch {batch} in \
+             chunks of {chunk}, {isa:?} kernels\n"
         ))
     }
 }
