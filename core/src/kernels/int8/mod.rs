@@ -29,7 +29,6 @@ pub mod fours;
 mod gather;
 #[cfg(arm_helium)]
 mod helium;
-pub(crate) mod offsets;
 pub mod pairs;
 pub mod quads;
 mod requantize;

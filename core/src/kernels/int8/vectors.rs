@@ -11,8 +11,7 @@ use super::gather::Image;
 #[cfg(not(arm_helium))]
 use super::gather::copy_rows;
 #[cfg(arm_helium)]
-use super::helium::{Depthwise, any_left_shift, copy_three, dots, finish, three_rows};
-use super::offsets::Offsets;
+use super::helium::{Depthwise, SLACK, any_left_shift, dots, finish, short_patch, three_rows, window_rows};
 use crate::geometry::Window;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, elements, elements_mut};
@@ -31,7 +30,7 @@ pub(crate) const GATHERED: usize = 640;
 const GATHERED_OF_THREE: usize = 149;
 /// Channels of a depthwise convolution that are computed together, and the most taps that it may have.
 pub(crate) const LANES: usize = 16;
-pub(crate) const MOST_TAPS: usize = 64;
+pub(crate) const MOST_TAPS: usize = 40;
 
 /// What is known of an output channel: bias, multiplier and shift.
 pub(crate) type Record = [i32; 3];
@@ -75,25 +74,21 @@ pub(crate) fn rows(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i
     let whole = input.len().checked_div(in_c).unwrap_or(0) / ROWS * ROWS;
     let halves = (input.split_at_checked(whole * in_c), output.split_at_mut_checked(whole * out_c));
     let (Some((input, input_left)), Some((output, output_left))) = halves else { return };
-    for (input, output) in pieces((input, output), [ROWS * in_c, ROWS * out_c]) {
-        three(layer, in_c, input, output);
-    }
+    three(layer, in_c, input, output);
     for (input, output) in pieces((input_left, output_left), [in_c, out_c]) {
         one(layer, input, output);
     }
 }
 
-/// The outputs of three rows of `length` inputs each.
+/// The outputs of rows of `length` inputs each, a multiple of three of them.
 fn three(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8]) {
-    let Some((first, rest)) = inputs.split_at_checked(length) else { return };
-    let Some((second, third)) = rest.split_at_checked(length) else { return };
-    let (inputs, stride) = ([first, second, third], layer.channels.len());
+    let stride = layer.channels.len();
     let (even, odd) = layer.channels.split_at_checked(stride / 2 * 2).unwrap_or_default();
-    three_rows(&Layer { channels: even, ..*layer }, inputs, output, stride);
+    three_rows(&Layer { channels: even, ..*layer }, length, inputs, output, stride);
     if !odd.is_empty() {
         let weights = layer.weights.get(even.len() * length..).unwrap_or_default();
         let last = Layer { weights, channels: odd, ..*layer };
-        for (row, input) in inputs.into_iter().enumerate() {
+        for (row, input) in inputs.chunks_exact(length.max(1)).enumerate() {
             one(&last, input, output.get_mut(row * stride + even.len()..).unwrap_or_default());
         }
     }
@@ -130,51 +125,81 @@ pub(crate) struct Convolution<'a> {
 /// before they are: the output may run over the input as far as that allows.
 ///
 /// Does nothing more where a slice is too short.
+#[inline(never)]
 pub(crate) fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>) {
     let length = call.window.y.kernel * call.window.x.kernel * call.size[2];
     let [out_h, out_w] = call.out_size;
     let pixels = out_h * out_w;
     let whole = if length <= GATHERED_OF_THREE { pixels / ROWS * ROWS } else { 0 };
     if whole > 0 {
-        let mut taps = [0; ROWS * GATHERED_OF_THREE];
-        by_threes(call, both, whole, taps.get_mut(..ROWS * length).unwrap_or_default());
+        by_threes(call, both, whole, length);
     }
     if whole < pixels {
-        let mut taps = [0; GATHERED];
-        one_by_one(call, both, [whole, pixels], taps.get_mut(..length).unwrap_or_default());
+        one_by_one(call, both, [whole, pixels], length);
     }
 }
 
 /// The pixels `0..end`, three at a time.
 #[inline(never)]
-fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, taps: &mut [i8]) {
-    let (length, out_c) = (taps.len() / ROWS, call.layer.channels.len());
+fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, length: usize) {
+    let mut taps = [0; ROWS * GATHERED_OF_THREE + SLACK];
+    let ([_, in_w, in_c], Window { y, x }) = (call.size, call.window);
+    let windows = Windows {
+        rows: y.kernel,
+        length: x.kernel * in_c,
+        row_stride: y.dilation * in_w * in_c,
+        pixel_stride: x.stride * in_c,
+    };
+    let out_c = call.layer.channels.len();
     let mut place = Place::new(call, 0);
-    for first in (0..end).step_by(ROWS) {
-        let image = call.image(both);
-        if let Some(input) = place.inside(&image) {
-            let ([_, in_w, in_c], Window { y, x }) = (call.size, call.window);
-            let strides = [y.dilation * in_w * in_c, x.stride * in_c];
-            copy_three(input, taps, strides, [y.kernel, x.kernel * in_c]);
-            place.skip(ROWS);
+    let mut pixel = 0;
+    while pixel < end {
+        // Threes of neighbours without a tap in the padding, or any three.
+        let (threes, first) = place.inside(call, (end - pixel) / ROWS);
+        if threes > 0 && out_c.is_multiple_of(2) {
+            window_rows(&call.layer, both, [first, pixel * out_c], &windows, threes, &mut taps);
+            place.skip(threes * ROWS);
+            pixel += threes * ROWS;
         } else {
-            for taps in taps.chunks_exact_mut(length.max(1)) {
-                image.patch(place.next(), taps);
+            let image = call.image(both);
+            for row in 0..ROWS {
+                gather(&image, place.next(), length, taps.get_mut(row * length..).unwrap_or_default());
             }
+            let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+            let taps = taps.get(..ROWS * length).unwrap_or_default();
+            three(&call.layer, length, taps, output.get_mut(pixel * out_c..).unwrap_or_default());
+            pixel += ROWS;
         }
-        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
-        three(&call.layer, length, taps, output.get_mut(first * out_c..).unwrap_or_default());
     }
+}
+
+/// Copies what a pixel reads to `taps`, of which it may change a few more elements.
+fn gather(image: &Image<'_>, place: [usize; 2], length: usize, taps: &mut [i8]) {
+    if !short_patch(image, place, taps) {
+        image.patch(place, taps.get_mut(..length).unwrap_or_default());
+    }
+}
+
+/// The windows of pixels: rows of the window, their length, and from a row and from a pixel to the next.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Windows {
+    pub(crate) rows: usize,
+    pub(crate) length: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) pixel_stride: usize,
 }
 
 /// The pixels `first..end`.
 #[inline(never)]
-fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize; 2], taps: &mut [i8]) {
+fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize; 2], length: usize) {
+    let mut taps = [0; GATHERED + SLACK];
     let out_c = call.layer.channels.len();
     let mut place = Place::new(call, first);
     for pixel in first..end {
-        call.image(both).patch(place.next(), taps);
+        gather(&call.image(both), place.next(), length, &mut taps);
         let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        let taps = taps.get(..length).unwrap_or_default();
         one(&call.layer, taps, output.get_mut(pixel * out_c..).unwrap_or_default());
     }
 }
@@ -199,17 +224,21 @@ impl Place {
         Self { at: [row, pixel - row * width], width }
     }
 
-    /// The input from the first tap of this pixel on, if this and its neighbours, three in all, are in one row and have no tap in the padding, and the taps of a
-    /// row are neighbours.
-    fn inside<'i>(&self, image: &Image<'i>) -> Option<&'i [i8]> {
-        let ([out_y, out_x], [in_h, in_w, in_c], Window { y, x }) = (self.at, image.size, image.window);
-        let top = (out_y * y.stride).checked_sub(y.pad_before)?;
-        let left = (out_x * x.stride).checked_sub(x.pad_before)?;
-        let (bottom, right) = (top + (y.kernel - 1) * y.dilation, left + (ROWS - 1) * x.stride + x.kernel);
-        if out_x + ROWS > self.width || x.dilation != 1 || bottom >= in_h || right > in_w {
-            return None;
-        }
-        image.input.get((top * in_w + left) * in_c..)
+    /// How many threes of neighbours from this pixel on are in one row and have no tap in the padding, at most so many, and where in the input the first tap
+    /// lies. None, if the taps of a row of the window are not neighbours.
+    fn inside(&self, call: &Convolution<'_>, most: usize) -> (usize, usize) {
+        let ([out_y, out_x], [in_h, in_w, in_c], Window { y, x }) = (self.at, call.size, call.window);
+        let found = || {
+            let top = (out_y * y.stride).checked_sub(y.pad_before)?;
+            let left = (out_x * x.stride).checked_sub(x.pad_before)?;
+            let room = in_w.checked_sub(left + x.kernel)?.checked_div(x.stride)? + 1;
+            if x.dilation != 1 || top + (y.kernel - 1) * y.dilation >= in_h {
+                return None;
+            }
+            let threes = room.min(self.width - out_x) / ROWS;
+            Some((threes.min(most), (top * in_w + left) * in_c))
+        };
+        found().unwrap_or_default()
     }
 
     /// Goes to the pixel `count` further, which is in the same row or the first one of the next.
@@ -232,37 +261,15 @@ impl Place {
 /// Does nothing more where a slice is too short.
 #[inline(never)]
 pub(crate) fn depthwise(call: &Convolution<'_>, both: &mut InOut<'_>) {
-    let Convolution { layer, window, size: [in_h, in_w, channels], out_size: [out_h, out_w], padding } =
-        *call;
-    let Window { y, x } = window;
-    // The last column that has all of its taps in the input, if there is one.
-    let last = x.extent().and_then(|extent| (in_w + x.pad_before).checked_sub(extent)?.checked_div(x.stride));
-    let mut kernel = Depthwise::new(layer, y.kernel * x.kernel, x.stride * channels, padding, both);
-    let (outside, mut offsets, mut place) = (kernel.outside(), Offsets::NONE, 0);
-    for out_y in 0..out_h {
-        let rows = y.taps(out_y, in_h);
-        let mut out_x = 0;
-        while out_x < out_w {
-            let columns = x.taps(out_x, in_w);
-            // Neighbours with all of their taps in the input are computed together.
-            let pixels = match last {
-                Some(last) if rows.count() == y.kernel && columns.count() == x.kernel => {
-                    last.min(out_w - 1).saturating_sub(out_x) + 1
-                }
-                _ => 1,
-            };
-            offsets.set(window, [rows, columns], [in_w, channels], outside);
-            kernel.run(&offsets, outside, pixels, place);
-            out_x += pixels;
-            place += pixels * channels;
-        }
-    }
+    let [out_h, _] = call.out_size;
+    let Some(mut kernel) = Depthwise::new(call, both) else { return };
+    (0..out_h).for_each(|out_y| kernel.row(out_y));
 }
 
-/// The outputs of three rows of inputs, those of one row `stride` elements after those of the row before.
+/// The outputs of rows of `length` inputs, which follow each other; those of one row lie `stride` elements after those of the row before.
 #[cfg(not(arm_helium))]
-fn three_rows(layer: &Layer<'_>, inputs: [&[i8]; ROWS], output: &mut [i8], stride: usize) {
-    for (row, input) in inputs.into_iter().enumerate() {
+fn three_rows(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8], stride: usize) {
+    for (row, input) in inputs.chunks_exact(length.max(1)).enumerate() {
         one(layer, input, output.get_mut(row * stride..).unwrap_or_default());
     }
 }
@@ -289,59 +296,82 @@ fn finish(sums: &[i32], channels: &[Record], how: &Finish, output: &mut [i8]) {
 /// A depthwise convolution of one sample.
 #[cfg(not(arm_helium))]
 struct Depthwise<'a, 'b, 'm> {
-    layer: Layer<'a>,
+    of: &'a Convolution<'a>,
     both: &'b mut InOut<'m>,
-    step: usize,
-    padding: i8,
 }
 
 #[cfg(not(arm_helium))]
 impl<'a, 'b, 'm> Depthwise<'a, 'b, 'm> {
-    /// Of a window whose pixels are `step` elements apart in the input. A tap in the padding reads `padding`.
-    fn new(layer: Layer<'a>, _taps: usize, step: usize, padding: i8, both: &'b mut InOut<'m>) -> Self {
-        Self { layer, both, step, padding }
+    /// Never `None`.
+    fn new(of: &'a Convolution<'a>, both: &'b mut InOut<'m>) -> Option<Self> {
+        Some(Self { of, both })
     }
 
-    /// What stands for a tap in the padding.
-    fn outside(&self) -> i32 {
-        i32::MIN
-    }
-
-    /// The outputs of some neighbouring pixels, from `place` on. `offsets` are those of the first one.
-    fn run(&mut self, offsets: &Offsets, _outside: i32, pixels: usize, place: usize) {
-        let Self { layer: Layer { weights, channels, finish: how }, ref mut both, step, padding } = *self;
-        let count = channels.len();
-        for (pixel, (c, channel)) in
-            (0..pixels).flat_map(|pixel| (0..count).zip(channels).map(move |c| (pixel, c)))
+    /// The outputs of row `out_y`.
+    fn row(&mut self, out_y: usize) {
+        let Convolution {
+            layer,
+            window: Window { y, x },
+            size: [in_h, in_w, in_c],
+            out_size: [_, out_w],
+            padding,
+        } = *self.of;
+        let Layer { weights, channels, finish: how } = layer;
+        for (out_x, (c, channel)) in
+            (0..out_w).flat_map(|out_x| channels.iter().enumerate().map(move |c| (out_x, c)))
         {
-            let input: &[i8] = elements(both.input()).unwrap_or_default();
-            let weights = weights.iter().skip(c).step_by(count);
-            let products = offsets.places().iter().zip(weights).map(|(&offset, &weight)| {
-                let inside = usize::try_from(offset).ok();
-                let value = inside.map_or(Some(&padding), |offset| input.get(offset + pixel * step + c));
-                i32::from(value.copied().unwrap_or_default()) * i32::from(weight)
-            });
-            let sum = products.fold(0, i32::wrapping_add);
-            let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
-            let output = output.get_mut(place + pixel * count + c..).unwrap_or_default();
+            let input: &[i8] = elements(self.both.input()).unwrap_or_default();
+            let taps = (0..y.kernel).flat_map(|k_y| (0..x.kernel).map(move |k_x| [k_y, k_x]));
+            let mut sum = 0i32;
+            for ([k_y, k_x], &weight) in taps.zip(weights.iter().skip(c).step_by(in_c.max(1))) {
+                let value = match (y.input(out_y, k_y, in_h), x.input(out_x, k_x, in_w)) {
+                    (Some(at_y), Some(at_x)) => {
+                        input.get((at_y * in_w + at_x) * in_c + c).copied().unwrap_or_default()
+                    }
+                    _ => padding,
+                };
+                sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
+            }
+            let output: &mut [i8] = elements_mut(self.both.output()).unwrap_or_default();
+            let output = output.get_mut((out_y * out_w + out_x) * in_c + c..).unwrap_or_default();
             finish(&[sum], core::slice::from_ref(channel), &how, output);
         }
     }
 }
 
-/// Copies what the windows of three pixels read, `rows` runs of `length` elements each, to one place after another.
+/// The outputs of the windows of neighbouring pixels, a multiple of three of them, which are copied to `taps` three at a time.
 #[cfg(not(arm_helium))]
-fn copy_three(
-    from: &[i8],
-    to: &mut [i8],
-    [row_stride, pixel_stride]: [usize; 2],
-    [rows, length]: [usize; 2],
+fn window_rows(
+    layer: &Layer<'_>,
+    both: &mut InOut<'_>,
+    [input, output]: [usize; 2],
+    windows: &Windows,
+    threes: usize,
+    taps: &mut [i8],
 ) {
-    for (pixel, to) in to.chunks_exact_mut((rows * length).max(1)).enumerate() {
-        let from = from.get(pixel * pixel_stride..).unwrap_or_default();
-        copy_rows(from, to, [row_stride, length], [rows, length]);
+    let Windows { rows, length, row_stride, pixel_stride } = *windows;
+    let (count, elements_of_one) = (layer.channels.len(), rows * length);
+    let taps = taps.get_mut(..ROWS * elements_of_one).unwrap_or_default();
+    for three in 0..threes {
+        for (pixel, taps) in taps.chunks_exact_mut(elements_of_one.max(1)).enumerate() {
+            let from: &[i8] = elements(both.input()).unwrap_or_default();
+            let from = from.get(input + (ROWS * three + pixel) * pixel_stride..).unwrap_or_default();
+            copy_rows(from, taps, [row_stride, length], [rows, length]);
+        }
+        let to: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
+        let to = to.get_mut(output + ROWS * three * count..).unwrap_or_default();
+        three_rows(layer, elements_of_one, taps, to, count);
     }
 }
+
+/// A copy of a patch by vectors, which this processor does not have.
+#[cfg(not(arm_helium))]
+fn short_patch(_: &Image<'_>, _: [usize; 2], _: &mut [i8]) -> bool {
+    false
+}
+
+#[cfg(not(arm_helium))]
+const SLACK: usize = 15;
 
 /// Whether the shift of any channel is to the left.
 #[cfg(not(arm_helium))]

@@ -2,8 +2,8 @@
 
 use core::arch::naked_asm;
 
-use crate::kernels::int8::gather::runs_fit;
-use crate::kernels::int8::vectors::ROWS;
+use crate::geometry::Window;
+use crate::kernels::int8::gather::{Image, runs_fit};
 
 /// Copies `rows` runs of `length` elements: `from` one of its strides after another, `to` one of its own.
 ///
@@ -16,7 +16,7 @@ pub(in crate::kernels::int8) fn copy_rows(
 ) {
     let fits =
         runs_fit(from.len(), from_stride, [rows, length]) && runs_fit(to.len(), to_stride, [rows, length]);
-    if !fits || length == 0 {
+    if !fits || length == 0 || rows == 0 {
         return;
     }
     // SAFETY: there is at least one run, and the last one ends within its slice, on both sides.
@@ -37,6 +37,8 @@ unsafe extern "C" fn copy_runs(
         helium_cpu!(),
         "push {{r4-r6, lr}}",
         "ldrd r4, r5, [sp, #16]",
+        "cmp r2, #16",
+        "bls 4f",
         "1:",
         "mov r6, r0",
         "mov r12, r1",
@@ -51,68 +53,120 @@ unsafe extern "C" fn copy_runs(
         "subs r3, r3, #1",
         "bne 1b",
         "pop {{r4-r6, pc}}",
+        // Runs that a vector holds.
+        "4:",
+        "vctp.8 r2",
+        "dls lr, r3",
+        "5:",
+        "vpstt",
+        "vldrbt.u8 q0, [r0]",
+        "vstrbt.8 q0, [r1]",
+        "add r0, r0, r4",
+        "add r1, r1, r5",
+        "le lr, 5b",
+        "pop {{r4-r6, pc}}",
     )
 }
 
-/// Copies what the windows of three pixels read, `rows` runs of `length` elements each, to one place after another: from a run to the next in the input it
-/// is `row_stride`, from a pixel to the next `pixel_stride`.
-///
-/// Does nothing if a run would not fit.
-pub(in crate::kernels::int8) fn copy_three(
-    from: &[i8],
-    to: &mut [i8],
-    [row_stride, pixel_stride]: [usize; 2],
-    [rows, length]: [usize; 2],
-) {
-    let last = pixel_stride.checked_mul(ROWS - 1).and_then(|last| from.get(last..)).unwrap_or_default();
-    let all = rows.checked_mul(length).and_then(|pixel| pixel.checked_mul(ROWS));
-    if length == 0
-        || !runs_fit(last.len(), row_stride, [rows, length])
-        || all.is_none_or(|all| to.len() < all)
-    {
-        return;
+/// Copies what the window of a pixel reads to `patch`, which begins there and has [`SLACK`] more elements, and may change these. The taps of a row of the window are
+/// neighbours, and at most sixteen elements; `false` if they are not.
+pub(in crate::kernels::int8) fn short_patch(
+    image: &Image<'_>,
+    [out_y, out_x]: [usize; 2],
+    patch: &mut [i8],
+) -> bool {
+    let (Window { y, x }, [in_h, in_w, in_c]) = (image.window, image.size);
+    let run = x.kernel * in_c;
+    if x.dilation != 1 || !(1..=16).contains(&run) {
+        return false;
     }
-    // SAFETY: of each pixel there is at least one run of at least one element, and the last run of the last one ends within `from`; `to` has room for all.
-    unsafe { copy_3_pixels(from.as_ptr(), to.as_mut_ptr(), length, rows, row_stride, pixel_stride) }
+    let (rows, columns) = (y.taps(out_y, in_h), x.taps(out_x, in_w));
+    let (row_count, column_count) = (rows.count(), columns.count());
+    let any = row_count > 0 && column_count > 0;
+    // The last element that is read; all of these are places in an image whose elements have been counted.
+    let last = || {
+        let row = rows.position.checked_add(row_count.checked_sub(1)?.checked_mul(y.dilation)?)?;
+        let pixel = row.checked_mul(in_w)?.checked_add(columns.position)?.checked_add(column_count)?;
+        pixel.checked_mul(in_c)
+    };
+    let length = y.kernel.checked_mul(run).and_then(|length| length.checked_add(SLACK));
+    let fits = rows.end <= y.kernel
+        && columns.end <= x.kernel
+        && length.is_some_and(|length| length <= patch.len())
+        && (!any || last().is_some_and(|last| last <= image.input.len()));
+    if !fits {
+        return false;
+    }
+    let first = (rows.position * in_w + columns.position) * in_c;
+    let lanes = (1u32 << (columns.end * in_c)) - (1 << (columns.start * in_c));
+    let call = Patch {
+        from: image.input.as_ptr().wrapping_add(first).wrapping_sub(columns.start * in_c),
+        to: patch.as_mut_ptr(),
+        lanes: if any { lanes } else { 0 },
+        padding: image.padding,
+        stride: y.dilation.wrapping_mul(in_w).wrapping_mul(in_c),
+        run,
+        above: rows.start,
+        inside: row_count,
+        below: y.kernel - rows.end,
+    };
+    // SAFETY: `y.kernel` vectors are written, one run behind the other, and the last one ends within `patch`, with its slack. What is read is those lanes of `inside` rows whose
+    // taps lie in the input.
+    unsafe { copy_patch(&raw const call) }
+    true
 }
 
-/// r0, r1: where a pixel's runs come from, where the next one goes to. r2: its length. r3: runs of a pixel. r4, r5: the strides. r6: pixels left. r7: runs left.
-/// r8: where a run comes from. r9: place in it. r12: place where it goes.
-#[unsafe(naked)]
-unsafe extern "C" fn copy_3_pixels(
+/// How many elements behind a patch [`short_patch`] may change.
+pub(in crate::kernels::int8) const SLACK: usize = 15;
+
+/// What [`copy_patch`] is told.
+#[repr(C)]
+struct Patch {
     from: *const i8,
     to: *mut i8,
-    length: usize,
-    rows: usize,
-    row_stride: usize,
-    pixel_stride: usize,
-) {
+    /// A bit for each element of a row that is in the input.
+    lanes: u32,
+    padding: i8,
+    stride: usize,
+    run: usize,
+    /// Rows of the window above the input, in it, and below it.
+    above: usize,
+    inside: usize,
+    below: usize,
+}
+
+/// r0, r1: where a row comes from and where it goes. r4, r5: from row to row. r6 to r8: rows above, inside, below. q0, q1: a row, padding.
+#[unsafe(naked)]
+unsafe extern "C" fn copy_patch(call: *const Patch) {
     naked_asm!(
         helium_cpu!(),
-        "push {{r4-r9, lr}}",
-        "ldrd r4, r5, [sp, #28]",
-        "mov r6, #{pixels}",
+        "push {{r4-r8, lr}}",
+        "ldm r0, {{r0-r8}}",
+        "vdup.8 q1, r3",
+        "vmsr p0, r2",
+        "wls lr, r6, 2f",
         "1:",
-        "mov r8, r0",
-        "mov r7, r3",
+        "vstrb.8 q1, [r1]",
+        "add r1, r1, r5",
+        "le lr, 1b",
         "2:",
-        "mov r9, r8",
-        "mov r12, r1",
-        "wlstp.8 lr, r2, 4f",
+        "wls lr, r7, 4f",
         "3:",
-        "vldrb.u8 q0, [r9], #16",
-        "vstrb.u8 q0, [r12], #16",
-        "letp lr, 3b",
+        "vpst",
+        "vldrbt.u8 q0, [r0]",
+        "vpsel q0, q0, q1",
+        "vstrb.8 q0, [r1]",
+        "add r0, r0, r4",
+        "add r1, r1, r5",
+        "le lr, 3b",
         "4:",
-        "add r8, r8, r4",
-        "add r1, r1, r2",
-        "subs r7, r7, #1",
-        "bne 2b",
-        "add r0, r0, r5",
-        "subs r6, r6, #1",
-        "bne 1b",
-        "pop {{r4-r9, pc}}",
-        pixels = const ROWS,
+        "wls lr, r8, 6f",
+        "5:",
+        "vstrb.8 q1, [r1]",
+        "add r1, r1, r5",
+        "le lr, 5b",
+        "6:",
+        "pop {{r4-r8, pc}}",
     )
 }
 

@@ -1,35 +1,66 @@
 //! Depthwise convolutions: sixteen channels of a pixel at a time.
 
 use core::arch::naked_asm;
+use core::marker::PhantomData;
 
 use super::finish::Kind;
-use crate::kernels::int8::offsets::Offsets;
-use crate::kernels::int8::vectors::{LANES, Layer, Record};
+use crate::geometry::{Taps, Window};
+use crate::kernels::int8::vectors::{Convolution, LANES, MOST_TAPS, Record};
 use crate::memory::InOut;
 
-/// Words for what is copied: sixteen records, or a pixel of padding.
-const SPARE: usize = 48;
+/// Records for a vector.
+type Records = [Record; LANES];
+/// Bytes of padding that are kept, where the records are not needed.
+const PADDING: usize = size_of::<Records>();
+/// The most taps whose weights are repeated for several pixels.
+const REPEATED_TAPS: usize = 9;
 
 /// A depthwise convolution of one sample.
 pub(in crate::kernels::int8) struct Depthwise<'a, 'b, 'm> {
-    layer: Layer<'a>,
-    both: &'b mut InOut<'m>,
+    of: &'a Convolution<'a>,
     call: Call,
-    /// The records, followed by zeros, if there are fewer than a vector takes; else as many times the padding as there are channels, if they fit.
-    spare: [i32; SPARE],
+    /// Where the inputs and the outputs begin, which are borrowed.
+    input: *const i8,
+    output: *mut i8,
+    both: PhantomData<&'b mut InOut<'m>>,
+    /// From a tap to the next one down and across.
+    strides: [usize; 2],
+    /// From the first tap of a window to its others, if all lie in the input; and for a pixel with taps in the padding.
+    inside: [i32; MOST_TAPS],
+    border: [i32; MOST_TAPS],
     taps: usize,
+    /// Whether a weight is -128.
+    least: bool,
+    /// The records again and again, if there are fewer channels than in a vector; else padding.
+    records: Records,
+    /// The weights of a tap again and again, if as many pixels side by side fill a vector, and how many; else 1.
+    repeated: [[i8; LANES]; REPEATED_TAPS],
+    at_once: usize,
 }
 
 impl<'a, 'b, 'm> Depthwise<'a, 'b, 'm> {
-    /// Of a window with so many taps, whose pixels are `step` elements apart in the input. A tap in the padding reads `padding`.
-    pub(in crate::kernels::int8) fn new(
-        layer: Layer<'a>,
-        taps: usize,
-        step: usize,
-        padding: i8,
-        both: &'b mut InOut<'m>,
-    ) -> Self {
-        let Layer { weights, channels, finish } = layer;
+    /// `None` if the lengths do not fit each other, or are too long.
+    pub(in crate::kernels::int8) fn new(of: &'a Convolution<'a>, both: &'b mut InOut<'m>) -> Option<Self> {
+        let Convolution {
+            layer,
+            window: Window { y, x },
+            size: [in_h, in_w, in_c],
+            out_size: [out_h, out_w],
+            padding,
+        } = *of;
+        let (count, taps) = (layer.channels.len(), y.kernel.checked_mul(x.kernel)?);
+        let elements = |lengths: [usize; 3]| lengths.into_iter().try_fold(1usize, usize::checked_mul);
+        let fits = elements([in_h, in_w, in_c])? <= both.input().len()
+            && elements([out_h, out_w, count])? <= both.output().len()
+            && elements([1, taps, count])? <= layer.weights.len()
+            && (1..=MOST_TAPS).contains(&taps)
+            && count > 0
+            && count == in_c;
+        // All places in the window and all steps of it are less than these.
+        let greatest = [y.extent()?, x.extent()?, out_h.checked_mul(y.stride)?, out_w.checked_mul(x.stride)?];
+        if !fits || greatest.into_iter().chain([in_h, in_w]).any(|length| length > 1 << 24) {
+            return None;
+        }
         let (input, output) = match both {
             InOut::Apart { input, output } => (input.as_ptr(), output.as_mut_ptr()),
             // One pointer that may both read and write.
@@ -38,95 +69,172 @@ impl<'a, 'b, 'm> Depthwise<'a, 'b, 'm> {
                 (region.wrapping_add(*input).cast_const(), region.wrapping_add(*output))
             }
         };
-        let swift = channels.len() >= LANES && !has_least(weights);
-        let mut spare = [0; SPARE];
-        if channels.len() < LANES {
-            for (word, value) in spare.iter_mut().zip(channels.as_flattened()) {
-                *word = *value;
-            }
-        } else {
-            spare.fill(i32::from_ne_bytes([padding as u8; 4]));
+        let strides = [y.dilation.wrapping_mul(in_w).wrapping_mul(in_c), x.dilation.wrapping_mul(in_c)];
+        let mut inside = [0; MOST_TAPS];
+        let mut slots = inside.iter_mut();
+        for (k_y, k_x) in (0..y.kernel).flat_map(|k_y| (0..x.kernel).map(move |k_x| (k_y, k_x))) {
+            let [down, across] = strides;
+            let place = k_y.wrapping_mul(down).wrapping_add(k_x.wrapping_mul(across));
+            slots.next().into_iter().for_each(|slot| *slot = place as i32);
         }
+        let least = has_least(layer.weights);
+        let mut records = [[i32::from_ne_bytes([padding as u8; 4]); 3]; LANES];
+        let mut repeated = [[0; LANES]; REPEATED_TAPS];
+        let mut at_once = 1;
+        if count < LANES {
+            for (record, channel) in records.iter_mut().zip(layer.channels.iter().cycle()) {
+                *record = *channel;
+            }
+            if !least && taps <= REPEATED_TAPS && x.stride == 1 && LANES.is_multiple_of(count) {
+                at_once = LANES / count;
+                for (row, weights) in repeated.iter_mut().zip(layer.weights.chunks_exact(count)) {
+                    row.iter_mut().zip(weights.iter().cycle()).for_each(|(weight, &value)| *weight = value);
+                }
+            }
+        }
+        let finish = layer.finish;
         let call = Call {
             lanes: [0, 48, 96, 144],
             min: [finish.min as i8; LANES],
             max: [finish.max as i8; LANES],
             padding: [padding; LANES],
-            weights: weights.as_ptr(),
-            records: channels.as_ptr(),
+            weights: layer.weights.as_ptr(),
+            records: layer.channels.as_ptr(),
             taps: core::ptr::null(),
-            fours: if swift { taps / 4 } else { taps },
+            fours: 0,
             left: taps % 4,
-            careful: usize::from(!swift),
+            careful: 0,
             zero_point: finish.zero_point,
             kind: Kind::of(&finish),
-            step,
-            count: channels.len(),
-            input: input.cast(),
+            step: 0,
+            count,
+            input: core::ptr::null(),
             pixels: 0,
-            output: output.cast(),
+            output: core::ptr::null_mut(),
         };
-        Self { layer, both, call, spare, taps }
+        let (input, output, border, both) = (input.cast(), output.cast(), inside, PhantomData);
+        Some(Self {
+            of,
+            call,
+            input,
+            output,
+            both,
+            strides,
+            inside,
+            border,
+            taps,
+            least,
+            records,
+            repeated,
+            at_once,
+        })
     }
 
-    /// What stands for a tap in the padding. If it is not [`OUTSIDE`], offsets with it are for one pixel.
-    pub(in crate::kernels::int8) fn outside(&self) -> i32 {
-        if self.call.careful == 0 && self.call.count <= size_of_val(&self.spare) {
-            // From the input to a pixel of padding; addresses have 32 bits.
-            (self.spare.as_ptr() as usize).wrapping_sub(self.call.input as usize) as i32
-        } else {
-            OUTSIDE
-        }
-    }
-
-    /// The outputs of some neighbouring pixels, from `place` on. `offsets` are those of the first one, with [`outside`](Self::outside) for taps in the padding.
-    ///
-    /// Does nothing if they do not lie in the input and the output.
-    pub(in crate::kernels::int8) fn run(
-        &mut self,
-        offsets: &Offsets,
-        outside: i32,
-        pixels: usize,
-        place: usize,
-    ) {
-        let Layer { weights, channels, .. } = self.layer;
-        let (count, taps) = (channels.len(), self.taps);
-        let end = |each: usize, first: usize| {
-            pixels.checked_sub(1)?.checked_mul(each)?.checked_add(first)?.checked_add(count)
-        };
-        let ends = [end(self.call.step, offsets.reach()), end(count, place)];
-        let [input_end, output_end] = ends.map(|end| end.unwrap_or(usize::MAX));
-        let fits = input_end <= self.both.input().len() && output_end <= self.both.output().len();
-        let padded = offsets.padded() && outside == OUTSIDE;
-        let known = !offsets.padded() || outside == OUTSIDE || (outside == self.outside() && pixels == 1);
-        if !fits
-            || !known
-            || count == 0
-            || taps == 0
-            || offsets.places().len() != taps
-            || weights.len() / taps < count
-        {
+    /// The outputs of row `out_y`.
+    pub(in crate::kernels::int8) fn row(&mut self, out_y: usize) {
+        let Convolution {
+            window: Window { y, x }, size: [in_h, in_w, in_c], out_size: [out_h, out_w], ..
+        } = *self.of;
+        if out_y >= out_h {
             return;
         }
-        let swift = self.call.careful == 0;
-        let mut call = Call {
-            taps: offsets.places().as_ptr(),
-            pixels,
-            output: self.call.output.wrapping_add(place),
-            ..self.call
-        };
-        if count < LANES {
-            call.records = self.spare.as_ptr().cast();
+        let rows = y.taps(out_y, in_h);
+        // Pixels `first..end` have all of their taps of a row in the input.
+        let first = x.pad_before.div_ceil(x.stride.max(1));
+        let last =
+            x.extent().and_then(|extent| (in_w + x.pad_before).checked_sub(extent)?.checked_div(x.stride));
+        let end = last.map_or(0, |last| out_w.min(last + 1));
+        let whole = rows.count() == y.kernel;
+        let mut place = out_y * out_w * in_c;
+        let mut out_x = 0;
+        while out_x < out_w {
+            if whole && first <= out_x && out_x < end {
+                let columns = Taps { start: 0, end: x.kernel, position: out_x * x.stride - x.pad_before };
+                let groups = if self.at_once > 1 { (end - out_x) / self.at_once } else { end - out_x };
+                let (groups, at_once) = if groups > 0 { (groups, self.at_once) } else { (end - out_x, 1) };
+                self.run([rows, columns], [groups, at_once], place);
+                out_x += groups * at_once;
+                place += groups * at_once * in_c;
+            } else {
+                self.run([rows, x.taps(out_x, in_w)], [1, 1], place);
+                out_x += 1;
+                place += in_c;
+            }
         }
-        if swift && padded {
-            (call.careful, call.fours) = (1, taps);
+    }
+
+    /// The outputs of `groups` times `at_once` neighbouring pixels, which lie at `place`; the first has these taps in the input, and more than one have all
+    /// of them.
+    fn run(&mut self, [rows, columns]: [Taps; 2], [groups, at_once]: [usize; 2], place: usize) {
+        let Convolution {
+            layer,
+            window: Window { y, x },
+            size: [in_h, in_w, in_c],
+            out_size: [out_h, out_w],
+            ..
+        } = *self.of;
+        let [down, across] = self.strides;
+        let (row_count, column_count) =
+            (rows.end.wrapping_sub(rows.start), columns.end.wrapping_sub(columns.start));
+        let inside = row_count == y.kernel && column_count == x.kernel;
+        let any = rows.start < rows.end && columns.start < columns.end;
+        let pixels = groups * at_once;
+        // The last tap of the last pixel lies in the input.
+        let bottom = rows.position + row_count.wrapping_sub(1).wrapping_mul(y.dilation);
+        let right = columns.position
+            + column_count.wrapping_sub(1).wrapping_mul(x.dilation)
+            + (pixels - 1) * x.stride;
+        let fits = rows.end <= y.kernel
+            && columns.end <= x.kernel
+            && (!any || bottom < in_h && right < in_w)
+            && (inside || pixels == 1)
+            && place + pixels * in_c <= out_h * out_w * in_c;
+        if !fits {
+            return;
         }
-        // SAFETY: for each of `pixels` pixels, `count` bytes are read at each of the offsets, which are at most `reach`, `step` further from pixel to pixel, and
-        // `count` bytes are written, one pixel behind the other: both lie in the input and in the output, whose pointers are those of `both`, borrowed as long as
-        // this lives. A vector that would reach over the last channel begins earlier, or, where there are fewer channels than it has, leaves some out. Offsets that stand
-        // for the padding lead, from the first pixel, to as many bytes in `spare`, which has not moved, or are not read from in the careful way. Of the weights,
-        // `count` are read for each tap; of the records, as many as there are or, if they are fewer than in a vector, those in `spare`.
-        unsafe { depthwise_16(&raw mut call) }
+        // Where the first tap of the window would lie.
+        let mut corner = 0usize;
+        if any {
+            let first = (rows.position * in_w + columns.position) * in_c;
+            corner = first
+                .wrapping_sub(rows.start.wrapping_mul(down))
+                .wrapping_sub(columns.start.wrapping_mul(across));
+        }
+        let call = &mut self.call;
+        call.input = self.input.wrapping_add(corner);
+        call.output = self.output.wrapping_add(place);
+        (call.pixels, call.count, call.step) = (groups, at_once * in_c, at_once * x.stride * in_c);
+        call.taps = self.inside.as_ptr();
+        let narrow = in_c < LANES;
+        let mut careful = at_once == 1 && (narrow || self.least);
+        if !inside {
+            careful |= in_c > PADDING;
+            // Addresses have 32 bits.
+            let padding = (self.records.as_ptr() as usize).wrapping_sub(call.input as usize) as i32;
+            let outside = if careful { OUTSIDE } else { padding };
+            let mut slots = self.border.iter_mut().zip(&self.inside);
+            for k_y in 0..y.kernel {
+                let in_row = rows.contains(k_y);
+                for k_x in 0..x.kernel {
+                    if let Some((border, &inside)) = slots.next() {
+                        *border = if in_row && columns.contains(k_x) { inside } else { outside };
+                    }
+                }
+            }
+            call.taps = self.border.as_ptr();
+        }
+        call.careful = usize::from(careful);
+        call.fours = if careful { self.taps } else { self.taps / 4 };
+        call.records = if narrow { self.records.as_ptr() } else { layer.channels.as_ptr() };
+        call.weights = if at_once == 1 { layer.weights.as_ptr() } else { self.repeated.as_ptr().cast() };
+        // SAFETY: `new` has seen that the input, the output and the weights have the lengths of their shapes, and they are borrowed as long as this lives. For each
+        // pixel, all channels are read at each tap that lies in the input, of which the first pixel's first tap and the last one's last tap do, and
+        // all channels are written, one pixel behind the other, within the output. A vector that would reach over the last channel begins
+        // earlier, or, where there are fewer channels than it has, leaves some out, or takes as many pixels side by side as fill it. A tap in the padding
+        // leads, from the only pixel, to as many bytes in `records`, which hold padding if there are not fewer channels than in a vector, or is not read in
+        // the careful way. Of the weights, all channels' are read for each tap, or a vector for each from `repeated`, which has as many; of the records, as many as
+        // there are channels or, if these are fewer than in a vector, as many as it has.
+        unsafe { depthwise_16(&raw mut *call) }
     }
 }
 
@@ -262,7 +370,8 @@ macro_rules! scale {
 /// four factors are -128; the sum of all taps does not. So products are added by twos and then widened: `VMULLB` and `VMULLT` multiply the even and the odd
 /// channels, `VMOVLB` and `VMOVLT` widen every other one of these. Four vectors of sums hold channels that lie four apart; two narrowings at the end put them in
 /// order again. Each tap has an offset in a table, so that neither the shape of the window nor its dilation matters, and a tap in the padding may lead
-/// to a pixel of padding somewhere else.
+/// to a pixel of padding somewhere else. Where eight channels or fewer would leave lanes
+/// empty, several pixels side by side are taken for one with more channels.
 ///
 /// The last vector of a pixel begins where sixteen channels are left, if there are as many, and computes some of them once more.
 ///

@@ -22,8 +22,8 @@ mod dots;
 mod finish;
 mod rows;
 
-pub(super) use copy::{add_run, copy_rows, copy_three};
+pub(super) use copy::{SLACK, add_run, copy_rows, short_patch};
 pub(super) use depthwise::Depthwise;
 pub(super) use dots::dots;
 pub(super) use finish::{any_left_shift, finish};
-pub(super) use rows::three_rows;
+pub(super) use rows::{three_rows, window_rows};
