@@ -1,4 +1,4 @@
-//! Inner loops of the int8 operators on packed weights.
+//! Inner loops of the int8 operators, most of them on packed weights.
 //!
 //! A *layout* is an order of a layer's constants that suits one family of processors: weights, biases and the numbers of the requantization
 //! lie in one stream, in the order in which the kernel of that family reads them. Each layout is a module with its packing (which the host
@@ -16,6 +16,8 @@
 //! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
+//!
+//! Processors with vectors, Cortex-M55 and M85, need no layout: see [`vectors`].
 
 #[cfg(arm_v6m)]
 mod armv6m;
