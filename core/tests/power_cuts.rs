@@ -125,7 +125,7 @@ impl NorFlash for Nor {
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Fault> {
         let offset = offset as usize;
-        if offset % WORD != 0 || bytes.len() % WORD != 0 {
+        if !offset.is_multiple_of(WORD) || !bytes.len().is_multiple_of(WORD) {
             return Err(Fault::Rule("half a word is written"));
         }
         for (word, bytes) in (offset..).step_by(WORD).zip(bytes.chunks(WORD)) {
@@ -142,9 +142,9 @@ impl NorFlash for Nor {
     }
 }
 
-fn open(flash: &Nor) -> Store<Nor> {
+fn open(flash: Nor) -> Store<Nor> {
     let end = flash.bytes.len() as u32;
-    Store::new(flash.clone(), 0..end, MODEL, PARAMETERS).unwrap()
+    Store::new(flash, 0..end, MODEL, PARAMETERS).unwrap()
 }
 
 fn parameters(seed: u8) -> Vec<u8> {
@@ -154,13 +154,13 @@ fn parameters(seed: u8) -> Vec<u8> {
 /// What a boot finds; the factory's parameters are zeros.
 fn boot(flash: &Nor) -> Vec<u8> {
     let mut found = vec![0; PARAMETERS as usize];
-    open(flash).load(&mut found).unwrap();
+    open(flash.clone()).load(&mut found).unwrap();
     found
 }
 
 /// The flash after `new` was saved, or as far as that came.
 fn save(flash: Nor, new: &[u8]) -> (Nor, Result<(), StoreError<Fault>>) {
-    let mut store = open(&flash);
+    let mut store = open(flash);
     let saved = store.save(new).map(|_| ());
     (store.into_flash(), saved)
 }
@@ -215,7 +215,7 @@ fn forgetting_is_as_safe() {
     let (flash, saved) = save(Nor::new(6), &parameters(3));
     saved.unwrap();
     let forget = |flash: Nor| {
-        let mut store = open(&flash);
+        let mut store = open(flash);
         let saved = store.forget();
         (store.into_flash(), saved)
     };
@@ -301,6 +301,6 @@ fn records_are_numbered_and_the_newest_counts() {
         saved.unwrap();
         flash = next;
         assert_eq!(boot(&flash), parameters(seed));
-        assert_eq!(open(&flash).newest().unwrap().unwrap().sequence, u32::from(seed) + 1);
+        assert_eq!(open(flash.clone()).newest().unwrap().unwrap().sequence, u32::from(seed) + 1);
     }
 }

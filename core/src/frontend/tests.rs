@@ -198,7 +198,7 @@ fn a_listener_asks_once_a_stride_for_the_last_frames() {
             part = rest;
         }
     }
-    let expected: Vec<Vec<i8>> = rows.windows(20).step_by(5).map(|frames| frames.concat()).collect();
+    let expected: Vec<Vec<i8>> = rows.windows(20).step_by(5).map(<[_]>::concat).collect();
     assert!(expected.len() > 4);
     assert_eq!(inputs, expected);
     listener.reset();

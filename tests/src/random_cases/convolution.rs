@@ -52,8 +52,8 @@ struct Size {
 }
 
 impl Layer {
-    fn random(random: &mut Random, size: Size, limits: Limits, depthwise: bool) -> Self {
-        let Size { window, in_size: [in_h, in_w], in_c, out_c } = size;
+    fn random(random: &mut Random, size: &Size, limits: Limits, depthwise: bool) -> Self {
+        let Size { window, in_size: [in_h, in_w], in_c, out_c } = *size;
         let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
         let taps = window.y.kernel * window.x.kernel;
         let per_channel = if depthwise { taps } else { taps * in_c };
@@ -192,14 +192,14 @@ fn convolution(random: &mut Random, limits: Limits) -> Layer {
     };
     let in_c = if long { random.size(1000, 8000) } else { random.size(1, 24) };
     let size = Size { window, in_size, in_c, out_c: random.size(1, 9) };
-    Layer::random(random, size, limits, false)
+    Layer::random(random, &size, limits, false)
 }
 
 /// A fully connected layer of up to three rows: a window of one tap.
 fn rows(random: &mut Random, limits: Limits) -> Layer {
     let in_c = if random.once_in(500) { random.size(1000, 8000) } else { random.size(1, 80) };
     let size = Size { window: Window::ONE, in_size: [1, random.size(1, 3)], in_c, out_c: random.size(1, 13) };
-    Layer::random(random, size, limits, false)
+    Layer::random(random, &size, limits, false)
 }
 
 pub(super) fn plain(random: &mut Random) -> Option<Outputs> {
@@ -233,7 +233,7 @@ pub(super) fn depthwise(random: &mut Random) -> Option<Outputs> {
     let (window, in_size) = random.window(4);
     let in_c = random.size(1, 40);
     let size = Size { window, in_size, in_c, out_c: in_c * random.size(1, 2) };
-    let layer = Layer::random(random, size, PLAIN, true);
+    let layer = Layer::random(random, &size, PLAIN, true);
     let params = DepthwiseConv2dI8 {
         window,
         input: shape(layer.input),
@@ -348,7 +348,7 @@ pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {
         }
     };
     let in_c = quads::CHANNELS * random.size(1, 5);
-    let layer = Layer::random(random, Size { window, in_size, in_c, out_c: in_c }, PACKED, true);
+    let layer = Layer::random(random, &Size { window, in_size, in_c, out_c: in_c }, PACKED, true);
     let ([in_h, in_w, _], [out_h, out_w, _]) = (layer.input, layer.output);
     let mut stream = vec![0; quads::QUAD_WORDS * in_c / quads::CHANNELS];
     for (quad, stream) in stream.as_chunks_mut().0.iter_mut().enumerate() {
@@ -378,7 +378,7 @@ pub(super) fn depthwise_taps(random: &mut Random) -> Option<Outputs> {
     let (window, in_size) = random.window(if wide { taps::MAX_WIDTH } else { 5 });
     let in_c = random.size(1, 16);
     let out_c = if in_c == 1 { random.size(1, 8) } else { in_c };
-    let layer = Layer::random(random, Size { window, in_size, in_c, out_c }, PACKED, true);
+    let layer = Layer::random(random, &Size { window, in_size, in_c, out_c }, PACKED, true);
     let words = taps::channel_words(window.y.kernel * window.x.kernel);
     let mut stream = vec![0; words * out_c];
     for (index, stream) in stream.chunks_mut(words).enumerate() {

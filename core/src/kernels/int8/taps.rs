@@ -151,7 +151,7 @@ pub fn depthwise(call: &Depthwise<'_>, mut both: InOut<'_>, scratch: &mut [i8]) 
                 };
                 match row {
                     Some(row) => {
-                        copy_rows(row, slot.get_mut(left..).unwrap_or_default(), [0, 0], [1, in_row])
+                        copy_rows(row, slot.get_mut(left..).unwrap_or_default(), [0, 0], [1, in_row]);
                     }
                     None => slot.fill(padding),
                 }
