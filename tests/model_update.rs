@@ -158,7 +158,7 @@ impl<const PAGE: usize> NorFlash for Nor<PAGE> {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Fault> {
         let (from, to) = (from as usize, to as usize);
-        if from % PAGE != 0 || to % PAGE != 0 {
+        if !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) {
             return Err(Fault::Rule("half a page is erased"));
         }
         (from..to).step_by(PAGE).try_for_each(|page| self.operate(Operation::Erase { page }))
@@ -166,7 +166,7 @@ impl<const PAGE: usize> NorFlash for Nor<PAGE> {
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Fault> {
         let offset = offset as usize;
-        if offset % WORD != 0 || bytes.len() % WORD != 0 {
+        if !offset.is_multiple_of(WORD) || !bytes.len().is_multiple_of(WORD) {
             return Err(Fault::Rule("half a word is written"));
         }
         for (place, &word) in (offset..).step_by(WORD).zip(bytes.as_chunks::<WORD>().0) {

@@ -43,7 +43,7 @@ pub use prepare::{Prepared, TeacherModel};
 pub enum PipelineError {
     /// The data cannot be used.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
     /// The recipe names a network that there is not.
     #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::NAMES.join(", "))]
     UnknownNet {
@@ -134,6 +134,12 @@ pub enum PipelineError {
     /// The program could not be run.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+}
+
+impl From<DataError> for PipelineError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
 }
 
 /// A training run: a recipe, data, and how to go about it.

@@ -161,10 +161,11 @@ fn check_classes(train: &Dataset, samples: &[u32]) -> Result<(), PipelineError> 
     let counts = class_counts(train, samples);
     match counts.iter().position(|&count| count == 0) {
         None => Ok(()),
-        Some(empty) => Err(PipelineError::Data(DataError::NothingOfClass {
+        Some(empty) => Err(DataError::NothingOfClass {
             dataset: train.name().to_owned(),
             class: train.class_names()[empty].clone(),
-        })),
+        }
+        .into()),
     }
 }
 
