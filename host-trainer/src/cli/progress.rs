@@ -1,4 +1,4 @@
-//! Shows how training goes: a bar on a terminal, a line an epoch everywhere, and an event file for TensorBoard.
+//! Shows how training goes: a bar on a terminal, a line an epoch everywhere, and an event file for `TensorBoard`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};

@@ -32,10 +32,10 @@ pub fn equalize(graph: &mut Graph) -> usize {
 
 fn has_weights(graph: &Graph, node: usize) -> bool {
     let node = &graph.nodes[node];
-    let known = match &node.op {
-        GraphOp::Conv2d { .. } | GraphOp::FullyConnected { .. } | GraphOp::DepthwiseConv2d { .. } => true,
-        _ => false,
-    };
+    let known = matches!(
+        &node.op,
+        GraphOp::Conv2d { .. } | GraphOp::FullyConnected { .. } | GraphOp::DepthwiseConv2d { .. }
+    );
     let own = |&id: &TensorId| graph.tensor(id).role == Role::Weights && graph.consumers(id).len() == 1;
     known && node.inputs.get(1).is_some_and(own)
 }

@@ -25,7 +25,7 @@ pub struct AudioAugmentation {
     /// Noise: an amplitude up to this, where 1 is full scale; small ones are likelier.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub noise: f32,
-    /// Masks over time (Park et al.: *`SpecAugment`*, Interspeech 2019): how many.
+    /// Masks over time (Park et al.: *SpecAugment*, Interspeech 2019): how many.
     pub time_masks: u32,
     /// The most frames that a mask over time covers.
     pub time_mask_frames: u32,
