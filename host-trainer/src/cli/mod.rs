@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod listen;
 mod personalize;
 mod progress;
 mod run;
@@ -66,6 +67,8 @@ enum Command {
     Personalize(personalize::Personalize),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
+    /// Play recordings to a model that listens, here or on an emulated core
+    Listen(listen::Listen),
     /// Count a model's instructions, memory and code on an emulated core
     Bench(bench::Bench),
     /// Measure how fast a network trains here, on synthetic data
@@ -90,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(export) => export.run(),
         Command::Personalize(personalize) => personalize.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Listen(listen) => listen.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),
     });
