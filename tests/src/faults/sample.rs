@@ -268,7 +268,7 @@ pub fn packed() -> Parts {
     b.step(Operator::Reshape, &[], &[conv], &[flat]);
     let output = b.i8([1, 1, 1, 3], 0.1, 5);
     let stream = b.stream([1, 1, 2, pairs::pair_words(80) as u32]);
-    let scratch = b.words(pairs::scratch_words(80, true) as u32);
+    let scratch = b.words(pairs::row_words(80) as u32);
     b.step(Operator::FullyConnectedPairsI8, &clamp, &[flat, stream], &[output, scratch]);
     b.entry(EntryKind::Infer, &[input], &[output]);
     b.finish()
