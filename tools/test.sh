@@ -31,4 +31,5 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-d
 step "licences and sources" cargo deny --log-level error check licenses bans sources
 step "tests" cargo test --workspace --quiet
 step "tests, core with inexact functions" cargo test -p smidgen --features micromath --lib --quiet
+step "counts and sizes, of two models on one core" tools/benchmarks.py --quick-check
 step "fuzz targets, a short run" tools/fuzz-smoke.sh 20

@@ -418,6 +418,9 @@ impl<'a> Cut<'a, '_> {
     /// Views of the reads that lie in these bytes of the space, from `start` on, which are only read.
     #[inline(never)]
     fn gap(&mut self, space: Space, start: usize, bytes: &'a [u8]) {
+        if self.found == (1 << self.reads.len()) - 1 {
+            return;
+        }
         for ((index, read), view) in (0..).zip(self.reads).zip(self.read_views.iter_mut()) {
             if read.space != space || read.start < start {
                 continue;

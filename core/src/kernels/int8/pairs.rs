@@ -229,14 +229,19 @@ impl<'a> Blocks<'a> {
             pairs.run(taps, output);
         }
         if let Some(last) = &mut self.last {
-            let mut two = [0; 2 * PIXELS];
-            last.run(taps, &mut two);
-            let outputs =
-                output.iter_mut().skip(self.channels.saturating_sub(1)).step_by(self.channels.max(1));
-            for (output, &[even, _]) in outputs.zip(two.as_chunks().0) {
-                *output = even;
-            }
+            odd(last, taps, self.channels, output);
         }
+    }
+}
+
+/// The odd last channel of four pixels.
+#[inline(never)]
+fn odd(last: &mut Tiles<'_>, taps: &[i32], channels: usize, output: &mut [i8]) {
+    let mut two = [0; 2 * PIXELS];
+    last.run(taps, &mut two);
+    let outputs = output.iter_mut().skip(channels.saturating_sub(1)).step_by(channels.max(1));
+    for (output, &[even, _]) in outputs.zip(two.as_chunks().0) {
+        *output = even;
     }
 }
 
