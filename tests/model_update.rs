@@ -33,7 +33,7 @@ impl Cut {
         let happened = match self {
             Self::Clean => 0,
             Self::FirstHalf => u8::from(index < length / 2) * 0xff,
-            Self::EveryOther => u8::from(index % 2 == 0) * 0xff,
+            Self::EveryOther => u8::from(index.is_multiple_of(2)) * 0xff,
             Self::Bits => ((place + index).wrapping_mul(0x9e37_79b9) >> 13) as u8,
         };
         old & !happened | new & happened
