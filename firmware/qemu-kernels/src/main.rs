@@ -184,6 +184,12 @@ type Words<'a> = [&'a mut [i32; LENGTH]; 2];
 /// The expected output, and memory for the one that is found.
 type Outputs<'a> = [&'a mut [i8; LENGTH]; 2];
 
+/// An input at the beginning of `both`, and an output over it that is no longer.
+fn in_place(both: &mut [i8; LENGTH], in_length: usize, out_length: usize) -> InOut<'_> {
+    let region = bytemuck::cast_slice_mut(&mut both[..in_length]);
+    InOut::Over { region, input: (0, in_length), output: (0, out_length) }
+}
+
 /// Whether the layer in channel pairs is the same. `None` if they cannot hold it.
 fn in_pairs(
     layer: &Layer<'_>,
@@ -213,16 +219,16 @@ fn in_pairs(
         stream,
     };
     found.fill(UNTOUCHED);
-    pairs::convolve(&call, Some(input), scratch, &mut found[..out_length]);
+    pairs::convolve(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
     let mut all_same = same(expected, found, out_length);
     if single_tap {
         found.fill(UNTOUCHED);
-        pairs::fully_connected(stream, [in_c, out_c], input, scratch, &mut found[..out_length]);
+        pairs::fully_connected(stream, &mut InOut::apart(input, &mut found[..out_length]), scratch);
         all_same &= same(expected, found, out_length);
     }
     if single_tap && in_c == out_c {
         found[..in_length].copy_from_slice(input);
-        pairs::convolve(&call, None, scratch, &mut found[..out_length]);
+        pairs::convolve(&call, &mut in_place(found, in_length, out_length), scratch);
         all_same &= same(expected, found, out_length);
     }
     Some(all_same)
@@ -252,9 +258,7 @@ fn in_rows(
     let mut all_same = same(expected, found, out_length);
     if single_tap && out_c <= in_c {
         found[..in_length].copy_from_slice(input);
-        let region = bytemuck::cast_slice_mut(&mut found[..in_length]);
-        let both = InOut::Over { region, input: (0, in_length), output: (0, out_length) };
-        rows::convolve(&call, both, scratch);
+        rows::convolve(&call, in_place(found, in_length, out_length), scratch);
         found[out_length..in_length].fill(UNTOUCHED);
         all_same &= same(expected, found, out_length);
     }
@@ -366,12 +370,7 @@ fn depthwise_taps(
     let mut all_same = same(expected, found, out_length);
     if taps::overlap(window, [in_h, in_w * in_c], [out_h, out_w * out_c])? == 0 && out_length <= in_length {
         found[..in_length].copy_from_slice(input);
-        let region = bytemuck::cast_slice_mut(&mut found[..in_length]);
-        taps::depthwise(
-            &call,
-            InOut::Over { region, input: (0, in_length), output: (0, out_length) },
-            scratch,
-        );
+        taps::depthwise(&call, in_place(found, in_length, out_length), scratch);
         found[out_length..in_length].fill(UNTOUCHED);
         all_same &= same(expected, found, out_length);
     }
@@ -403,11 +402,11 @@ fn depthwise_quads(
     let relu = constants.zero_point == -128;
     let call = quads::Depthwise { window, size, out_size: [out_h, out_w], padding, relu, stream };
     found.fill(UNTOUCHED);
-    quads::depthwise(&call, Some(input), scratch, &mut found[..out_length]);
+    quads::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
     let mut all_same = same(expected, found, out_length);
     if in_length == out_length && (in_h, in_w) == (out_h, out_w) {
         found[..in_length].copy_from_slice(input);
-        quads::depthwise(&call, None, scratch, &mut found[..out_length]);
+        quads::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
         all_same &= same(expected, found, out_length);
     }
     Some(all_same)

@@ -12,7 +12,7 @@
 //!
 //! A fully connected layer has one pixel, so that no weight serves twice; what can serve twice, or four times, is the input. So four channels are computed at
 //! once. A Cortex-M3 takes their weights from a word two at a time: bytes 0 and 3 with one `AND`, bytes 2 and 1 with one more of the word turned by half, which makes
-//! each a number with two weights 24 bits apart. One `UMLAL` multiplies both; [`rows`](super::rows) says how, why everything is unsigned, and what has to be proved.
+//! each a number with two weights 24 bits apart. One `UMLAL` multiplies both; [`rows`] says how, why everything is unsigned, and what has to be proved.
 //!
 //! Inputs are read where they lie: no memory is needed besides. The inputs' part of all sums, `128 * sum(x + 128)`, is summed up first.
 

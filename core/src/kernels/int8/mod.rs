@@ -17,7 +17,7 @@
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
 //!
-//! Processors with vectors, Cortex-M55 and M85, need no layout: see [`vectors`].
+//! Processors with vectors, Cortex-M55 and M85, need no layout: see `vectors.rs`.
 
 #[cfg(arm_v6m)]
 mod armv6m;

@@ -15,7 +15,7 @@ const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 /// The most output rows that [`overlap`] goes through: a file cannot make a loader work for longer than its own length allows.
 const MOST_ROWS: usize = 1 << 16;
 
-/// The shapes of the stream, `[1, 1, C_out, words]` i32 (see [`taps`](crate::kernels::int8::taps)), and of the scratch, `[1, 1, 1, bytes]` int8, for
+/// The shapes of the stream, `[1, 1, C_out, words]` i32 (see [`taps`]), and of the scratch, `[1, 1, 1, bytes]` int8, for
 /// an input of this shape and so many output channels; `None` if the layout cannot hold the layer.
 pub fn shapes(window: &Window, input: Shape, out_c: u32) -> Option<[Shape; 2]> {
     let [_, _, in_w, in_c] = input.dims();
