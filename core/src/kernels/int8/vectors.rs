@@ -127,8 +127,12 @@ pub(crate) struct Convolution<'a> {
 /// Does nothing more where a slice is too short.
 #[inline(never)]
 pub(crate) fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>) {
-    let length = call.window.y.kernel * call.window.x.kernel * call.size[2];
     let [out_h, out_w] = call.out_size;
+    let [in_h, in_w, in_c] = call.size;
+    // A window of one pixel takes all pixels as one row.
+    let one_row = Convolution { size: [1, in_h * in_w, in_c], out_size: [1, out_h * out_w], ..*call };
+    let call = if *call.window == Window::ONE { &one_row } else { call };
+    let length = call.window.y.kernel * call.window.x.kernel * call.size[2];
     let pixels = out_h * out_w;
     let whole = if length <= GATHERED_OF_THREE { pixels / ROWS * ROWS } else { 0 };
     if whole > 0 {
