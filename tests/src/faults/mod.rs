@@ -9,6 +9,7 @@ mod idx;
 mod mutate;
 mod parts;
 pub mod sample;
+mod single;
 mod tflite;
 
 pub use drive::{MEMORY_BYTES, Outcome, Scratch, run_file};

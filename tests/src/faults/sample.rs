@@ -9,6 +9,7 @@ use smidgen::{
     ElementType, EntryKind, NewStep, Operand, Preprocessing, Quantization, Schedule, Shape, Space,
 };
 
+use super::single::packed_single;
 use super::{OwnedEntry, Parts};
 
 /// Builds a model step by step, laying its operands out one after another.
@@ -112,6 +113,12 @@ impl Builder {
         self.constant(ElementType::I32, [1, 1, count, 3], &bytes)
     }
 
+    /// A new i32 constant.
+    pub fn constant_i32(&mut self, shape: [u32; 4], values: &[i32]) -> Operand {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(ElementType::I32, shape, &bytes)
+    }
+
     /// Words that no compiler wrote.
     pub fn stream(&mut self, shape: [u32; 4]) -> Operand {
         let count = Shape(shape).elements().unwrap() as u32;
@@ -181,7 +188,7 @@ impl Builder {
 }
 
 /// Attributes of a 3×3 window with the given stride and padding.
-fn window(stride: i32, padding: i32) -> [i32; 10] {
+pub(super) fn window(stride: i32, padding: i32) -> [i32; 10] {
     [3, 3, stride, stride, padding, padding, padding, padding, 1, 1]
 }
 
@@ -613,6 +620,7 @@ pub fn all() -> Vec<Parts> {
         convolutions_int8(),
         convolutions_f32(),
         recurrent(),
+        packed_single(),
     ]
 }
 

@@ -26,7 +26,7 @@ use super::rows;
 /// Channels that are computed at once.
 pub const CHANNELS: usize = 4;
 /// Which channel a byte of a word belongs to, and which byte a channel's weight is.
-const PLACES: [usize; CHANNELS] = [0, 3, 2, 1];
+pub const PLACES: [usize; CHANNELS] = [0, 3, 2, 1];
 /// Words of a four besides its weights.
 pub(super) const FIXED_WORDS: usize = CHANNELS * (1 + FOLDED_WORDS);
 

@@ -173,6 +173,7 @@ impl Unpacked {
         stream: &[i32],
     ) -> Option<Self> {
         dsp::unpacked(operator, attributes, shapes, zero_point, stream)
+            .or_else(|| single::unpacked(operator, attributes, shapes, zero_point, stream))
     }
 }
 

@@ -1,15 +1,15 @@
 //! Layouts for Cortex-M0 and M3: weight rows ([`rows`]), channel fours ([`fours`]) and taps ([`taps`]).
 
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::fours::{self, CHANNELS, FourthChannel};
-use smidgen::kernels::int8::{rows, taps};
+use smidgen::kernels::int8::fours::{self, CHANNELS, FourthChannel, PLACES};
+use smidgen::kernels::int8::{FOLDED_WORDS, Folded, rows, taps};
 use smidgen::ops::conv_2d::rows::Conv2dRowsI8;
 use smidgen::ops::depthwise_conv_2d::taps::shapes as taps_shapes;
 use smidgen::ops::fully_connected::fours::stream;
-use smidgen::ops::int8::OutputRange;
+use smidgen::ops::int8::{CHANNEL_WORDS, OutputRange};
 use smidgen::{ElementType, Operator, Shape};
 
-use super::{Layer, Packed, fold};
+use super::{Layer, Packed, Unpacked, fold, unfold};
 
 /// The layer as one of the packed operators, if one of them can hold it.
 pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
@@ -74,4 +74,137 @@ pub(super) fn depthwise(layer: &Layer<'_>) -> Option<Packed> {
     }
     let operator = Operator::DepthwiseConv2dTapsI8;
     Some(Packed { operator, stream, stream_shape, scratch: Some((scratch, ElementType::I8)) })
+}
+
+/// What a step of one of the packed operators was.
+pub(super) fn unpacked(
+    operator: Operator,
+    attributes: &[i32],
+    [input, output]: [Shape; 2],
+    zero_point: i32,
+    stream: &[i32],
+) -> Option<Unpacked> {
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
+    let kernel = || {
+        let (Window { y, x }, _) = Window::read(attributes).ok()?;
+        Some([u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?])
+    };
+    match operator {
+        Operator::Conv2dRowsI8 => {
+            let [k_h, k_w] = kernel()?;
+            unpacked_rows(Shape([out_c, k_h, k_w, in_c]), zero_point, stream)
+        }
+        Operator::FullyConnectedFoursI8 => unpacked_fours([in_c, out_c], zero_point, stream),
+        Operator::DepthwiseConv2dTapsI8 => {
+            let [k_h, k_w] = kernel()?;
+            unpacked_taps(Shape([1, k_h, k_w, out_c]), zero_point, stream)
+        }
+        _ => None,
+    }
+}
+
+/// A weight from its unsigned byte.
+fn signed(byte: u8) -> i8 {
+    (byte ^ 0x80).cast_signed()
+}
+
+/// The bias from that for unsigned weights.
+fn plain_bias(bias: i32, weights: &[i8]) -> i32 {
+    bias + 128 * weights.iter().map(|&weight| i32::from(weight)).sum::<i32>()
+}
+
+/// The inverse of [`conv_2d`].
+fn unpacked_rows(shape: Shape, zero_point: i32, stream: &[i32]) -> Option<Unpacked> {
+    let per_channel = shape.elements()?.checked_div(shape.dims()[0])?;
+    let (mut filter, mut channels) = (Vec::new(), Vec::new());
+    for words in stream.chunks_exact(rows::channel_words(per_channel)) {
+        let (&bias, rest) = words.split_first()?;
+        let (row, &scale) = rest.split_last_chunk::<FOLDED_WORDS>()?;
+        let bytes = row.iter().flat_map(|word| word.to_le_bytes());
+        let weights: Vec<i8> = bytes.take(per_channel).map(signed).collect();
+        channels.extend(unfold(plain_bias(bias, &weights), Folded::from_words(scale), zero_point));
+        filter.extend(weights);
+    }
+    Some(Unpacked { operator: Operator::Conv2dI8, filter, filter_shape: shape, channels })
+}
+
+/// The inverse of [`channel_fours`].
+fn unpacked_fours([in_c, out_c]: [u32; 2], zero_point: i32, stream: &[i32]) -> Option<Unpacked> {
+    let filter_shape = Shape([out_c, 1, 1, in_c]);
+    let (mut filter, mut channels) = (Vec::new(), Vec::new());
+    for words in stream.chunks_exact(fours::four_words(in_c as usize)) {
+        let (biases, rest) = words.split_first_chunk::<CHANNELS>()?;
+        let (words, scales) = rest.split_last_chunk::<{ CHANNELS * FOLDED_WORDS }>()?;
+        for ((&bias, &scale), place) in biases.iter().zip(scales.as_chunks().0).zip(PLACES) {
+            let weights: Vec<i8> = words.iter().map(|word| signed(word.to_le_bytes()[place])).collect();
+            channels.extend(unfold(plain_bias(bias, &weights), Folded::from_words(scale), zero_point));
+            filter.extend(weights);
+        }
+    }
+    // Missing channels have zeros.
+    filter.truncate(filter_shape.elements()?);
+    channels.truncate(out_c as usize * CHANNEL_WORDS);
+    Some(Unpacked { operator: Operator::FullyConnectedI8, filter, filter_shape, channels })
+}
+
+/// The inverse of [`depthwise`].
+fn unpacked_taps(shape: Shape, zero_point: i32, stream: &[i32]) -> Option<Unpacked> {
+    let [_, k_h, k_w, out_c] = shape.dims();
+    let (mut filter, mut channels) = (vec![0; shape.elements()?], Vec::new());
+    for (index, words) in stream.chunks_exact(taps::channel_words(k_h * k_w)).enumerate() {
+        let (&bias, rest) = words.split_first()?;
+        let (weights, &scale) = rest.split_last_chunk::<FOLDED_WORDS>()?;
+        let bytes = weights.iter().flat_map(|word| word.to_le_bytes());
+        for (weight, byte) in filter.iter_mut().skip(index).step_by(out_c).zip(bytes) {
+            *weight = byte.cast_signed();
+        }
+        channels.extend(unfold(bias, Folded::from_words(scale), zero_point));
+    }
+    Some(Unpacked { operator: Operator::DepthwiseConv2dI8, filter, filter_shape: shape, channels })
+}
+
+#[cfg(test)]
+mod tests {
+    use smidgen::ops::int8::Channel;
+    use smidgen::quantization::Multiplier;
+
+    use super::super::Packing;
+    use super::*;
+
+    /// Packs a layer of `out_c` channels and unpacks it again.
+    fn round_trip(operator: Operator, attributes: &[i32], shapes: [Shape; 2], filter_shape: Shape) {
+        let [input, output] = shapes;
+        let length = filter_shape.elements().unwrap();
+        let filter: Vec<i8> = (0..length).map(|i| (i * 89 % 251) as u8 as i8).collect();
+        let channels: Vec<i32> = (0..output.dims()[3] as i32)
+            .flat_map(|index| {
+                let multiplier = Multiplier { multiplier: (1 << 30) + 12_345 * index, shift: -3 - index };
+                Channel { bias: 1000 * index - 3000, multiplier }.words()
+            })
+            .collect();
+        let layer = Layer {
+            operator,
+            attributes,
+            input: (input, 3),
+            output: (output, -7),
+            filter: &filter,
+            channels: &channels,
+        };
+        let packed = layer.packed(Packing::Single).unwrap();
+        assert_ne!(packed.operator, operator);
+        let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream).unwrap();
+        assert_eq!((found.operator, found.filter_shape), (operator, filter_shape));
+        assert_eq!((found.filter, found.channels), (filter, channels));
+    }
+
+    #[test]
+    fn unpacking_is_the_inverse() {
+        let window = [3, 2, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
+        let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
+        round_trip(Operator::Conv2dI8, &window, shapes(3, 6), Shape([6, 3, 2, 3]));
+        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(6, 6), Shape([1, 3, 2, 6]));
+        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(1, 5), Shape([1, 3, 2, 5]));
+        let shapes = [Shape([1, 1, 2, 10]), Shape([1, 1, 2, 6])];
+        round_trip(Operator::FullyConnectedI8, &[-128, 127], shapes, Shape([6, 1, 1, 10]));
+    }
 }

@@ -1,0 +1,55 @@
+//! A sample with the packed operators whose streams `check` reads.
+
+use smidgen::kernels::int8::fours::{self, FourthChannel};
+use smidgen::kernels::int8::{Folded, rows, taps};
+use smidgen::quantization::Multiplier;
+use smidgen::{ElementType, EntryKind, Operator, Space};
+
+use super::Parts;
+use super::sample::{Builder, window};
+
+/// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3.
+pub fn packed_single() -> Parts {
+    let mut b = Builder::new("packed_single");
+    let clamp = [-120, 120];
+    let attributes = [window(1, 1).as_slice(), &clamp].concat();
+    let weights = |count: usize| -> Vec<i8> { (0..count).map(|i| (i * 37 % 200) as u8 as i8).collect() };
+    let scale = |zero_point: i32| {
+        let multiplier = Multiplier { multiplier: 1 << 30, shift: -6 };
+        Folded::new(multiplier, zero_point, 1 << 23).expect("it is exact")
+    };
+
+    let input = b.i8([1, 5, 4, 2], 0.05, 3);
+    let conv = b.i8([1, 5, 4, 3], 0.1, -128);
+    let words = rows::channel_words(18);
+    let mut stream = vec![0; 3 * words];
+    for (stream, weights) in stream.chunks_mut(words).zip(weights(3 * 18).chunks(18)) {
+        rows::pack(weights, 100, scale(-128), stream).expect("it fits 24 bits");
+    }
+    let stream = b.constant_i32([1, 1, 3, words as u32], &stream);
+    let scratch = b.words(rows::scratch_words(18, false) as u32);
+    b.step(Operator::Conv2dRowsI8, &attributes, &[input, stream], &[conv, scratch]);
+
+    let words = taps::channel_words(9);
+    let mut stream = vec![0; 3 * words];
+    for (stream, weights) in stream.chunks_mut(words).zip(weights(3 * 9).chunks(9)) {
+        taps::pack(weights.iter().copied(), -50, scale(-128), stream).expect("it fits 24 bits");
+    }
+    let stream = b.constant_i32([1, 1, 3, words as u32], &stream);
+    let scratch = b.operand(Space::Arena, ElementType::I8, [1, 1, 1, 3 * 6 * 3]);
+    let depthwise = b.i8([1, 5, 4, 3], 0.1, -128);
+    b.step(Operator::DepthwiseConv2dTapsI8, &attributes, &[conv, stream], &[depthwise, scratch]);
+
+    let flat = b.i8([1, 1, 1, 60], 0.1, -128);
+    b.step(Operator::Reshape, &[], &[depthwise], &[flat]);
+    let output = b.i8([1, 1, 1, 3], 0.1, 5);
+    let mut stream = vec![0; fours::four_words(60)];
+    let all = weights(3 * 60);
+    let channel =
+        |index: usize| Some(FourthChannel { weights: all.chunks(60).nth(index)?, bias: 7, scale: scale(5) });
+    fours::pack(std::array::from_fn(channel), &mut stream).expect("it fits 24 bits");
+    let stream = b.constant_i32([1, 1, 1, stream.len() as u32], &stream);
+    b.step(Operator::FullyConnectedFoursI8, &clamp, &[flat, stream], &[output]);
+    b.entry(EntryKind::Infer, &[input], &[output]);
+    b.finish()
+}
