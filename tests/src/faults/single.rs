@@ -9,7 +9,7 @@ use super::Parts;
 use super::sample::{Builder, window};
 
 /// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3.
-pub fn packed_single() -> Parts {
+pub(super) fn packed_single() -> Parts {
     let mut b = Builder::new("packed_single");
     let clamp = [-120, 120];
     let attributes = [window(1, 1).as_slice(), &clamp].concat();
