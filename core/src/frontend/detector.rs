@@ -20,9 +20,9 @@ pub struct DetectorConfig {
 }
 
 impl Default for DetectorConfig {
-    /// Halves, a threshold of 0.75, silence for three inferences.
+    /// Little smoothing, so that one sure inference is enough, and silence for two inferences.
     fn default() -> Self {
-        Self { newest: 0.5, threshold: 0.75, refractory: 3, background: None }
+        Self { newest: 0.7, threshold: 0.6, refractory: 2, background: None }
     }
 }
 
