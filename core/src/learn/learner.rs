@@ -356,6 +356,11 @@ impl<'m, 'a, O: Operators> Learner<'m, 'a, O> {
     pub fn step_written(&mut self, label: u32, observer: &mut impl Observer) -> Result<Loss, LearnError> {
         self.check_label(label)?;
         self.write_label(EntryKind::Train, label)?;
+        self.counts.steps = self.counts.steps.saturating_add(1);
+        if !self.has_finite_input()? {
+            let outcome = self.skip()?;
+            return Ok(Loss { value: f32::NAN, is_correct: false, outcome });
+        }
         let before = self.faults()?;
         self.session.run_observed(EntryKind::Train, observer)?;
         self.pending = self.pending.saturating_add(1);
@@ -365,21 +370,35 @@ impl<'m, 'a, O: Operators> Learner<'m, 'a, O> {
             self.session.run_observed(EntryKind::Update, observer)?;
         }
         let is_good = value.is_finite() && self.faults()? == before;
-        self.counts.steps = self.counts.steps.saturating_add(1);
         let outcome = if is_good {
             self.streak = 0;
             Outcome::Learned
         } else {
-            self.counts.skipped = self.counts.skipped.saturating_add(1);
-            self.streak = self.streak.saturating_add(1);
-            if self.policy.patience != 0 && self.streak >= self.policy.patience {
-                self.roll_back()?;
-                Outcome::RolledBack
-            } else {
-                Outcome::Skipped
-            }
+            self.skip()?
         };
         Ok(Loss { value, is_correct: correct > 0.5, outcome })
+    }
+
+    /// Counts a step that was skipped.
+    fn skip(&mut self) -> Result<Outcome, LearnError> {
+        self.counts.skipped = self.counts.skipped.saturating_add(1);
+        self.streak = self.streak.saturating_add(1);
+        if self.policy.patience != 0 && self.streak >= self.policy.patience {
+            self.roll_back()?;
+            Ok(Outcome::RolledBack)
+        } else {
+            Ok(Outcome::Skipped)
+        }
+    }
+
+    /// Whether the sample to be learned has only finite numbers. An activation may turn others into some, and what came of them would be learned.
+    fn has_finite_input(&mut self) -> Result<bool, LearnError> {
+        let kind = EntryKind::Train;
+        let entry = self.session.model().entry(kind).ok_or(SessionError::NoEntry { kind })?;
+        if entry.inputs.first().is_none_or(|input| input.element_type != ElementType::F32) {
+            return Ok(true);
+        }
+        Ok(self.session.input_mut::<f32>(kind, 0)?.iter().all(|value| value.is_finite()))
     }
 
     /// The loss of one sample. Learns nothing.

@@ -14,6 +14,7 @@ pub mod job;
 pub mod machine;
 #[cfg(feature = "job")]
 mod message;
+pub mod moons;
 
 #[cfg(feature = "job")]
 pub use message::{CALIBRATION, Job, MAX_ENTRIES, MAX_TRACED, PROTOCOL, Record, Request, Run, exit, files};

@@ -7,7 +7,7 @@
 #![no_main]
 
 use smidgen::checksum::crc32c;
-use smidgen::learn::Policy;
+use smidgen::learn::{Log, Policy};
 use smidgen::{Aligned, EntryKind, Learner, Outcome, Session};
 use smidgen_firmware::clock::Clock;
 use smidgen_firmware::files::Files;
@@ -42,8 +42,12 @@ fn run(memory: &'static mut Memory) -> u32 {
     if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
         return exit::FILES;
     }
-    let mut round = 0;
-    while let Some(label) = read(&mut learner, &mut files) {
+    let (mut round, mut seed) = (0, [0; 4]);
+    if files.input(&mut seed).is_err() {
+        return exit::FILES;
+    }
+    let mut log = Log::new(u32::from_le_bytes(seed), 1);
+    while let Some(label) = read(&mut learner, &mut files, &mut log) {
         let measured = clock.stack(|clock| {
             let began = clock.ticks();
             let loss = learner.step_written(label, &mut ());
@@ -60,6 +64,10 @@ fn run(memory: &'static mut Memory) -> u32 {
         let (parameters, state) = (crc32c(learner.parameters()), crc32c(learner.session().state()));
         let written = files
             .output(&[a, b, c, d, u8::from(loss.is_correct), outcome])
+            .and_then(|()| match log.step(learner.parameters()) {
+                Some(record) => files.output(&record.to_bytes()),
+                None => Ok(()),
+            })
             .and_then(|()| files.record(&ran))
             .and_then(|()| files.record(&Record::Trained { round, parameters, state }));
         if written.is_err() {
@@ -74,12 +82,14 @@ fn run(memory: &'static mut Memory) -> u32 {
 }
 
 /// Reads a sample to where the program reads it, and its label; `None` if there are no more.
-fn read(learner: &mut Learner<'_, '_, Network>, files: &mut Files) -> Option<u32> {
+fn read(learner: &mut Learner<'_, '_, Network>, files: &mut Files, log: &mut Log) -> Option<u32> {
     let input = learner.session_mut().input_bytes_mut(EntryKind::Train, 0).ok()?;
     files.input(input).ok()?;
     let mut label = [0; 4];
     files.input(&mut label).ok()?;
-    Some(u32::from_le_bytes(label))
+    let label = u32::from_le_bytes(label);
+    log.sample(learner.session_mut().input_bytes_mut(EntryKind::Train, 0).ok()?, label);
+    Some(label)
 }
 
 /// Reports that the model or a sample was refused.

@@ -50,6 +50,8 @@ struct Figures {
     #[serde(skip_serializing_if = "Option::is_none")]
     listening: Option<Listening>,
     steps: Vec<StepFigures>,
+    /// Of one training step, if the model learns.
+    training: Option<device::StepCost>,
 }
 
 /// The clock that the share of a second is of, in Hz: that of the micro:bit.
@@ -140,6 +142,7 @@ impl Bench {
             model_bytes: whole.model_bytes,
             listening: listening(&device, model, file)?,
             steps: steps.collect(),
+            training: device.step_cost(file)?,
         })
     }
 
@@ -187,22 +190,28 @@ impl Bench {
         )?;
         let (model, code) = (grouped(*model_bytes as u64), grouped(*code_bytes as u64));
         writeln!(text, "flash           {model} bytes of model, {code} bytes of code")?;
-        let Some(found) = &figures.listening else { return Ok(text) };
-        let percent = found.share_of_64_mhz * 100.0;
-        writeln!(
-            text,
-            "listening       {} instructions for a second of sound, {percent:.1} % of 64 million: {} a frame, {:.1} inferences",
-            grouped(found.instructions_per_second),
-            grouped(found.frame_instructions),
-            found.inferences_per_second
-        )?;
-        writeln!(
-            text,
-            "application     {} bytes of flash with the model, {} bytes of RAM with {} of stack",
-            grouped(found.flash_bytes as u64),
-            grouped(found.ram_bytes as u64),
-            grouped(found.stack_peak_bytes.into())
-        )?;
+        if let Some(training) = figures.training {
+            let share = format!("{:.1} %", 100.0 * training.backward_share);
+            let instructions = grouped(training.instructions);
+            writeln!(text, "learning        {instructions} instructions per step, {share} of them backward")?;
+        }
+        if let Some(found) = &figures.listening {
+            let percent = found.share_of_64_mhz * 100.0;
+            writeln!(
+                text,
+                "listening       {} instructions for a second of sound, {percent:.1} % of 64 million: {} a frame, {:.1} inferences",
+                grouped(found.instructions_per_second),
+                grouped(found.frame_instructions),
+                found.inferences_per_second
+            )?;
+            writeln!(
+                text,
+                "application     {} bytes of flash with the model, {} bytes of RAM with {} of stack",
+                grouped(found.flash_bytes as u64),
+                grouped(found.ram_bytes as u64),
+                grouped(found.stack_peak_bytes.into())
+            )?;
+        }
         Ok(text)
     }
 }

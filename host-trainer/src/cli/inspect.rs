@@ -38,6 +38,15 @@ fn text(found: &Inspection<'_>) -> Result<String, std::fmt::Error> {
     let (file_bytes, weights) = (grouped(*file_bytes as u64), grouped(*weights_bytes as u64));
     line("file", format!("{file_bytes} bytes, {weights} of them weights"))?;
     line("memory", memory(&found.memory))?;
+    line(
+        "RAM",
+        format!(
+            "{} bytes, {} of them stack; the arena needs at least {}",
+            grouped(found.ram_bytes as u64),
+            grouped(found.ram.stack_bytes as u64),
+            grouped(found.ram.arena_lower_bound as u64)
+        ),
+    )?;
     if !labels.is_empty() {
         line("labels", printable(&labels.join(", ")))?;
     }

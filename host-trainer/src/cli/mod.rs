@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod learn;
 mod listen;
 mod personalize;
 mod progress;
@@ -65,6 +66,10 @@ enum Command {
     Export(export::Export),
     /// Give a model the entries that let a device learn
     Personalize(personalize::Personalize),
+    /// Let a model learn samples, here or on an emulated core, and log its weights
+    Learn(learn::Learn),
+    /// Learn again what a device has logged, and compare the weights bit by bit
+    Replay(learn::Replay),
     /// Show what is in a model file: steps, memory, quantization, provenance
     Inspect(inspect::Inspect),
     /// Play recordings to a model that listens, here or on an emulated core
@@ -92,6 +97,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Import(import) => import.run(),
         Command::Export(export) => export.run(),
         Command::Personalize(personalize) => personalize.run(),
+        Command::Learn(learn) => learn.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Listen(listen) => listen.run(),
         Command::Bench(bench) => bench.run(),

@@ -29,8 +29,10 @@ pub(super) enum Variant {
     Measured,
     /// With logs, too.
     Logged,
-    /// It learns.
+    /// It learns what the host gives it.
     Learner,
+    /// It learns, and shows how.
+    Example(&'static str),
     /// It computes features of sound.
     Features,
     /// It listens.
@@ -55,6 +57,7 @@ impl Variant {
             Self::Measured => ("qemu-embedded", ""),
             Self::Logged => ("qemu-embedded", "defmt"),
             Self::Learner => ("qemu-learner", ""),
+            Self::Example(name) => (name, ""),
             Self::Features => ("qemu-features", ""),
             Self::Listener => ("qemu-listener", ""),
             Self::ListeningApplication => ("listening-application", "application"),
@@ -110,7 +113,7 @@ pub(super) fn embedded(
 ) -> Result<PathBuf, DeviceError> {
     let (binary, features) = variant.parts();
     let package = match variant {
-        Variant::Learner => "qemu-learner",
+        Variant::Learner | Variant::Example(_) => "qemu-learner",
         Variant::Features | Variant::Listener | Variant::ListeningApplication => "qemu-listener",
         _ => "qemu-embedded",
     };

@@ -24,6 +24,7 @@ mod listen;
 mod log;
 mod qemu;
 mod report;
+mod step_cost;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub use learn::{LearnReport, LearnStep};
 pub use listen::{FeatureReport, Footprint, Heard, ListenReport};
 pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
+pub use step_cost::StepCost;
 pub use target::{Target, UnknownTarget};
 
 use crate::buffer::AlignedBytes;

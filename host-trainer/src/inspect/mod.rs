@@ -30,6 +30,10 @@ pub struct Inspection<'m> {
     pub weights_bytes: usize,
     /// Lengths of the memory spaces.
     pub memory: Memory,
+    /// All memory that a device needs that can be written.
+    pub ram: Ram,
+    /// The sum of [`ram`](Self::ram).
+    pub ram_bytes: usize,
     /// The entries.
     pub entries: Vec<EntryInspection>,
 }
@@ -49,6 +53,26 @@ pub struct Memory {
     pub arena_bytes: u32,
     /// All together: what the caller gives to a session.
     pub total_bytes: usize,
+}
+
+/// The most stack that a run takes on a Cortex-M4 or M7, from the call on; `tests/learning` holds the images against it.
+pub const STACK_BYTES: usize = 640;
+
+/// All memory that a device needs that can be written, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ram {
+    /// Weights that learn.
+    pub parameter_bytes: usize,
+    /// Moments of the optimizer, the learning rate, the loss, counts.
+    pub state_bytes: usize,
+    /// Gradients that are kept from step to step.
+    pub gradient_bytes: usize,
+    /// Activations, gradients that are used at once, scratch, inputs.
+    pub arena_bytes: usize,
+    /// Of the arena and the chunk, what no plan of these steps in this order could do without.
+    pub arena_lower_bound: usize,
+    /// The stack of a run, see [`STACK_BYTES`].
+    pub stack_bytes: usize,
 }
 
 /// An entry and its steps.
@@ -123,6 +147,16 @@ pub fn inspect<'m>(model: &Model<'m>) -> Inspection<'m> {
     let MemoryLengths { parameter, state, gradient, chunk, arena } = header.memory;
     let names: Vec<&str> = metadata.step_names.lines().collect();
     let provenance = serde_json::from_str(metadata.provenance);
+    let entries: Vec<EntryInspection> =
+        model.entries().flatten().map(|entry| inspect_entry(model, &entry, &names)).collect();
+    let ram = Ram {
+        parameter_bytes: parameter as usize,
+        state_bytes: state as usize,
+        gradient_bytes: gradient as usize,
+        arena_bytes: (arena + chunk) as usize,
+        arena_lower_bound: entries.iter().map(|entry| entry.memory_map.lower_bound).max().unwrap_or(0),
+        stack_bytes: STACK_BYTES,
+    };
     Inspection {
         name: metadata.name.to_owned(),
         format_version: header.version,
@@ -139,7 +173,9 @@ pub fn inspect<'m>(model: &Model<'m>) -> Inspection<'m> {
             arena_bytes: arena,
             total_bytes: model.arena_bytes(),
         },
-        entries: model.entries().flatten().map(|entry| inspect_entry(model, &entry, &names)).collect(),
+        ram,
+        ram_bytes: model.arena_bytes() + ram.stack_bytes,
+        entries,
     }
 }
 
