@@ -36,7 +36,7 @@ fn keywords(tier: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn the_keyword_network_learns_in_what_was_asked_for() {
-    for (tier, most) in [("head", 12), ("full", 330)] {
+    for (tier, most) in [("head", 12), ("block:1", 56), ("full", 330)] {
         let Some(file) = keywords(tier) else { return };
         let found = inspected(&file);
         println!("{tier}: {} bytes, {:?}", found.ram_bytes, found.ram);

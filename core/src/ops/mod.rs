@@ -37,6 +37,7 @@ pub mod max_pool_2d;
 pub mod movement;
 mod operands;
 mod overlap;
+pub mod pointwise_mean;
 mod pooling;
 pub mod prelu;
 pub mod quantize;
@@ -242,6 +243,8 @@ operators! {
     16 TransposeConv "transpose_conv" Never weighted::check::<TransposeConv>, weighted::run::<TransposeConv>;
     /// Logarithm of softmax over the channels.
     17 LogSoftmax "log_softmax" First log_softmax::float::check, log_softmax::float::run;
+    /// Pointwise convolution, activation and the mean over all pixels, f32.
+    18 PointwiseMean "pointwise_mean" Never pointwise_mean::check, pointwise_mean::run;
     /// ReLU, ReLU6 or leaky ReLU of an f32 tensor.
     20 ActivationF32 "activation" First activation::check, activation::run;
     /// Gradient of the activation.
@@ -390,6 +393,8 @@ operators! {
     94 Extremes "extremes" Never fake_quantize::range::check_extremes, fake_quantize::range::run_extremes;
     /// Moves a range towards what the chunks saw.
     95 TrackRange "track_range" Never fake_quantize::range::check_track, fake_quantize::range::run_track;
+    /// Gradients of weights and bias of a pointwise convolution with the mean over all pixels.
+    86 PointwiseMeanGrad "pointwise_mean_grad" Never pointwise_mean::check_grad, pointwise_mean::run_grad;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.

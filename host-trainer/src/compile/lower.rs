@@ -257,6 +257,9 @@ impl<'g> Forward<'g> {
 
 /// What a node writes behind its output besides the states it changes: those of an LSTM that begins at zero. All f32.
 pub(super) fn scratch(graph: &Graph, node: &Node) -> Vec<Shape> {
+    if let GraphOp::PointwiseMean { .. } = node.op {
+        return vec![graph.tensor(node.output).shape];
+    }
     let GraphOp::Lstm { time_major, .. } = node.op else { return vec![] };
     if !node.updates.is_empty() {
         return vec![];
@@ -295,6 +298,7 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
         GraphOp::TransposeConv { window, activation, .. } => {
             (Operator::TransposeConv, [&window.attributes()[..], &activation.attributes()].concat())
         }
+        GraphOp::PointwiseMean { activation } => (Operator::PointwiseMean, activation.attributes().to_vec()),
         GraphOp::MaxPool2d { window } => (Operator::MaxPool2d, window.attributes().to_vec()),
         GraphOp::AveragePool2d { window } => (Operator::AveragePool2d, window.attributes().to_vec()),
         GraphOp::BatchNorm { epsilon, activation, .. } => {

@@ -95,6 +95,11 @@ pub enum GraphOp {
         /// What the mean is taken over; padding does not count.
         window: Window,
     },
+    /// Input of one sample, f32 or int8, filter `[1, 1, C_in, C_out]`, bias: a pointwise convolution and the mean of it over all pixels.
+    PointwiseMean {
+        /// Applied to the sum, before the mean.
+        activation: Activation,
+    },
     /// Input, parameters, running statistics.
     BatchNorm {
         /// Added to the variance.
@@ -263,6 +268,7 @@ impl GraphOp {
             Self::TransposeConv { .. } => "transpose_conv",
             Self::MaxPool2d { .. } => "max_pool_2d",
             Self::AveragePool2d { .. } => "average_pool_2d",
+            Self::PointwiseMean { .. } => "pointwise_mean",
             Self::BatchNorm { .. } => "batch_norm",
             Self::Softmax => "softmax",
             Self::LogSoftmax => "log_softmax",
@@ -353,6 +359,15 @@ impl GraphOp {
         use ElementType::{F32, I8};
         match self {
             Self::Frozen(frozen) => return Ok((frozen.shape, frozen.element_type)),
+            Self::PointwiseMean { .. } => {
+                let &[input, weights, bias] = inputs else {
+                    return Err(Problem::InputCount { expected: "3", found: inputs.len() });
+                };
+                let ([.., in_c], [.., out_c]) = (input.shape.0, weights.shape.0);
+                is("the weights", weights.shape, Shape([1, 1, in_c, out_c]))?;
+                is_bias(&[bias], out_c)?;
+                return Ok((Shape::vector(out_c), F32));
+            }
             Self::Movement(movement) => return movement.output(inputs),
             Self::Gather(gather) => return gather.output(inputs),
             Self::Reduce(reduce) => return reduce.output(inputs),

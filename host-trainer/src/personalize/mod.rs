@@ -5,10 +5,12 @@
 //! | [`lift`] | model file | graph: the layers that are understood, and the steps that only run |
 //! | [`tiers`] | graph and tier | which parameters learn |
 //! | [`float_tail()`] | graph and layers | graph: int8 as far as nothing learns, f32 from there on |
+//! | [`fuse_mean()`] | graph | graph: a pointwise convolution that learns and the mean behind it are one |
 //! | [`compile_training`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 
 mod error;
 mod float_tail;
+mod fuse_mean;
 mod lift;
 mod tiers;
 
@@ -16,6 +18,7 @@ use smidgen::{Metadata, Model};
 
 pub use error::PersonalizeError;
 pub use float_tail::float_tail;
+pub use fuse_mean::fuse_mean;
 pub use lift::lift;
 pub use tiers::{Layer, Learning, Tier, layers};
 
@@ -53,7 +56,7 @@ pub struct Personalized {
 pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized, PersonalizeError> {
     let lifted = lift(model)?;
     let Learning { layers, parameters } = options.tier.learning(&lifted)?;
-    let graph = float_tail(&lifted, &layers)?;
+    let graph = fuse_mean(float_tail(&lifted, &layers)?, &parameters);
     let frozen = graph.trained_parameters().map(|id| graph.tensor(id).name.clone());
     let frozen = frozen.filter(|name| !parameters.contains(name)).collect();
     let training = TrainingOptions {

@@ -401,6 +401,14 @@ pub fn training() -> Parts {
     );
     let [sum_filter, sum_depthwise] = [grad_filter, grad_depthwise]
         .map(|Operand { shape: Shape(shape), .. }| b.f32(Space::Gradient, shape));
+    let pixels = b.i8([1, 2, 3, 4], 0.05, 3);
+    let (weights, bias) = (b.constant_f32([1, 1, 4, 9]), b.constant_f32([1, 1, 1, 9]));
+    let [mean, scratch, grad_mean, grad_bias] = [(); 4].map(|()| b.f32(Space::Arena, [1, 1, 1, 9]));
+    let mask = b.operand(Space::Arena, ElementType::U8, [1, 2, 3, 2]);
+    let grad_weights = b.f32(Space::Arena, [1, 1, 4, 9]);
+    b.step(Operator::PointwiseMean, &[1, 0], &[pixels, weights, bias], &[mean, scratch, mask]);
+    let writes = [grad_weights, grad_bias, scratch];
+    b.step(Operator::PointwiseMeanGrad, &[], &[pixels, mask, grad_mean], &writes);
     b.once(Operator::SumChunks, &[], &[grad_filter], &[sum_filter]);
     b.once(Operator::SumChunks, &[], &[grad_depthwise], &[sum_depthwise]);
 

@@ -35,6 +35,7 @@ impl Training<'_> {
                 let operators = (Operator::TransposeConvGradWeights, Operator::TransposeConvGradInput);
                 self.weighted(program, node, grad_output, *activation, Some(window), operators)
             }
+            GraphOp::PointwiseMean { .. } => self.pointwise_mean_grad(program, node, grad_output),
             GraphOp::MaxPool2d { window } => {
                 let input = self.forward.buffer(node.inputs[0]);
                 let attributes = window.attributes().to_vec();

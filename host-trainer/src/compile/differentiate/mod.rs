@@ -8,6 +8,7 @@ mod backward;
 mod elementwise;
 mod movement;
 mod options;
+mod pointwise_mean;
 mod recurrent;
 mod training;
 mod update;

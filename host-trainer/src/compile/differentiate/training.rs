@@ -81,6 +81,9 @@ impl<'a> Training<'a> {
             let node = &self.graph.nodes[node];
             match node.op {
                 GraphOp::BatchNorm { .. } if self.learns[node.output.0] => self.batch_norm(program, node)?,
+                GraphOp::PointwiseMean { .. } if self.learns[node.output.0] => {
+                    self.pointwise_mean(program, node)?;
+                }
                 GraphOp::Lstm { .. } if self.learns[node.output.0] => self.lstm(program, node)?,
                 GraphOp::Dropout { rate } => self.dropout(program, node, rate)?,
                 GraphOp::FakeQuantize { range: RangeSource::Averaged { share } } => {
