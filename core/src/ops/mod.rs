@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::step::{Step, StepError};
 
 pub mod activation;
+pub mod activation_mask;
 pub mod add;
 pub mod average_pool_2d;
 pub mod batch_norm;
@@ -395,6 +396,10 @@ operators! {
     95 TrackRange "track_range" Never fake_quantize::range::check_track, fake_quantize::range::run_track;
     /// Gradients of weights and bias of a pointwise convolution with the mean over all pixels.
     86 PointwiseMeanGrad "pointwise_mean_grad" Never pointwise_mean::check_grad, pointwise_mean::run_grad;
+    /// Where an activation lets gradients pass, one bit an element.
+    87 ActivationMask "activation_mask" Never activation_mask::check, activation_mask::run;
+    /// Gradient of an activation, from its mask.
+    88 ActivationMaskGrad "activation_mask_grad" First activation_mask::check_grad, activation_mask::run_grad;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.

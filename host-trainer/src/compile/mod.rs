@@ -35,6 +35,7 @@ mod fold_padding;
 mod fuse_activation;
 mod liveness;
 mod lower;
+mod mask_activations;
 mod overlaps;
 mod pack_weights;
 mod phases;

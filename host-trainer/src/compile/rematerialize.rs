@@ -1,37 +1,55 @@
-//! What the backward pass reads is kept, or computed again.
+//! What the backward pass reads is kept, computed again, or a bit.
 
 use smidgen::{EntryKind, Operator, Schedule, Space};
 
+use super::mask_activations::mask_activation;
 use super::program::{BufferId, Program, VirtualEntry};
 use super::schedule::peak_in_place;
 
-/// In a training program of one phase, as a device has it, lets the backward pass compute again what the forward pass computed cheaply, where that lowers the peak (T. Chen et
-/// al.: *Training Deep Nets with Sublinear Memory Cost*, 2016). Between phases [`recompute`](super::recompute()) does so.
+/// In a training program of one phase, as a device has it, lets the backward pass compute again what the forward pass computed cheaply (T. Chen et al.: *Training Deep Nets with Sublinear
+/// Memory Cost*, 2016), and keep of an activation's output one bit an element, each where that lowers the peak. Between phases [`recompute`](super::recompute()) does the first.
 #[must_use]
 pub fn rematerialize(mut program: Program) -> Program {
     let Some(index) = program.entries.iter().position(|entry| entry.kind == EntryKind::Train) else {
         return program;
     };
-    let steps = &program.entries[index].steps;
-    if steps.iter().any(|step| step.schedule != Schedule::Once) {
+    if program.entries[index].steps.iter().any(|step| step.schedule != Schedule::Once) {
         return program;
     }
     let mut peak = peak_in_place(&program);
-    // From the last to the first, again while something helps: what is computed again changes what else would.
-    let mut producers: Vec<BufferId> =
-        steps.iter().rev().filter(|step| is_cheap(step.operator)).map(|step| step.writes[0]).collect();
+    // Until nothing helps any more: what is not kept changes what else would.
     loop {
-        let before = producers.len();
-        producers.retain(|&buffer| {
-            let Some(other) = again(&program, index, buffer) else { return false };
+        let before = peak;
+        let mut attempt = |program: &mut Program, other: Option<Program>| {
+            let Some(other) = other else { return };
             let found = peak_in_place(&other);
-            let helps = found < peak;
-            if helps {
-                (program, peak) = (other, found);
+            if found < peak {
+                (*program, peak) = (other, found);
             }
-            !helps
-        });
-        if producers.len() == before || producers.is_empty() {
+        };
+        let steps = &program.entries[index].steps;
+        let mut gradients: Vec<String> = Vec::new();
+        let mut cheap: Vec<BufferId> = Vec::new();
+        for step in steps.iter().rev() {
+            if step.operator == Operator::ActivationGrad {
+                gradients.push(step.name.clone());
+            } else if is_cheap(step.operator) {
+                cheap.push(step.writes[0]);
+            }
+        }
+        for name in gradients {
+            let place = program.entries[index]
+                .steps
+                .iter()
+                .position(|step| step.operator == Operator::ActivationGrad && step.name == name);
+            let other = place.and_then(|place| mask_activation(&program, index, place));
+            attempt(&mut program, other);
+        }
+        for buffer in cheap {
+            let other = again(&program, index, buffer);
+            attempt(&mut program, other);
+        }
+        if peak == before {
             return program;
         }
     }

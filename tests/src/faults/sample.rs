@@ -406,6 +406,10 @@ pub fn training() -> Parts {
     let [mean, scratch, grad_mean, grad_bias] = [(); 4].map(|()| b.f32(Space::Arena, [1, 1, 1, 9]));
     let mask = b.operand(Space::Arena, ElementType::U8, [1, 2, 3, 2]);
     let grad_weights = b.f32(Space::Arena, [1, 1, 4, 9]);
+    let [relu, masked] = [(); 2].map(|()| b.f32(Space::Arena, [1, 2, 3, 9]));
+    b.step(Operator::ActivationMask, &[1, 0], &[relu], &[mask]);
+    b.step(Operator::ActivationMaskGrad, &[], &[relu, mask], &[masked]);
+    b.step(Operator::ActivationMaskGrad, &[], &[relu, mask], &[relu]);
     b.step(Operator::PointwiseMean, &[1, 0], &[pixels, weights, bias], &[mean, scratch, mask]);
     let writes = [grad_weights, grad_bias, scratch];
     b.step(Operator::PointwiseMeanGrad, &[], &[pixels, mask, grad_mean], &writes);
