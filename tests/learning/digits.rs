@@ -90,6 +90,7 @@ fn prepared(split: &Split, seed: u64) -> (Vec<u8>, Samples) {
     let device = OnDevice { learning_rate: 0.002, ..OnDevice::default() };
     let options = Options {
         tier: "block:1".parse().unwrap(),
+        one_in: 1,
         optimizer: OPTIMIZERS[2],
         gradients: GradientOptions::default(),
         device,

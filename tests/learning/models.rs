@@ -69,6 +69,7 @@ pub(crate) fn options(tier: &str, optimizer: Optimizer, batch: u32) -> Options {
     let rate = if matches!(optimizer, Optimizer::Adam { .. }) { 0.002 } else { 0.01 };
     Options {
         tier: tier.parse().unwrap(),
+        one_in: 1,
         optimizer,
         gradients: GradientOptions::default(),
         device: OnDevice { samples_per_update: batch, learning_rate: rate, ..OnDevice::default() },

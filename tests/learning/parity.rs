@@ -3,6 +3,8 @@
 use smidgen_trainer::compile::Optimizer;
 use smidgen_trainer::device::{Device, Target, TrainedHashes};
 
+use smidgen_trainer::personalize::Options;
+
 use crate::emulator;
 use crate::models::{ELEMENTS, OPTIMIZERS, int8_net, learning, options, samples};
 
@@ -74,6 +76,17 @@ fn gradients_of_several_samples_are_added_the_same_way() {
     // The runner updates after each step, whatever the number of samples is.
     let rounds = rounds(OPTIMIZERS[2], options.device.learning_rate, 4);
     same(Target::CortexM4, &learner, &rounds, "four samples an update");
+}
+
+#[test]
+fn a_part_of_the_channels_learns_the_same_way() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let all = options("block:2", OPTIMIZERS[0], 1);
+    let rounds = rounds(OPTIMIZERS[0], all.device.learning_rate, 1);
+    let learner = learning(&int8_net(), &Options { one_in: 3, ..all });
+    same(Target::CortexM4, &learner, &rounds, "one in three channels");
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub(crate) struct Personalize {
     /// What learns: head, bias, block:N, layers:NAME,NAME or full
     #[arg(long, value_name = "TIER")]
     tier: Tier,
+    /// Of the weights of convolutions that learn, let only those learn that read the first N-th of the input channels
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    one_in: usize,
     /// Samples of an update; they are learned one after another all the same
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: u32,
@@ -72,6 +75,7 @@ impl Personalize {
         let file = read_model(&self.model)?;
         let options = Options {
             tier: self.tier.clone(),
+            one_in: self.one_in,
             optimizer: self.optimizer.optimizer(),
             gradients: GradientOptions { clip_norm: self.clip_norm, ..GradientOptions::default() },
             device: OnDevice {

@@ -5,6 +5,7 @@
 //! | [`lift`] | model file | graph: the layers that are understood, and the steps that only run |
 //! | [`tiers`] | graph and tier | which parameters learn |
 //! | [`float_tail()`] | graph and layers | graph: int8 as far as nothing learns, f32 from there on |
+//! | [`share()`] | graph | graph: of a convolution's weights, a part learns |
 //! | [`fuse_mean()`] | graph | graph: a pointwise convolution that learns and the mean behind it are one |
 //! | [`compile_training`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 
@@ -12,6 +13,7 @@ mod error;
 mod float_tail;
 mod fuse_mean;
 mod lift;
+mod share;
 mod tiers;
 
 use smidgen::{Metadata, Model};
@@ -20,6 +22,7 @@ pub use error::PersonalizeError;
 pub use float_tail::float_tail;
 pub use fuse_mean::fuse_mean;
 pub use lift::lift;
+pub use share::share;
 pub use tiers::{Layer, Learning, Tier, layers};
 
 use crate::compile::{GradientOptions, Loss, OnDevice, Optimizer, TrainingOptions, compile_training};
@@ -30,6 +33,8 @@ use crate::graph::Graph;
 pub struct Options {
     /// What learns.
     pub tier: Tier,
+    /// Of the weights of convolutions that learn, one in so many does; 1 for all.
+    pub one_in: usize,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
     /// What happens to them before. A norm is each gradient's own.
@@ -55,8 +60,9 @@ pub struct Personalized {
 /// See [`PersonalizeError`].
 pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized, PersonalizeError> {
     let lifted = lift(model)?;
-    let Learning { layers, parameters } = options.tier.learning(&lifted)?;
-    let graph = fuse_mean(float_tail(&lifted, &layers)?, &parameters);
+    let Learning { layers, mut parameters } = options.tier.learning(&lifted)?;
+    let graph = share(float_tail(&lifted, &layers)?, &mut parameters, options.one_in);
+    let graph = fuse_mean(graph, &parameters);
     let frozen = graph.trained_parameters().map(|id| graph.tensor(id).name.clone());
     let frozen = frozen.filter(|name| !parameters.contains(name)).collect();
     let training = TrainingOptions {
@@ -80,6 +86,7 @@ pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized,
         "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
         "personalized": {
             "tier": options.tier.to_string(),
+            "one_in": options.one_in,
             "optimizer": format!("{:?}", options.optimizer),
             "learning_rate": options.device.learning_rate,
             "samples_per_update": options.device.samples_per_update,

@@ -5,6 +5,7 @@ mod bad_models;
 mod bad_recipes;
 mod devices;
 mod recipes;
+mod learning;
 mod results;
 mod samples;
 mod support;
