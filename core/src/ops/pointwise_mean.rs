@@ -141,9 +141,8 @@ each_isa! {
     }
 }
 
-/// What a step's operands have in common: pixels, and shapes of weights, of a vector of outputs, and of the mask.
+/// Shapes of weights, of a vector of outputs, and of the mask.
 struct Shapes {
-    count: usize,
     weights: Shape,
     vector: Shape,
     mask: Shape,
@@ -160,15 +159,9 @@ fn shapes(input: &Operand, channels: u32) -> Result<Shapes, StepError> {
         ElementType::I8 => quantization(input, 0).map(|_| ())?,
         _ => return Err(StepError::ElementType { operand: 0 }),
     }
-    let count = (h as usize).checked_mul(w as usize).ok_or(wrong)?;
     let weights = Shape([1, 1, depth, channels]);
     weights.elements().ok_or(wrong)?;
-    Ok(Shapes {
-        count,
-        weights,
-        vector: Shape::vector(channels),
-        mask: Shape([1, h, w, channels.div_ceil(8)]),
-    })
+    Ok(Shapes { weights, vector: Shape::vector(channels), mask: Shape([1, h, w, channels.div_ceil(8)]) })
 }
 
 /// The input's pixels from its bytes.
