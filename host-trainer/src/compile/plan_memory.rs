@@ -90,8 +90,9 @@ const FEW_BLOCKS: usize = 80;
 
 fn place_by_lifetime(blocks: &[Block], members: &[usize], overlaps: &[Overlap], bound: usize) -> Vec<usize> {
     let time = |block: &Block| block.last - block.first + 1;
-    let keys: [&dyn Fn(&Block) -> usize; 3] =
-        [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time];
+    // The last of them goes backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it.
+    let keys: [&dyn Fn(&Block) -> usize; 4] =
+        [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time, &|block| block.first];
     let mut best: Option<(usize, Vec<usize>)> = None;
     let mut attempt = |order: &[usize]| {
         let offsets = best_fit(blocks, members, order, overlaps);
@@ -116,7 +117,7 @@ fn place_by_lifetime(blocks: &[Block], members: &[usize], overlaps: &[Overlap], 
             break;
         }
         // The largest block changes places with any, then the next, as far as the number of tries allows.
-        let order = &mut orders[index % 3];
+        let order = &mut orders[index % 4];
         let mut any = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
