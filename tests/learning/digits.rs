@@ -47,7 +47,7 @@ fn indices(data: &Dataset, classes: std::ops::Range<u32>, each: usize, seed: usi
     mixed
 }
 
-fn int8(interface: &Interface, data: &Dataset, indices: &[usize]) -> Vec<(Vec<i8>, u8)> {
+fn int8(interface: &Interface<'_>, data: &Dataset, indices: &[usize]) -> Vec<(Vec<i8>, u8)> {
     let sample = |&index: &usize| {
         let bytes = interface.inputs_from_bytes(data.image(index));
         (bytes.into_iter().map(u8::cast_signed).collect(), data.label(index) as u8)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use smidgen::{AllOperators, Model};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::device::{Device, Target};
-use smidgen_trainer::inspect::{Inspection, STACK_BYTES, inspect};
+use smidgen_trainer::inspect::{Memory, Ram, STACK_BYTES, inspect};
 use smidgen_trainer::personalize::Options;
 use smidgen_trainer::tflite::convert;
 
@@ -23,9 +23,18 @@ fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn inspected(file: &[u8]) -> Inspection {
+/// What `inspect` says of memory.
+struct Inspected {
+    ram_bytes: usize,
+    ram: Ram,
+    memory: Memory,
+}
+
+fn inspected(file: &[u8]) -> Inspected {
     let aligned = AlignedBytes::copy_of(file);
-    inspect(&Model::<AllOperators>::from_bytes(aligned.as_slice()).unwrap())
+    let model = Model::<AllOperators>::from_bytes(aligned.as_slice()).unwrap();
+    let found = inspect(&model);
+    Inspected { ram_bytes: found.ram_bytes, ram: found.ram, memory: found.memory }
 }
 
 /// MLPerf Tiny's keyword spotting network, as it learns.
