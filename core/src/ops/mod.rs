@@ -381,6 +381,12 @@ operators! {
         resize_bilinear::float::check_grad, resize_bilinear::float::run_grad;
     /// Puts zeros in the place of a gradient that is not finite, and counts it.
     85 Guard "guard" Never updates::guard::check, updates::guard::run;
+    /// Gradients of weights and bias of a pointwise convolution with the mean over all pixels.
+    86 PointwiseMeanGrad "pointwise_mean_grad" Never pointwise_mean::check_grad, pointwise_mean::run_grad;
+    /// Where an activation lets gradients pass, one bit an element.
+    87 ActivationMask "activation_mask" Never activation_mask::check, activation_mask::run;
+    /// Gradient of an activation, from its mask.
+    88 ActivationMaskGrad "activation_mask_grad" First activation_mask::check_grad, activation_mask::run_grad;
     /// What int8 leaves of f32 numbers.
     90 FakeQuantize "fake_quantize" First fake_quantize::check, fake_quantize::run;
     /// Gradient of `fake_quantize` with respect to its input, straight through the rounding.
@@ -394,12 +400,6 @@ operators! {
     94 Extremes "extremes" Never fake_quantize::range::check_extremes, fake_quantize::range::run_extremes;
     /// Moves a range towards what the chunks saw.
     95 TrackRange "track_range" Never fake_quantize::range::check_track, fake_quantize::range::run_track;
-    /// Gradients of weights and bias of a pointwise convolution with the mean over all pixels.
-    86 PointwiseMeanGrad "pointwise_mean_grad" Never pointwise_mean::check_grad, pointwise_mean::run_grad;
-    /// Where an activation lets gradients pass, one bit an element.
-    87 ActivationMask "activation_mask" Never activation_mask::check, activation_mask::run;
-    /// Gradient of an activation, from its mask.
-    88 ActivationMaskGrad "activation_mask_grad" First activation_mask::check_grad, activation_mask::run_grad;
     /// int8 convolution.
     100 Conv2dI8 "conv_2d_i8" Never conv_2d::int8::check, conv_2d::int8::run;
     /// int8 depthwise convolution.
