@@ -1,6 +1,5 @@
 //! Learning on the device: the same bits as on the host, in the memory that the file says, and never with a number that is none.
 
-mod digits;
 mod errors;
 mod memory;
 mod models;
