@@ -269,14 +269,14 @@ impl Channels {
             Kind::Keeps => leaves(node.output, channel),
             Kind::Other => false,
         };
-        let consumers =
+        let mut consumers =
             graph.nodes.iter().filter(|node| node.inputs.contains(&id) || node.updates.contains(&id));
         let made = graph.nodes.iter().filter(|node| node.output == id).all(|node| match kind(graph, node) {
             Kind::Mixes => true,
             Kind::Keeps => activations(graph, node).all(|input| leaves(input, channel)),
             Kind::Other => false,
         });
-        made && consumers.into_iter().all(is_free)
+        made && consumers.all(is_free)
     }
 
     /// Whether a layer can do without a channel of its input: its weights there are zero, or the channel is the same at every tap.
