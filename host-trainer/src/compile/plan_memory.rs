@@ -1,6 +1,6 @@
 //! Offsets from lifetimes.
 
-use smidgen::Space;
+use smidgen::{EntryKind, Space};
 
 use super::error::CompileError;
 use super::liveness::{Block, Blocks};
@@ -10,6 +10,12 @@ use super::program::{BufferId, Program};
 
 /// Every buffer begins at a multiple of this many bytes.
 pub(super) const ALIGNMENT: usize = smidgen::model::ALIGNMENT;
+
+/// Large buffers of a program that trains begin at multiples of this many bytes, the lines of a host's cache: a vector that lies across two lines takes
+/// two loads.
+const LINE: usize = 64;
+/// What a large buffer is: so many bytes that rounding them up does not matter.
+const LARGE: usize = 4096;
 
 /// Where the buffers of a program are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
     check_lifetimes(program)?;
     let blocks = Blocks::new(program);
     let overlaps = overlaps(program, &blocks);
+    let is_training = program.entry(EntryKind::Train).is_some();
+    let alignment = |bytes: usize| if is_training && bytes >= LARGE { LINE } else { ALIGNMENT };
     let mut offsets = vec![0; blocks.blocks.len()];
     let mut spaces = [SpaceUse::default(); 6];
     for space in Space::ALL {
@@ -57,9 +65,9 @@ pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
         let shared = matches!(space, Space::Arena | Space::Chunk);
         let bound = blocks.peak(space, ALIGNMENT, &overlaps);
         let placed = if shared {
-            place_by_lifetime(&blocks.blocks, &members, &overlaps, bound)
+            place_by_lifetime(&blocks.blocks, &members, &overlaps, bound, &alignment)
         } else {
-            place_in_a_row(&blocks.blocks, &members)
+            place_in_a_row(&blocks.blocks, &members, &alignment)
         };
         let mut bytes = 0;
         for (&block, offset) in members.iter().zip(placed) {
@@ -73,11 +81,14 @@ pub fn plan_memory(program: &Program) -> Result<MemoryPlan, CompileError> {
     Ok(MemoryPlan { offsets, spaces })
 }
 
-fn place_in_a_row(blocks: &[Block], members: &[usize]) -> Vec<usize> {
-    let mut end = 0;
+/// What the offset of a block of so many bytes is a multiple of.
+type Alignment<'a> = &'a dyn Fn(usize) -> usize;
+
+fn place_in_a_row(blocks: &[Block], members: &[usize], alignment: Alignment<'_>) -> Vec<usize> {
+    let mut end: usize = 0;
     let place = |&block: &usize| {
-        let offset = end;
-        end += blocks[block].bytes.next_multiple_of(ALIGNMENT);
+        let offset = end.next_multiple_of(alignment(blocks[block].bytes));
+        end = offset + blocks[block].bytes.next_multiple_of(ALIGNMENT);
         offset
     };
     members.iter().map(place).collect()
@@ -88,14 +99,20 @@ const MORE_ORDERS: usize = 300;
 /// With more blocks than this, only the planned orders are tried.
 const FEW_BLOCKS: usize = 80;
 
-fn place_by_lifetime(blocks: &[Block], members: &[usize], overlaps: &[Overlap], bound: usize) -> Vec<usize> {
+fn place_by_lifetime(
+    blocks: &[Block],
+    members: &[usize],
+    overlaps: &[Overlap],
+    bound: usize,
+    alignment: Alignment<'_>,
+) -> Vec<usize> {
     let time = |block: &Block| block.last - block.first + 1;
     // The last of them goes backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it.
     let keys: [&dyn Fn(&Block) -> usize; 4] =
         [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time, &|block| block.first];
     let mut best: Option<(usize, Vec<usize>)> = None;
     let mut attempt = |order: &[usize]| {
-        let offsets = best_fit(blocks, members, order, overlaps);
+        let offsets = best_fit(blocks, members, order, overlaps, alignment);
         let ends = members.iter().zip(&offsets).map(|(&block, offset)| offset + padded(&blocks[block]));
         let end = ends.max().unwrap_or(0);
         if best.as_ref().is_none_or(|&(least, _)| end < least) {
@@ -134,7 +151,13 @@ fn padded(block: &Block) -> usize {
 }
 
 /// Places the members in this order, each where it leaves the smallest gap to those already placed that live at the same time.
-fn best_fit(blocks: &[Block], members: &[usize], order: &[usize], overlaps: &[Overlap]) -> Vec<usize> {
+fn best_fit(
+    blocks: &[Block],
+    members: &[usize],
+    order: &[usize],
+    overlaps: &[Overlap],
+    alignment: Alignment<'_>,
+) -> Vec<usize> {
     let mut offsets: Vec<Option<usize>> = vec![None; members.len()];
     for &member in order {
         let index = members[member];
@@ -167,7 +190,10 @@ fn best_fit(blocks: &[Block], members: &[usize], order: &[usize], overlaps: &[Ov
         // What stays free between the block and the next one above it.
         let gap =
             |at: i64| forbidden.iter().filter(|&&(below, _)| below >= at).map(|&(below, _)| below - at).min();
-        let candidates = candidates.into_iter().filter(|&at| is_allowed(at));
+        let multiple = alignment(blocks[index].bytes) as i64;
+        let candidates =
+            candidates.into_iter().map(|at: i64| (at + multiple - 1).div_euclid(multiple) * multiple);
+        let candidates = candidates.filter(|&at| is_allowed(at));
         let best = candidates.min_by_key(|&at| (gap(at).unwrap_or(i64::MAX), at));
         offsets[member] = Some(best.unwrap_or(0) as usize);
     }
@@ -346,6 +372,21 @@ mod tests {
     }
 
     #[test]
+    fn large_buffers_of_training_begin_at_lines_of_the_cache() {
+        for name in nets::NAMES {
+            let program = training(name);
+            let plan = plan_memory(&program).unwrap();
+            let large = (0..program.buffers.len()).filter(|&id| {
+                let buffer = &program.buffers[id];
+                buffer.view_of.is_none() && buffer.space != Space::Constant && buffer.bytes() >= LARGE
+            });
+            for offset in large.filter_map(|id| plan.offsets[id]) {
+                assert!((offset as usize).is_multiple_of(LINE), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn the_smallest_gap_that_fits_is_taken() {
         // Gaps of 64 bytes at 16 and of 32 bytes at 96 between three blocks; 32 bytes go to the second.
         let blocks = [
@@ -356,7 +397,7 @@ mod tests {
             block(16, 0, 9),
             block(20, 5, 6),
         ];
-        let offsets = best_fit(&blocks, &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4, 5], &[]);
+        let offsets = best_fit(&blocks, &[0, 1, 2, 3, 4, 5], &[0, 1, 2, 3, 4, 5], &[], &|_| ALIGNMENT);
         assert_eq!(offsets, [0, 16, 80, 96, 128, 96]);
     }
 
@@ -403,7 +444,7 @@ mod tests {
         let plan = |overlaps: &[Overlap]| {
             let bound =
                 Blocks { blocks: blocks.to_vec(), of: vec![] }.peak(Space::Arena, ALIGNMENT, overlaps);
-            let offsets = place_by_lifetime(&blocks, &[0, 1, 2], overlaps, bound);
+            let offsets = place_by_lifetime(&blocks, &[0, 1, 2], overlaps, bound, &|_| ALIGNMENT);
             let end = offsets.iter().zip(&blocks).map(|(offset, block)| offset + block.bytes).max();
             (end.unwrap(), bound, offsets)
         };
