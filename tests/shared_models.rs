@@ -2,12 +2,12 @@
 //!
 //! They lie in `models/` of the directory that `SMIDGEN_SHARED` names. Without the variable these tests say that they did not run, and fail under `CI=true`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use smidgen_trainer::compile::Packing;
 use smidgen_trainer::device::{Device, DeviceError, Target, check};
 use smidgen_trainer::npy::{self, Array};
+use smidgen_tests::shared;
 use smidgen_trainer::tflite::{convert, convert_packed};
 
 /// A network with its samples.
@@ -15,7 +15,7 @@ struct Reference {
     name: &'static str,
     /// How many samples there are.
     samples: usize,
-    /// Whether it fits an emulated Cortex-M0 with its 16 KB of RAM and 64 KB for the model.
+    /// Whether it fits an emulated Cortex-M0 with its 16 KB of RAM and 48 KB for the model.
     fits_m0: bool,
 }
 
@@ -31,13 +31,7 @@ const ON_DEVICES: usize = 20;
 
 /// The folder of the networks.
 fn models(test: &str) -> Option<PathBuf> {
-    if let Some(shared) = std::env::var_os("SMIDGEN_SHARED") {
-        return Some(PathBuf::from(shared).join("models"));
-    }
-    let message = format!("SKIPPED {test}: set SMIDGEN_SHARED to the directory that holds models\n");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
-    std::io::stderr().write_all(message.as_bytes()).expect("stderr is open");
-    None
+    shared(test, "models")
 }
 
 fn read(path: &Path) -> Vec<u8> {

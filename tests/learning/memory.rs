@@ -1,27 +1,15 @@
 //! Memory, everything counted: within what was asked for, and what the device uses.
 
-use std::path::{Path, PathBuf};
-
 use smidgen::{AllOperators, Model};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::inspect::{Memory, Ram, STACK_BYTES, inspect};
 use smidgen_trainer::personalize::Options;
+use smidgen_tests::shared;
 use smidgen_trainer::tflite::convert;
 
 use crate::emulator;
 use crate::models::{OPTIMIZERS, int8_net, learning, options, samples};
-
-/// A file of `../shared/models`; without it a test cannot run.
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models").join(name);
-    if path.is_file() {
-        return Some(path);
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} is not there", path.display());
-    eprintln!("SKIPPED, this test did not run: {} is not there", path.display());
-    None
-}
 
 /// What `inspect` says of memory.
 struct Inspected {
@@ -39,7 +27,7 @@ fn inspected(file: &[u8]) -> Inspected {
 
 /// MLPerf Tiny's keyword spotting network, as it learns.
 fn keywords(tier: &str) -> Option<Vec<u8>> {
-    let net = std::fs::read(shared("kws_ref_model.tflite")?).unwrap();
+    let net = std::fs::read(shared("learning", "models/kws_ref_model.tflite")?).unwrap();
     let model = convert(&net, "kws", None).unwrap().file;
     Some(learning(&model, &options(tier, OPTIMIZERS[0], 1)))
 }

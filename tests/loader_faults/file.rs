@@ -81,11 +81,14 @@ fn wrong_magic() {
 
 #[test]
 fn wrong_version() {
-    for (version, is_known) in [((1, 0), true), ((0, 0), false), ((1, 1), false), ((2, 0), false)] {
-        let expected = LoadError::UnsupportedVersion { found: version, expected: (1, 0) };
-        let found = load(&with_header(|header| header.version = version));
-        assert_eq!(found, if is_known { Ok(()) } else { Err(expected) });
+    let load_as = |version| load(&with_header(|header| header.version = version));
+    assert_eq!(load_as((1, 0)), Ok(()));
+    for found in [(0, 0), (1, 2), (2, 0)] {
+        assert_eq!(load_as(found), Err(LoadError::UnsupportedVersion { found, expected: (1, 1) }));
     }
+    // It has no front end.
+    let (found, expected) = ((1, 1), (1, 0));
+    assert_eq!(load_as(found), Err(LoadError::VersionWithoutNeed { found, expected }));
 }
 
 #[test]

@@ -2,3 +2,6 @@
 
 pub mod faults;
 pub mod random_cases;
+mod shared;
+
+pub use shared::shared;

@@ -33,6 +33,13 @@ pub enum LoadError {
         /// What this reader knows.
         expected: (u8, u8),
     },
+    /// A version that is higher than what the file needs.
+    VersionWithoutNeed {
+        /// Major and minor version of the file.
+        found: (u8, u8),
+        /// The lowest that has all that the file has.
+        expected: (u8, u8),
+    },
     /// Bytes of the header that this version reserves are not zero.
     Reserved {
         /// Offset in the file of the first of them.
@@ -188,6 +195,11 @@ impl core::fmt::Display for LoadError {
                 f,
                 "format version {}.{} is not supported, this reader knows {}.0 to {}.{}",
                 found.0, found.1, expected.0, expected.0, expected.1
+            ),
+            Self::VersionWithoutNeed { found, expected } => write!(
+                f,
+                "format version {}.{}, but nothing in the file needs more than {}.{}: the file is damaged",
+                found.0, found.1, expected.0, expected.1
             ),
             Self::Reserved { offset } => write!(f, "the reserved bytes at byte {offset} are not zero"),
             Self::WrongChecksum { expected, found } => {

@@ -88,7 +88,7 @@ impl Header {
     /// bytes are zero.
     ///
     /// # Errors
-    /// [`LoadError::Truncated`], [`LoadError::WrongMagic`], [`LoadError::UnsupportedVersion`], [`LoadError::Reserved`].
+    /// [`LoadError::Truncated`], [`LoadError::WrongMagic`], [`LoadError::UnsupportedVersion`], [`LoadError::VersionWithoutNeed`], [`LoadError::Reserved`].
     pub const fn read(file: &[u8]) -> Result<Self, LoadError> {
         let Some(bytes) = file.first_chunk::<HEADER_BYTES>() else {
             return Err(LoadError::Truncated { expected: HEADER_BYTES, found: file.len() });
@@ -138,6 +138,10 @@ impl Header {
         };
         if minor == 0 && front_end_bytes != 0 {
             return Err(LoadError::Reserved { offset: 72 });
+        }
+        // The checksum begins behind the version: that is the lowest that has what the file has, so that no other passes for it.
+        if minor != 0 && front_end_bytes == 0 {
+            return Err(LoadError::VersionWithoutNeed { found: (major, minor), expected: (VERSION.0, 0) });
         }
         let mut sets = [0u64; 4];
         let mut slots: &mut [u64] = &mut sets;

@@ -223,7 +223,9 @@ fn in_pairs(
     let mut all_same = same(expected, found, out_length);
     if single_tap {
         found.fill(UNTOUCHED);
-        pairs::fully_connected(stream, &mut InOut::apart(input, &mut found[..out_length]), scratch);
+        for (input, output) in input.chunks_exact(in_c).zip(found.chunks_exact_mut(out_c)) {
+            pairs::fully_connected(stream, &mut InOut::apart(input, output), scratch);
+        }
         all_same &= same(expected, found, out_length);
     }
     if single_tap && in_c == out_c {

@@ -2,11 +2,11 @@
 //!
 //! | pass | from | to |
 //! |---|---|---|
-//! | [`lift`] | model file | graph: the layers that are understood, and the steps that only run |
-//! | [`tiers`] | graph and tier | which parameters learn |
-//! | [`float_tail()`] | graph and layers | graph: int8 as far as nothing learns, f32 from there on |
-//! | [`share()`] | graph | graph: of a convolution's weights, a part learns |
-//! | [`fuse_mean()`] | graph | graph: a pointwise convolution that learns and the mean behind it are one |
+//! | `lift` | model file | graph: the layers that are understood, and the steps that only run |
+//! | `tiers` | graph and tier | which parameters learn |
+//! | `float_tail` | graph and layers | graph: int8 as far as nothing learns, f32 from there on |
+//! | `share` | graph | graph: of a convolution's weights, a part learns |
+//! | `fuse_mean` | graph | graph: a pointwise convolution that learns and the mean behind it are one |
 //! | [`compile_training`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 
 mod error;
