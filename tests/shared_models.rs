@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use smidgen_tests::shared;
 use smidgen_trainer::compile::Packing;
 use smidgen_trainer::device::{Device, DeviceError, Target, check};
 use smidgen_trainer::npy::{self, Array};
-use smidgen_tests::shared;
 use smidgen_trainer::tflite::{convert, convert_packed};
 
 /// A network with its samples.

@@ -1,11 +1,11 @@
 //! Memory, everything counted: within what was asked for, and what the device uses.
 
 use smidgen::{AllOperators, Model};
+use smidgen_tests::shared;
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::inspect::{Memory, Ram, STACK_BYTES, inspect};
 use smidgen_trainer::personalize::Options;
-use smidgen_tests::shared;
 use smidgen_trainer::tflite::convert;
 
 use crate::emulator;
