@@ -51,6 +51,7 @@ struct Figures {
     listening: Option<Listening>,
     steps: Vec<StepFigures>,
     /// Of one training step, if the model learns.
+    #[serde(skip_serializing_if = "Option::is_none")]
     training: Option<device::StepCost>,
 }
 

@@ -73,7 +73,7 @@ fn what_does_not_fit_is_named() {
     let [model, x, y] = learner(&folder, 4);
     let plain = trained().model();
     fail(&["learn", &plain, "--input", &x, "--labels", &y], &["no entry train", "personalize"]);
-    fail(&["learn", &model, "--input", &y, "--labels", &y], &["y.npy", "784", "int8"]);
+    fail(&["learn", &model, "--input", &y, "--labels", &y], &["y.npy", "784", "|i1"]);
     fail(&["learn", &model, "--input", &x, "--labels", &x], &["x.npy", "expected int32 or uint8"]);
     fail(&["learn", &model, "--input", &x, "--labels", &y, "--every", "0"], &["--every 0"]);
     let out = folder.path("out.smg");

@@ -65,7 +65,12 @@ fn bench_train_has_the_names_of_the_design() {
     let found = object(&succeed(&[&arguments[..], &["--json"]].concat()));
     let mut names = keys(&found);
     names.sort_unstable();
-    assert_eq!(names, ["batch", "net", "samples_per_second", "threads"]);
+    let of_the_design = ["batch", "net", "samples_per_second", "threads"];
+    let more =
+        ["chunk", "flops_per_sample", "peak_flops_per_second", "peak_memory_bytes", "samples_per_cpu_second"];
+    let mut expected = [&of_the_design[..], &more].concat();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
     assert_eq!(
         (&found["net"], &found["batch"], &found["threads"]),
         (&"mnist_ds_cnn".into(), &16.into(), &2.into())
