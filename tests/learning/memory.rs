@@ -1,5 +1,7 @@
 //! Memory, everything counted: within what was asked for, and what the device uses.
 
+use std::path::Path;
+
 use smidgen::{AllOperators, Model};
 use smidgen_tests::shared;
 use smidgen_trainer::buffer::AlignedBytes;
