@@ -37,7 +37,7 @@ fn keywords(tier: &str) -> Option<Vec<u8>> {
 #[test]
 fn the_keyword_network_learns_in_what_was_asked_for() {
     // Of the head, 12 kilobytes were asked for, and are not reached: a frozen depthwise layer needs more than its input, and there is the stack.
-    for (tier, most) in [("head", 21), ("block:1", 56), ("full", 330)] {
+    for (tier, most) in [("head", 22), ("block:1", 56), ("full", 330)] {
         let Some(file) = keywords(tier) else { return };
         let found = inspected(&file);
         println!("{tier}: {} bytes, {:?}", found.ram_bytes, found.ram);
