@@ -92,6 +92,21 @@ pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64], toleranc
     }
 }
 
+/// `forward(grads)`, a loss of `values` that writes its gradient, gives `reference` and `grad_scale` times its gradient by differences.
+pub(crate) fn assert_loss(
+    values: &[f32],
+    grad_scale: f64,
+    tolerance: f64,
+    reference: impl Fn(&[f64]) -> f64,
+    forward: impl FnOnce(&mut [f32]) -> f32,
+) {
+    let mut grads = vec![f32::NAN; values.len()];
+    let loss = forward(&mut grads);
+    assert_close("loss", &[loss], &[reference(&wide(values))], tolerance);
+    let expected = numeric_gradient(values, |values| grad_scale * reference(values));
+    assert_close("gradient", &grads, &expected, tolerance);
+}
+
 pub(crate) fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(found), bits(expected), "{what}");

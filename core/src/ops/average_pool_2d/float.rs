@@ -88,61 +88,22 @@ mod tests {
 
     use super::*;
     use crate::geometry::{Axis, Window};
-    use crate::operand::Shape;
-    use crate::ops::test_support::{
-        Random, assert_close, changed, dot, in_arena, numeric_gradient, step, wide,
+    use crate::ops::pooling::tests::{
+        Passes, TOLERANCE, assert_is_reference, assert_padding_alone_gives_zero, assert_steps_are_checked,
+        params,
     };
-
-    /// Roundings of 6e-8 in sums of at most 16 values below 1.
-    const TOLERANCE: f64 = 1e-6;
-
-    fn params(window: Window, [n, h, w, c]: [usize; 4]) -> PoolParams {
-        let (out_h, out_w) = (window.y.output(h).unwrap(), window.x.output(w).unwrap());
-        let shape = |dims: [usize; 4]| Shape(dims.map(|dimension| dimension as u32));
-        PoolParams { window, input: shape([n, h, w, c]), output: shape([n, out_h, out_w, c]) }
-    }
-
-    /// `output` of the values of each window that lie in the input, in row-major order.
-    fn reference(params: &PoolParams, input: &[f64], output: fn(&[f64]) -> f64) -> Vec<f64> {
-        let ([n, h, w, c], [_, out_h, out_w, _]) = (params.input.dims(), params.output.dims());
-        let Window { y, x } = params.window;
-        let mut outputs = vec![];
-        for (sample, out_y, out_x, channel) in (0..n).flat_map(|n| {
-            (0..out_h).flat_map(move |y| (0..out_w).flat_map(move |x| (0..c).map(move |c| (n, y, x, c))))
-        }) {
-            let mut taps = vec![];
-            for (k_y, k_x) in (0..y.kernel).flat_map(|k_y| (0..x.kernel).map(move |k_x| (k_y, k_x))) {
-                if let (Some(in_y), Some(in_x)) = (y.input(out_y, k_y, h), x.input(out_x, k_x, w)) {
-                    taps.push(input[((sample * h + in_y) * w + in_x) * c + channel]);
-                }
-            }
-            outputs.push(if taps.is_empty() { 0.0 } else { output(&taps) });
-        }
-        outputs
-    }
+    use crate::ops::test_support::{Random, assert_close};
 
     fn mean(taps: &[f64]) -> f64 {
         taps.iter().sum::<f64>() / taps.len() as f64
     }
 
+    const PASSES: Passes =
+        Passes { forward, backward: |params, _, grads, grad_input| backward(params, grads, grad_input) };
+
     #[test]
     fn output_and_gradient_are_the_reference_s() {
-        let mut random = Random(1);
-        for case in 0..40 {
-            let shape =
-                [random.integer(1, 2), random.integer(1, 7), random.integer(1, 7), random.integer(1, 5)];
-            let params = params(random.window([shape[1], shape[2]]), shape);
-            let input = random.values(shape.iter().product());
-            let mut output = vec![f32::NAN; params.output.elements().unwrap()];
-            forward(&params, &input, &mut output);
-            let expected = reference(&params, &wide(&input), mean);
-            assert_close(&std::format!("output {case}, {params:?}"), &output, &expected, TOLERANCE);
-            let grads = random.values(output.len());
-            let mut grad_input = vec![f32::NAN; input.len()];
-            backward(&params, &grads, &mut grad_input);
-            let expected = numeric_gradient(&input, |input| dot(&grads, &reference(&params, input, mean)));
-            assert_close(&std::format!("grad_input {case}, {params:?}"), &grad_input, &expected, TOLERANCE);
-        }
+        assert_is_reference(&PASSES, mean, TOLERANCE);
     }
 
     #[test]
@@ -164,30 +125,11 @@ mod tests {
 
     #[test]
     fn a_window_over_padding_alone_gives_zero() {
-        // A dilated window that steps over the only pixel.
-        let axis = Axis { kernel: 2, stride: 1, dilation: 2, pad_before: 1, pad_after: 1 };
-        let params = params(Window { y: axis, x: axis }, [1, 1, 1, 1]);
-        let (mut output, mut grad_input) = ([f32::NAN], [f32::NAN]);
-        forward(&params, &[5.0], &mut output);
-        backward(&params, &[1.0], &mut grad_input);
-        assert_eq!((output, grad_input), ([0.0], [0.0]));
+        assert_padding_alone_gives_zero(&PASSES);
     }
 
     #[test]
     fn steps_are_checked() {
-        let axis = Axis::same(3, 2, 1, 7).unwrap();
-        let attributes = Window { y: axis, x: axis }.attributes();
-        let (input, output, grads) =
-            (in_arena(0, [2, 7, 7, 3]), in_arena(300, [2, 4, 4, 3]), in_arena(400, [2, 7, 7, 3]));
-        let forward = step(5, &attributes, &[input], &[output]);
-        let backward = step(48, &attributes, &[output], &[grads]);
-        assert_eq!(changed(&forward, |_| ()), Ok(()));
-        assert_eq!(changed(&backward, |_| ()), Ok(()));
-        let shape = |operand| Err(StepError::Shape { operand });
-        for dimension in 0..4 {
-            assert_eq!(changed(&forward, |step| step.writes[0].shape.0[dimension] += 1), shape(1));
-            assert_eq!(changed(&backward, |step| step.reads[0].shape.0[dimension] += 1), shape(0));
-        }
-        assert_eq!(changed(&forward, |step| step.attributes[2] = 0), Err(StepError::ZeroWindow { index: 2 }));
+        assert_steps_are_checked([5, 48], false);
     }
 }

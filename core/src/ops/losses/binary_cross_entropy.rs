@@ -92,9 +92,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::ops::test_support::{
-        Random, assert_close, changed, in_arena, numeric_gradient, run_in_arena, step, wide,
-    };
+    use crate::ops::test_support::{Random, assert_loss, changed, in_arena, run_in_arena, step, wide};
 
     /// Roundings of 6e-8 in sums of up to 21 numbers of magnitude 5; with micromath, the error of its exponentials and logarithms.
     const TOLERANCE: f64 = if cfg!(feature = "micromath") { 4e-3 } else { 1e-6 };
@@ -114,11 +112,7 @@ mod tests {
                 each.sum::<f64>() / sample_elements as f64
             };
             let params = Params { sample_elements, grad_scale: 0.5 };
-            let mut grads = std::vec![f32::NAN; logits.len()];
-            let found = forward(params, &logits, &target, &mut grads);
-            assert_close("loss", &[found], &[loss(&wide(&logits))], TOLERANCE);
-            let expected = numeric_gradient(&logits, |logits| 0.5 * loss(logits));
-            assert_close("grad_logits", &grads, &expected, TOLERANCE);
+            assert_loss(&logits, 0.5, TOLERANCE, loss, |grads| forward(params, &logits, &target, grads));
         }
     }
 

@@ -89,7 +89,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::ops::test_support::{Random, assert_close, changed, in_arena, numeric_gradient, step, wide};
+    use crate::ops::test_support::{Random, assert_loss, changed, in_arena, step, wide};
 
     /// Roundings of 6e-8 in sums of up to 24 numbers below 2; with micromath, the error of its exponentials.
     const TOLERANCE: f64 = if cfg!(feature = "micromath") { 4e-3 } else { 1e-6 };
@@ -120,11 +120,7 @@ mod tests {
                 samples.sum::<f64>()
             };
             let params = Params { pixels, channels, smooth, grad_scale: 0.5 };
-            let mut grads = std::vec![f32::NAN; logits.len()];
-            let found = forward(params, &logits, &target, &mut grads);
-            assert_close("loss", &[found], &[loss(&wide(&logits))], TOLERANCE);
-            let expected = numeric_gradient(&logits, |logits| 0.5 * loss(logits));
-            assert_close("grad_logits", &grads, &expected, TOLERANCE);
+            assert_loss(&logits, 0.5, TOLERANCE, loss, |grads| forward(params, &logits, &target, grads));
         }
     }
 

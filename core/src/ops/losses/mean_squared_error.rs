@@ -87,7 +87,7 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::test_support::{Random, assert_close, changed, in_arena, numeric_gradient, step, wide};
+    use crate::ops::test_support::{Random, assert_loss, changed, in_arena, step, wide};
 
     /// Roundings of 6e-8 in sums of up to 21 squares below 4.
     const TOLERANCE: f64 = 1e-6;
@@ -103,11 +103,9 @@ mod tests {
                 squares.sum::<f64>() / sample_elements as f64
             };
             let params = Params { sample_elements, grad_scale: 0.5 };
-            let mut grads = std::vec![f32::NAN; prediction.len()];
-            let found = forward(params, &prediction, &target, &mut grads);
-            assert_close("loss", &[found], &[loss(&wide(&prediction))], TOLERANCE);
-            let expected = numeric_gradient(&prediction, |prediction| 0.5 * loss(prediction));
-            assert_close("grad_prediction", &grads, &expected, TOLERANCE);
+            assert_loss(&prediction, 0.5, TOLERANCE, loss, |grads| {
+                forward(params, &prediction, &target, grads)
+            });
         }
     }
 

@@ -75,13 +75,12 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use std::vec;
     use std::vec::Vec;
 
     use super::*;
     use crate::operand::{ElementType, Operand};
     use crate::ops::test_support::{
-        Random, assert_close, changed, in_arena, numeric_gradient, run_in_arena, step, wide,
+        Random, assert_close, assert_loss, changed, in_arena, run_in_arena, step,
     };
 
     /// Roundings of 6e-8 in sums of up to 17 numbers of magnitude 5; with micromath, the error of its exponentials and logarithms.
@@ -108,11 +107,9 @@ mod tests {
                 });
                 samples.sum()
             };
-            let mut grads = vec![f32::NAN; logits.len()];
-            let [loss, _] = forward(params, &logits, &labels, &weights, &mut grads);
-            assert_close("loss", &[loss], &[reference(&wide(&logits))], TOLERANCE);
-            let expected = numeric_gradient(&logits, |logits| 0.25 * reference(logits));
-            assert_close("grad_logits", &grads, &expected, TOLERANCE);
+            assert_loss(&logits, 0.25, TOLERANCE, reference, |grads| {
+                forward(params, &logits, &labels, &weights, grads)[0]
+            });
         }
     }
 

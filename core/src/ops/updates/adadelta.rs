@@ -1,9 +1,9 @@
 //! Adadelta (Zeiler 2012, `arXiv:1212.5701`): the formula of `torch.optim.Adadelta`.
 
-use super::{check_common, learning_rate};
+use super::{check_common, run_update};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::{fma, sqrt};
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::Memory;
 use crate::ops::operands::{float_in, positive_float};
 use crate::step::{Step, StepError};
 
@@ -72,24 +72,17 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([gradient, hyper], [parameter, square, delta]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
-    let Views { reads: [gradient, hyper], writes: [parameter, square, delta] } =
-        memory.views([gradient, hyper], [parameter, square, delta])?;
-    update(
-        Params { learning_rate: learning_rate(hyper)?, ..params },
-        elements(gradient)?,
-        elements_mut(parameter)?,
-        elements_mut(square)?,
-        elements_mut(delta)?,
-    );
-    Ok(())
+    run_update(step, memory, |[learning_rate, ..], gradient, [parameter, square, delta]| {
+        update(Params { learning_rate, ..params }, gradient, parameter, square, delta);
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::test_support::{Random, assert_close, changed, in_arena, run_in_arena, step, wide};
+    use crate::ops::test_support::{changed, in_arena, step};
+    use crate::ops::updates::tests::assert_is_formula;
     use crate::step::Schedule;
 
     /// Six updates of about ten roundings of 6e-8 each.
@@ -97,31 +90,16 @@ mod tests {
 
     #[test]
     fn updates_are_pytorch_s_formula() {
-        let mut random = Random(1);
+        let (rho, epsilon) = (f64::from(0.9f32), f64::from(1e-6f32));
         for weight_decay in [0.0, 0.1] {
-            let mut arena = [0.0; 80];
-            arena[0] = 1.0;
-            arena[23..42].copy_from_slice(&random.values(19));
-            let hyper = in_arena(0, [1, 1, 1, 4]);
-            let [gradient, parameter, square, delta] = [4, 23, 42, 61].map(|at| in_arena(at, [1, 1, 1, 19]));
-            let attributes = [0.9f32, 1e-6, weight_decay].map(|x| x.to_bits() as i32);
-            let mut adadelta = step(75, &attributes, &[gradient, hyper], &[parameter, square, delta]);
-            adadelta.schedule = Schedule::Once;
-            let (rho, epsilon) = (f64::from(0.9f32), f64::from(1e-6f32));
-            let (mut expected, mut s, mut d) = (wide(&arena[23..42]), [0.0f64; 19], [0.0f64; 19]);
-            for _ in 0..6 {
-                let values = random.values(19);
-                arena[4..23].copy_from_slice(&values);
-                run_in_arena(&adadelta, &mut arena);
-                for (i, p) in expected.iter_mut().enumerate() {
-                    let g = f64::from(values[i]) + f64::from(weight_decay) * *p;
-                    s[i] = rho * s[i] + (1.0 - rho) * g * g;
-                    let step = (d[i] + epsilon).sqrt() / (s[i] + epsilon).sqrt() * g;
-                    d[i] = rho * d[i] + (1.0 - rho) * step * step;
-                    *p -= step;
-                }
-                assert_close("parameter", &arena[23..42], &expected, TOLERANCE);
-            }
+            let (mut s, mut d) = ([0.0f64; 19], [0.0f64; 19]);
+            assert_is_formula(75, &[0.9, 1e-6, weight_decay], 1.0, 2, TOLERANCE, |i, gradient, p| {
+                let g = gradient + f64::from(weight_decay) * *p;
+                s[i] = rho * s[i] + (1.0 - rho) * g * g;
+                let step = (d[i] + epsilon).sqrt() / (s[i] + epsilon).sqrt() * g;
+                d[i] = rho * d[i] + (1.0 - rho) * step * step;
+                *p -= step;
+            });
         }
     }
 

@@ -1,10 +1,10 @@
 //! Adagrad (Duchi, Hazan and Singer 2011, *JMLR* 12): the formula of `torch.optim.Adagrad` without decay of the learning rate, which is
 //! the schedule's business.
 
-use super::{check_common, learning_rate};
+use super::{check_common, run_update};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::{fma, sqrt};
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::Memory;
 use crate::ops::operands::{float_in, positive_float};
 use crate::step::{Step, StepError};
 
@@ -55,19 +55,17 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([gradient, hyper], [parameter, sum]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
-    let Views { reads: [gradient, hyper], writes: [parameter, sum] } =
-        memory.views([gradient, hyper], [parameter, sum])?;
-    let params = Params { learning_rate: learning_rate(hyper)?, ..params };
-    update(params, elements(gradient)?, elements_mut(parameter)?, elements_mut(sum)?);
-    Ok(())
+    run_update(step, memory, |[learning_rate, ..], gradient, [parameter, sum]| {
+        update(Params { learning_rate, ..params }, gradient, parameter, sum);
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::test_support::{Random, assert_close, changed, in_arena, run_in_arena, step, wide};
+    use crate::ops::test_support::{changed, in_arena, step};
+    use crate::ops::updates::tests::assert_is_formula;
     use crate::step::Schedule;
 
     /// Six updates of about ten roundings of 6e-8 each of steps of up to 0.1.
@@ -75,28 +73,13 @@ mod tests {
 
     #[test]
     fn updates_are_pytorch_s_formula() {
-        let mut random = Random(1);
         for weight_decay in [0.0, 0.1] {
-            let mut arena = [0.0; 61];
-            arena[0] = 0.1;
-            arena[23..42].copy_from_slice(&random.values(19));
-            let hyper = in_arena(0, [1, 1, 1, 4]);
-            let [gradient, parameter, sum] = [4, 23, 42].map(|at| in_arena(at, [1, 1, 1, 19]));
-            let attributes = [1e-10f32, weight_decay].map(|x| x.to_bits() as i32);
-            let mut adagrad = step(74, &attributes, &[gradient, hyper], &[parameter, sum]);
-            adagrad.schedule = Schedule::Once;
-            let (mut expected, mut s) = (wide(&arena[23..42]), [0.0f64; 19]);
-            for _ in 0..6 {
-                let values = random.values(19);
-                arena[4..23].copy_from_slice(&values);
-                run_in_arena(&adagrad, &mut arena);
-                for (i, p) in expected.iter_mut().enumerate() {
-                    let g = f64::from(values[i]) + f64::from(weight_decay) * *p;
-                    s[i] += g * g;
-                    *p -= f64::from(0.1f32) * g / (s[i].sqrt() + 1e-10);
-                }
-                assert_close("parameter", &arena[23..42], &expected, TOLERANCE);
-            }
+            let mut s = [0.0f64; 19];
+            assert_is_formula(74, &[1e-10, weight_decay], 0.1, 1, TOLERANCE, |i, gradient, p| {
+                let g = gradient + f64::from(weight_decay) * *p;
+                s[i] += g * g;
+                *p -= f64::from(0.1f32) * g / (s[i].sqrt() + 1e-10);
+            });
         }
     }
 

@@ -1,10 +1,10 @@
 //! Adam (Kingma and Ba 2015, `arXiv:1412.6980`) and `AdamW` (Loshchilov and Hutter 2019, `arXiv:1711.05101`): the formulas of
 //! `torch.optim.Adam` and `torch.optim.AdamW`.
 
-use super::{HYPERPARAMETERS, check_common, hyperparameters};
+use super::{HYPERPARAMETERS, check_common, run_update};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::{fma, sqrt};
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::{Memory, elements_mut};
 use crate::operand::ElementType;
 use crate::ops::operands::{all_are, flag, float_in, has_shape, runs_once};
 use crate::step::{Step, StepError};
@@ -113,19 +113,12 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([gradient, hyper], [parameter, first, second]) = (step.reads()?, step.writes()?);
     let params = params(step)?;
-    let Views { reads: [gradient, hyper], writes: [parameter, first, second] } =
-        memory.views([gradient, hyper], [parameter, first, second])?;
-    let [learning_rate, beta_1_power, beta_2_power] = hyperparameters(elements(hyper)?)?;
-    update(
-        Params { learning_rate, beta_1_power, beta_2_power, ..params },
-        elements(gradient)?,
-        elements_mut(parameter)?,
-        elements_mut(first)?,
-        elements_mut(second)?,
-    );
-    Ok(())
+    run_update(step, memory, |hyperparameters, gradient, [parameter, first, second]| {
+        let [learning_rate, beta_1_power, beta_2_power, _] = hyperparameters;
+        let params = Params { learning_rate, beta_1_power, beta_2_power, ..params };
+        update(params, gradient, parameter, first, second);
+    })
 }
 
 pub(in crate::ops) fn check_advance(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {

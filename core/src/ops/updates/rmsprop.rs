@@ -1,9 +1,9 @@
 //! `RMSprop` (Hinton 2012, lecture 6e of *Neural Networks for Machine Learning*): the formula of `torch.optim.RMSprop`.
 
-use super::{check_common, learning_rate};
+use super::{check_common, run_update};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::{fma, sqrt};
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::Memory;
 use crate::ops::operands::{float_in, positive_float};
 use crate::step::{Step, StepError};
 
@@ -87,33 +87,23 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let [gradient, hyper] = step.reads()?;
     let params = params(step)?;
     if params.momentum == 0.0 {
-        let [parameter, square] = step.writes()?;
-        let Views { reads: [gradient, hyper], writes: [parameter, square] } =
-            memory.views([gradient, hyper], [parameter, square])?;
-        let params = Params { learning_rate: learning_rate(hyper)?, ..params };
-        update(params, elements(gradient)?, elements_mut(parameter)?, elements_mut(square)?, &mut []);
+        run_update(step, memory, |[learning_rate, ..], gradient, [parameter, square]| {
+            update(Params { learning_rate, ..params }, gradient, parameter, square, &mut []);
+        })
     } else {
-        let [parameter, square, buffer] = step.writes()?;
-        let Views { reads: [gradient, hyper], writes: [parameter, square, buffer] } =
-            memory.views([gradient, hyper], [parameter, square, buffer])?;
-        update(
-            Params { learning_rate: learning_rate(hyper)?, ..params },
-            elements(gradient)?,
-            elements_mut(parameter)?,
-            elements_mut(square)?,
-            elements_mut(buffer)?,
-        );
+        run_update(step, memory, |[learning_rate, ..], gradient, [parameter, square, buffer]| {
+            update(Params { learning_rate, ..params }, gradient, parameter, square, buffer);
+        })
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::test_support::{Random, assert_close, changed, in_arena, run_in_arena, step, wide};
+    use crate::ops::test_support::{changed, in_arena, step};
+    use crate::ops::updates::tests::assert_is_formula;
     use crate::step::Schedule;
 
     /// Six updates of about ten roundings of 6e-8 each of steps of up to 0.2.
@@ -121,34 +111,17 @@ mod tests {
 
     #[test]
     fn updates_are_pytorch_s_formula() {
-        let mut random = Random(1);
+        let alpha = f64::from(0.99f32);
         for (weight_decay, momentum) in [(0.0, 0.0), (0.1, 0.0), (0.1, 0.9)] {
-            // The hyperparameters, the gradient, the parameter, the mean square, the momentum buffer.
-            let mut arena = [0.0; 80];
-            arena[0] = 0.02;
-            arena[23..42].copy_from_slice(&random.values(19));
-            let hyper = in_arena(0, [1, 1, 1, 4]);
-            let [gradient, parameter, square, buffer] = [4, 23, 42, 61].map(|at| in_arena(at, [1, 1, 1, 19]));
-            let attributes = [0.99f32, 1e-8, weight_decay, momentum].map(|x| x.to_bits() as i32);
-            let writes = [parameter, square, buffer];
-            let writes = if momentum == 0.0 { &writes[..2] } else { &writes };
-            let mut rmsprop = step(73, &attributes, &[gradient, hyper], writes);
-            rmsprop.schedule = Schedule::Once;
-
-            let alpha = f64::from(0.99f32);
-            let (mut expected, mut s, mut b) = (wide(&arena[23..42]), [0.0f64; 19], [0.0f64; 19]);
-            for _ in 0..6 {
-                let values = random.values(19);
-                arena[4..23].copy_from_slice(&values);
-                run_in_arena(&rmsprop, &mut arena);
-                for (i, p) in expected.iter_mut().enumerate() {
-                    let g = f64::from(values[i]) + f64::from(weight_decay) * *p;
-                    s[i] = alpha * s[i] + (1.0 - alpha) * g * g;
-                    b[i] = f64::from(momentum) * b[i] + g / (s[i].sqrt() + 1e-8);
-                    *p -= f64::from(0.02f32) * b[i];
-                }
-                assert_close("parameter", &arena[23..42], &expected, TOLERANCE);
-            }
+            let attributes = [0.99, 1e-8, weight_decay, momentum];
+            let moments = if momentum == 0.0 { 1 } else { 2 };
+            let (mut s, mut b) = ([0.0f64; 19], [0.0f64; 19]);
+            assert_is_formula(73, &attributes, 0.02, moments, TOLERANCE, |i, gradient, p| {
+                let g = gradient + f64::from(weight_decay) * *p;
+                s[i] = alpha * s[i] + (1.0 - alpha) * g * g;
+                b[i] = f64::from(momentum) * b[i] + g / (s[i].sqrt() + 1e-8);
+                *p -= f64::from(0.02f32) * b[i];
+            });
         }
     }
 

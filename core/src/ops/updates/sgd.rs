@@ -1,10 +1,10 @@
 //! Stochastic gradient descent with momentum, Nesterov's or not, and weight decay: the formulas of `torch.optim.SGD` with a
 //! dampening of 0.
 
-use super::{check_common, hyperparameters};
+use super::{check_common, run_update};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::fma;
-use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::memory::Memory;
 use crate::ops::operands::{flag, float_in};
 use crate::step::{Step, StepError};
 
@@ -75,23 +75,16 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let [gradient, hyper] = step.reads()?;
     let params = params(step)?;
-    let learning_rate = |hyper| Ok(hyperparameters::<1>(elements(hyper)?)?[0]);
     if params.momentum == 0.0 {
-        let [parameter] = step.writes()?;
-        let Views { reads: [gradient, hyper], writes: [parameter] } =
-            memory.views([gradient, hyper], [parameter])?;
-        let params = Params { learning_rate: learning_rate(hyper)?, ..params };
-        update(params, elements(gradient)?, elements_mut(parameter)?, &mut []);
+        run_update(step, memory, |[learning_rate, ..], gradient, [parameter]| {
+            update(Params { learning_rate, ..params }, gradient, parameter, &mut []);
+        })
     } else {
-        let [parameter, buffer] = step.writes()?;
-        let Views { reads: [gradient, hyper], writes: [parameter, buffer] } =
-            memory.views([gradient, hyper], [parameter, buffer])?;
-        let params = Params { learning_rate: learning_rate(hyper)?, ..params };
-        update(params, elements(gradient)?, elements_mut(parameter)?, elements_mut(buffer)?);
+        run_update(step, memory, |[learning_rate, ..], gradient, [parameter, buffer]| {
+            update(Params { learning_rate, ..params }, gradient, parameter, buffer);
+        })
     }
-    Ok(())
 }
 
 #[cfg(test)]
