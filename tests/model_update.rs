@@ -4,183 +4,16 @@
 
 use std::collections::HashMap;
 
-use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use smidgen::checksum::crc32c;
 use smidgen::model::{MemoryLengths, ModelParts, NewEntry, write};
 use smidgen::{
     AllOperators, ElementType, EntryKind, Metadata, NewStep, Operand, Operator, Preprocessing, Quantization,
     Schedule, Shape, Space,
 };
+use smidgen_tests::nor::{CUTS, Fault, Nor, Operation, WORD};
 use smidgen_update::{Booted, Device, Installer, Layout, PACKAGE_BYTES, Package, Policy, UpdateError, boot};
 
-const WORD: usize = 4;
 const DEVICE: Device = Device { kind: 7, built_in_version: 1, memory_bytes: 64, front_end_bytes: 0 };
-
-/// What is left of a word or a page when the power goes while it is written or erased.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Cut {
-    Clean,
-    FirstHalf,
-    EveryOther,
-    Bits,
-}
-
-const CUTS: [Cut; 4] = [Cut::Clean, Cut::FirstHalf, Cut::EveryOther, Cut::Bits];
-
-impl Cut {
-    /// The byte between `old` and `new`.
-    fn apply(self, place: usize, index: usize, length: usize, old: u8, new: u8) -> u8 {
-        let happened = match self {
-            Self::Clean => 0,
-            Self::FirstHalf => u8::from(index < length / 2) * 0xff,
-            Self::EveryOther => u8::from(index.is_multiple_of(2)) * 0xff,
-            Self::Bits => ((place + index).wrapping_mul(0x9e37_79b9) >> 13) as u8,
-        };
-        old & !happened | new & happened
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    Power,
-    Rule(&'static str),
-}
-
-impl NorFlashError for Fault {
-    fn kind(&self) -> NorFlashErrorKind {
-        NorFlashErrorKind::Other
-    }
-}
-
-/// A word written or a page erased.
-#[derive(Clone, Copy, Debug)]
-enum Operation {
-    Write { place: usize, word: [u8; WORD] },
-    Erase { page: usize },
-}
-
-/// A NOR flash: erasing a page sets all bits, writing a word clears some, once.
-#[derive(Clone)]
-struct Nor<const PAGE: usize> {
-    bytes: Vec<u128>,
-    written: Vec<bool>,
-    /// Operations before the power goes, and how.
-    left: Option<(usize, Cut)>,
-    log: Vec<Operation>,
-}
-
-impl<const PAGE: usize> Nor<PAGE> {
-    fn new(pages: usize) -> Self {
-        let bytes = pages * PAGE;
-        Self {
-            bytes: vec![u128::MAX; bytes / 16],
-            written: vec![false; bytes / WORD],
-            left: None,
-            log: Vec::new(),
-        }
-    }
-
-    /// As the processor sees it, at a multiple of 16.
-    fn mapped(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.bytes)
-    }
-
-    fn mapped_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.bytes)
-    }
-
-    fn powered(&self, left: Option<(usize, Cut)>) -> Self {
-        Self { left, log: Vec::new(), ..self.clone() }
-    }
-
-    fn operate(&mut self, operation: Operation) -> Result<(), Fault> {
-        self.log.push(operation);
-        let cut = match &mut self.left {
-            Some((0, cut)) => Some(*cut),
-            Some((left, _)) => {
-                *left -= 1;
-                None
-            }
-            None => None,
-        };
-        apply::<PAGE>(self.mapped_mut(), operation, cut);
-        if let Operation::Erase { page } = operation
-            && cut.is_none()
-        {
-            self.written[page / WORD..(page + PAGE) / WORD].fill(false);
-        }
-        if cut.is_some() { Err(Fault::Power) } else { Ok(()) }
-    }
-}
-
-/// Does an operation, or as much of it as `cut` lets happen.
-fn apply<const PAGE: usize>(bytes: &mut [u8], operation: Operation, cut: Option<Cut>) {
-    let change = |bytes: &mut [u8], place: usize, new: &[u8]| {
-        for (index, &new) in new.iter().enumerate() {
-            let byte = &mut bytes[place + index];
-            *byte = cut.map_or(new, |cut| cut.apply(place, index, WORD, *byte, new));
-        }
-    };
-    match operation {
-        Operation::Write { place, word } => change(bytes, place, &word),
-        Operation::Erase { page } => match cut {
-            None => bytes[page..page + PAGE].fill(0xff),
-            Some(cut) => {
-                for index in 0..PAGE {
-                    let byte = &mut bytes[page + index];
-                    *byte = cut.apply(page, index, PAGE, *byte, 0xff);
-                }
-            }
-        },
-    }
-}
-
-impl<const PAGE: usize> ErrorType for Nor<PAGE> {
-    type Error = Fault;
-}
-
-impl<const PAGE: usize> ReadNorFlash for Nor<PAGE> {
-    const READ_SIZE: usize = 1;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Fault> {
-        bytes.copy_from_slice(&self.mapped()[offset as usize..][..bytes.len()]);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.bytes.len() * 16
-    }
-}
-
-impl<const PAGE: usize> NorFlash for Nor<PAGE> {
-    const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = PAGE;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), Fault> {
-        let (from, to) = (from as usize, to as usize);
-        if !from.is_multiple_of(PAGE) || !to.is_multiple_of(PAGE) {
-            return Err(Fault::Rule("half a page is erased"));
-        }
-        (from..to).step_by(PAGE).try_for_each(|page| self.operate(Operation::Erase { page }))
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Fault> {
-        let offset = offset as usize;
-        if !offset.is_multiple_of(WORD) || !bytes.len().is_multiple_of(WORD) {
-            return Err(Fault::Rule("half a word is written"));
-        }
-        for (place, &word) in (offset..).step_by(WORD).zip(bytes.as_chunks::<WORD>().0) {
-            if std::mem::replace(&mut self.written[place / WORD], true) {
-                return Err(Fault::Rule("a word is written twice"));
-            }
-            if self.mapped()[place..].iter().zip(word).any(|(&old, new)| new & !old != 0) {
-                return Err(Fault::Rule("a bit is set without erasing"));
-            }
-            self.operate(Operation::Write { place, word })?;
-        }
-        Ok(())
-    }
-}
 
 /// A valid model of about `length` bytes, with its version in it, and one step: the softmax of four numbers.
 fn model(version: u32, length: usize) -> Vec<u8> {
@@ -287,7 +120,7 @@ fn a_loss_of_power_at_any_write_or_erase_leaves_the_old_model_or_the_new_one() {
             };
             let before = along.mapped()[range.clone()].to_vec();
             for cut in CUTS {
-                apply::<PAGE>(along.mapped_mut(), operation, Some(cut));
+                along.apply(operation, Some(cut));
                 let booted = start(&along, &layout);
                 assert!(
                     [old, new].contains(&booted.version),
@@ -300,7 +133,7 @@ fn a_loss_of_power_at_any_write_or_erase_leaves_the_old_model_or_the_new_one() {
                 cuts += 1;
                 along.mapped_mut()[range.clone()].copy_from_slice(&before);
             }
-            apply::<PAGE>(along.mapped_mut(), operation, None);
+            along.apply(operation, None);
             // Recovery: the package comes again, and the power goes again, and it comes once more.
             let is_end = at + 40 > done.log.len() || at < 60;
             if !(is_end || at % stride == 0) {
@@ -499,7 +332,7 @@ fn a_boot_takes_any_flash() {
     let (mut from_flash, mut built_in) = (0, 0);
     let mut image = flash.clone();
     for _ in 0..images {
-        image.bytes.copy_from_slice(&flash.bytes);
+        image.mapped_mut().copy_from_slice(flash.mapped());
         let length = image.mapped().len();
         match next(8) {
             // Nothing is left of what was there.
@@ -552,19 +385,6 @@ fn repair<const PAGE: usize>(image: &mut Nor<PAGE>, layout: &Layout, files_too: 
         let checksum = crc32c(&bytes[record..record + 24]).to_le_bytes();
         bytes[record + 24..record + 28].copy_from_slice(&checksum);
     }
-}
-
-#[test]
-fn the_simulator_sees_what_is_not_allowed() {
-    let mut flash = Nor::<128>::new(1);
-    flash.write(0, &[0, 1, 2, 3]).unwrap();
-    assert_eq!(flash.write(0, &[0, 1, 2, 3]), Err(Fault::Rule("a word is written twice")));
-    assert_eq!(flash.write(2, &[0, 1, 2, 3]), Err(Fault::Rule("half a word is written")));
-    assert_eq!(flash.erase(0, 64), Err(Fault::Rule("half a page is erased")));
-    flash.written.fill(false);
-    assert_eq!(flash.write(0, &[1; 4]), Err(Fault::Rule("a bit is set without erasing")));
-    flash.erase(0, 128).unwrap();
-    assert_eq!(flash.mapped(), [0xff; 128]);
 }
 
 /// What the order is for: an installer that writes its record before the file would boot a mixture, were it not for the checksums; and one

@@ -1,6 +1,7 @@
 //! Whole-system tests of smidgen; see the `[[test]]` targets. What several of them and the fuzz targets share is here.
 
 pub mod faults;
+pub mod nor;
 pub mod random_cases;
 mod shared;
 
