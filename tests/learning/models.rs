@@ -1,6 +1,7 @@
 //! Small networks that learn.
 
-use smidgen::{AllOperators, Metadata, Model, Preprocessing};
+use smidgen::learn::Policy;
+use smidgen::{AllOperators, Learner, Metadata, Model, Preprocessing, Session};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::quantize::{Options as QuantizeOptions, post_training};
 use smidgen_trainer::compile::{
@@ -44,8 +45,19 @@ fn metadata(name: &str) -> Metadata<'_> {
 
 /// The network in int8.
 pub(crate) fn int8_net() -> Vec<u8> {
+    int8(net())
+}
+
+/// One that ends as most small networks do: a pointwise convolution and the mean over all pixels.
+pub(crate) fn int8_net_with_mean() -> Vec<u8> {
+    let network =
+        Network::new("mean", [9, 8, 2]).conv_2d(6, 3).relu().depthwise_conv_2d(3).relu().conv_2d(8, 1);
+    int8(network.relu().global_average_pool_2d().fully_connected(CLASSES as usize).seed(5).build().unwrap())
+}
+
+fn int8(graph: Graph) -> Vec<u8> {
     let mut fill = |sample: usize, input: &mut [f32]| input.copy_from_slice(&floats(sample));
-    let graph = fuse_activation(net());
+    let graph = fuse_activation(graph);
     let graph =
         post_training(&graph, &Default::default(), QuantizeOptions::default(), 16, &mut fill).unwrap();
     compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("int8")).unwrap()
@@ -70,6 +82,7 @@ pub(crate) fn options(tier: &str, optimizer: Optimizer, batch: u32) -> Options {
     Options {
         tier: tier.parse().unwrap(),
         one_in: 1,
+        bands: 1,
         optimizer,
         gradients: GradientOptions::default(),
         device: OnDevice { samples_per_update: batch, learning_rate: rate, ..OnDevice::default() },
@@ -105,4 +118,13 @@ pub(crate) fn samples(count: usize) -> Vec<u8> {
         input.chain(label.to_le_bytes()).collect::<Vec<u8>>()
     };
     (0..count).flat_map(sample).collect()
+}
+
+/// Works with a learner on this machine.
+pub(crate) fn with_learner<R>(file: &[u8], work: impl FnOnce(&mut Learner<'_, '_, AllOperators>) -> R) -> R {
+    let file = AlignedBytes::copy_of(file);
+    let model = Model::<AllOperators>::from_bytes(file.as_slice()).unwrap();
+    let mut memory = AlignedBytes::zeroed(model.arena_bytes());
+    let session = Session::new(model, memory.as_mut_slice()).unwrap();
+    work(&mut Learner::new(session, Policy::default()).unwrap())
 }

@@ -1,15 +1,16 @@
 //! The hash of the weights after each of 200 steps is the host's, for every tier and optimizer, on an emulated Cortex-M4F and M7.
 
-use smidgen_trainer::compile::Optimizer;
+use smidgen_trainer::compile::{OnDevice, Optimizer, Packing};
 use smidgen_trainer::device::{Device, Target, TrainedHashes};
 
 use smidgen_trainer::personalize::Options;
 
 use crate::emulator;
-use crate::models::{ELEMENTS, OPTIMIZERS, int8_net, learning, options, samples};
+use crate::models::{ELEMENTS, OPTIMIZERS, int8_net, int8_net_with_mean, learning, options, samples};
 
 const STEPS: usize = 200;
-const TIERS: [&str; 5] = ["head", "bias", "block:1", "layers:conv_2d_1,depthwise_conv_2d_2", "full"];
+const TIERS: [&str; 6] =
+    ["head", "bias", "bias:3", "block:1", "layers:conv_2d_1,depthwise_conv_2d_2", "full"];
 
 /// What the runner reads for each step: the sample, its label, and the table of hyperparameters as the step before has left it, because the runner writes the inputs of both
 /// entries.
@@ -87,6 +88,31 @@ fn a_part_of_the_channels_learns_the_same_way() {
     let rounds = rounds(OPTIMIZERS[0], all.device.learning_rate, 1);
     let learner = learning(&int8_net(), &Options { one_in: 3, ..all });
     same(Target::CortexM4, &learner, &rounds, "one in three channels");
+}
+
+#[test]
+fn a_network_with_a_mean_learns_the_same_way_in_bands_and_packed() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let model = int8_net_with_mean();
+    for (tier, bands, optimizer) in [
+        ("head", 1, OPTIMIZERS[0]),
+        ("head", 2, OPTIMIZERS[2]),
+        ("bias", 1, OPTIMIZERS[1]),
+        ("block:1", 1, OPTIMIZERS[0]),
+    ] {
+        let plain = Options { bands, ..options(tier, optimizer, 1) };
+        let rounds = rounds(optimizer, plain.device.learning_rate, 1);
+        let device = OnDevice { packing: Packing::Pairs, ..plain.device };
+        let packed = learning(&model, &Options { device, ..plain.clone() });
+        let plain = learning(&model, &plain);
+        assert_ne!(plain, packed);
+        let what = format!("{tier}, {bands} bands, {optimizer:?}");
+        let hashes = same(Target::CortexM4, &packed, &rounds, &what);
+        let here = Device::new(Target::Host).traced(&[]).train(&plain, &rounds).unwrap();
+        assert_eq!(hashes, here.trained, "{what}: as it is, and packed");
+    }
 }
 
 #[test]

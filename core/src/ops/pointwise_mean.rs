@@ -96,7 +96,7 @@ each_isa! {
     }
 }
 
-/// Gradients of [`forward`] with respect to weights and bias, both overwritten; `scratch` is `[1, 1, 1, C_out]`.
+/// Gradients of [`forward`] with respect to weights and bias, both overwritten; `scratch` is `[1, 1, 1, C_out]`. That of weights that do not learn is empty, and is not computed.
 ///
 /// Chains: from 0, `fma(input, grad, sum)` (of the bias: one addition) over the pixels, where `grad` is `grad_output / count` where the mask has a bit, else 0.
 pub fn backward(
@@ -230,18 +230,20 @@ pub(super) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepErr
 }
 
 pub(super) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let ([input, mask, grad_output], [grad_weights, grad_bias, scratch]) = (step.reads()?, step.writes()?);
+    let [input, mask, grad_output] = step.reads()?;
     step.attributes::<0>()?;
     let Shape([.., channels]) = grad_output.shape;
     let shapes = shapes(input, channels)?;
     is(mask, 1, ElementType::U8)?;
     has_shape(mask, 1, shapes.mask)?;
-    for (operand, index, expected) in [
-        (grad_output, 2, shapes.vector),
-        (grad_weights, 3, shapes.weights),
-        (grad_bias, 4, shapes.vector),
-        (scratch, 5, shapes.vector),
-    ] {
+    is(grad_output, 2, ElementType::F32)?;
+    has_shape(grad_output, 2, shapes.vector)?;
+    let expected = match step.writes.len() {
+        2 => [shapes.vector, shapes.vector, shapes.vector],
+        3 => [shapes.weights, shapes.vector, shapes.vector],
+        found => return Err(StepError::WriteCount { expected: 3, found: found as u8 }),
+    };
+    for ((operand, index), expected) in step.writes.iter().zip(3..).zip(expected) {
         is(operand, index, ElementType::F32)?;
         has_shape(operand, index, expected)?;
     }
@@ -249,12 +251,22 @@ pub(super) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepErr
 }
 
 pub(super) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([input, mask, grad_output], [grad_weights, grad_bias, scratch]) = (step.reads()?, step.writes()?);
+    let reads @ [input, ..] = step.reads::<3>()?;
     let [_, h, w, _] = input.shape.dims();
-    let Views { reads: [from, mask, grad_output], writes: [grad_weights, grad_bias, scratch] } =
-        memory.views([input, mask, grad_output], [grad_weights, grad_bias, scratch])?;
-    let writes = [elements_mut(grad_weights)?, elements_mut(grad_bias)?, elements_mut(scratch)?];
-    backward(h.saturating_mul(w), pixels(input, from)?, mask, elements(grad_output)?, writes);
+    let count = h.saturating_mul(w);
+    let reads = reads.each_ref();
+    if let [grad_bias, scratch] = step.writes {
+        let Views { reads: [from, mask, grad_output], writes: [grad_bias, scratch] } =
+            memory.views(reads, [grad_bias, scratch])?;
+        let writes: [&mut [f32]; 3] = [&mut [], elements_mut(grad_bias)?, elements_mut(scratch)?];
+        backward(count, pixels(input, from)?, mask, elements(grad_output)?, writes);
+    } else {
+        let writes = step.writes::<3>()?;
+        let Views { reads: [from, mask, grad_output], writes: [grad_weights, grad_bias, scratch] } =
+            memory.views(reads, writes.each_ref())?;
+        let writes = [elements_mut(grad_weights)?, elements_mut(grad_bias)?, elements_mut(scratch)?];
+        backward(count, pixels(input, from)?, mask, elements(grad_output)?, writes);
+    }
     Ok(())
 }
 
@@ -322,6 +334,8 @@ mod tests {
             backward(count, from, &mask, &grad_output, [&mut grad_weights, &mut grad_bias, &mut scratch]);
             assert_same_bits("weights", &grad_weights, &expected_weights);
             assert_same_bits("bias", &grad_bias, &expected_bias);
+            backward(count, from, &mask, &grad_output, [&mut [], &mut grad_bias, &mut scratch]);
+            assert_same_bits("bias alone", &grad_bias, &expected_bias);
         }
     }
 
@@ -371,6 +385,12 @@ mod tests {
         let writes = [in_arena(400, [1, 1, 4, 9]), vector(440), vector(460)];
         let grad = step(86, &[], &[input, mask, vector(320)], &writes);
         assert_eq!(changed(&grad, |_| ()), Ok(()));
+        let alone = |step: &mut crate::step::NewStep| {
+            step.writes.remove(0);
+        };
+        assert_eq!(changed(&grad, alone), Ok(()));
+        let error = StepError::WriteCount { expected: 3, found: 1 };
+        assert_eq!(changed(&grad, |step| step.writes.truncate(1)), Err(error));
         let error = StepError::ElementType { operand: 1 };
         assert_eq!(changed(&grad, |step| step.reads[1].element_type = ElementType::I8), Err(error));
         let error = StepError::Shape { operand: 3 };

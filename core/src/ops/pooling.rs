@@ -91,8 +91,20 @@ impl PoolParams {
         operand: u8,
     ) -> Result<Self, StepError> {
         step.attributes::<WINDOW_ATTRIBUTES>()?;
-        let (window, _) = Window::read(step.attributes)?;
+        Window::read(step.attributes)?;
         all_are(step, ElementType::F32)?;
+        Self::of_window(step, input, output, operand)
+    }
+
+    /// [`read`](Self::read) for operands of any type.
+    pub(super) fn of_window(
+        step: Step<'_>,
+        input: &Operand,
+        output: &Operand,
+        operand: u8,
+    ) -> Result<Self, StepError> {
+        step.attributes::<WINDOW_ATTRIBUTES>()?;
+        let (window, _) = Window::read(step.attributes)?;
         let (Shape([in_n, _, _, in_c]), Shape([out_n, _, _, out_c])) = (input.shape, output.shape);
         if in_n != out_n || in_c != out_c || !window.fits(input.shape, output.shape) {
             return Err(StepError::Shape { operand });

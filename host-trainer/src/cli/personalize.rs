@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use smidgen_trainer::buffer::AlignedBytes;
-use smidgen_trainer::compile::{GradientOptions, OnDevice, Optimizer};
+use smidgen_trainer::compile::{GradientOptions, OnDevice, Optimizer, Prefer};
+use smidgen_trainer::device::Target;
 use smidgen_trainer::personalize::{Options, Tier, personalize};
 use smidgen_trainer::train::files::write_atomically;
 
@@ -20,12 +21,15 @@ pub(crate) struct Personalize {
     /// The model
     #[arg(value_name = "MODEL.smg")]
     model: PathBuf,
-    /// What learns: head, bias, block:N, layers:NAME,NAME or full
+    /// What learns: head, bias or bias:N, block:N, layers:NAME,NAME or full
     #[arg(long, value_name = "TIER")]
     tier: Tier,
     /// Of the weights of convolutions that learn, let only those learn that read the first N-th of the input channels
     #[arg(long, value_name = "N", default_value_t = 1)]
     one_in: usize,
+    /// Compute the int8 part before a mean over all pixels in so many bands of rows: less memory, more instructions
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    bands: usize,
     /// Samples of an update; they are learned one after another all the same
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: u32,
@@ -38,6 +42,12 @@ pub(crate) struct Personalize {
     /// The largest norm of a parameter's gradient; 0 for any
     #[arg(long, value_name = "NORM", default_value_t = 0.0)]
     clip_norm: f32,
+    /// Order the int8 weights of the layers that do not learn for this core; the results are the same everywhere
+    #[arg(long = "for", value_name = "TARGET", default_value = "host")]
+    packed_for: Target,
+    /// What to choose layouts for: speed, ram or flash
+    #[arg(long, value_name = "WHAT", default_value_t)]
+    prefer: Prefer,
     /// Where to write the model that learns
     #[arg(short, long, value_name = "OUT.smg")]
     output: PathBuf,
@@ -76,11 +86,14 @@ impl Personalize {
         let options = Options {
             tier: self.tier.clone(),
             one_in: self.one_in,
+            bands: self.bands,
             optimizer: self.optimizer.optimizer(),
             gradients: GradientOptions { clip_norm: self.clip_norm, ..GradientOptions::default() },
             device: OnDevice {
                 samples_per_update: self.batch,
                 learning_rate: self.learning_rate,
+                packing: self.packed_for.packing(),
+                prefer: self.prefer,
                 ..OnDevice::default()
             },
         };

@@ -33,6 +33,7 @@ mod error;
 mod fold_batch_norm;
 mod fold_padding;
 mod fuse_activation;
+mod index_pools;
 mod liveness;
 mod lower;
 mod mask_activations;
@@ -90,7 +91,9 @@ pub fn compile_inference(graph: &Graph, options: &LowerOptions) -> Result<Assemb
 /// See [`CompileError`].
 pub fn compile_training(graph: &Graph, options: &TrainingOptions) -> Result<Assembled, CompileError> {
     let graph = fold_padding(fuse_activation(graph.clone()));
-    finish(rematerialize(recompute(group_phases(differentiate(&graph, options)?))))
+    let program = rematerialize(recompute(group_phases(differentiate(&graph, options)?)));
+    let device = options.device.unwrap_or_default();
+    finish(pack_weights(program, device.packing, device.prefer)?)
 }
 
 fn finish(program: Program) -> Result<Assembled, CompileError> {

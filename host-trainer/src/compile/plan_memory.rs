@@ -107,9 +107,16 @@ fn place_by_lifetime(
     alignment: Alignment<'_>,
 ) -> Vec<usize> {
     let time = |block: &Block| block.last - block.first + 1;
-    // The last of them goes backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it.
-    let keys: [&dyn Fn(&Block) -> usize; 4] =
-        [&|block| block.bytes, &|block| block.bytes.saturating_mul(time(block)), &time, &|block| block.first];
+    let largest = members.iter().map(|&block| blocks[block].bytes).max().unwrap_or(0);
+    // The last two go backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it. What is small and lives long, as a label
+    // does, would stand in the way of a chain that wanders: in the last, it goes into what the large ones leave.
+    let keys: [&dyn Fn(&Block) -> usize; 5] = [
+        &|block| block.bytes,
+        &|block| block.bytes.saturating_mul(time(block)),
+        &time,
+        &|block| block.first,
+        &|block| if block.bytes > largest / 8 { largest + block.first } else { block.bytes },
+    ];
     let mut best: Option<(usize, Vec<usize>)> = None;
     let mut attempt = |order: &[usize]| {
         let offsets = best_fit(blocks, members, order, overlaps, alignment);

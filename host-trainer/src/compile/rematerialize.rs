@@ -1,13 +1,14 @@
-//! What the backward pass reads is kept, computed again, or a bit.
+//! What the backward pass reads is kept, computed again, a bit, or a byte.
 
 use smidgen::{EntryKind, Operator, Schedule, Space};
 
+use super::index_pools::index_pool;
 use super::mask_activations::mask_activation;
 use super::program::{BufferId, Program, VirtualEntry};
 use super::schedule::peak_in_place;
 
 /// In a training program of one phase, as a device has it, lets the backward pass compute again what the forward pass computed cheaply (T. Chen et al.: *Training Deep Nets with Sublinear
-/// Memory Cost*, 2016), and keep of an activation's output one bit an element, each where that lowers the peak. Between phases [`recompute`](super::recompute()) does the first.
+/// Memory Cost*, 2016), and keep of an activation's output one bit an element and of a maximum pool which tap won, each where that lowers the peak. Between phases [`recompute`](super::recompute()) does the first.
 #[must_use]
 pub fn rematerialize(mut program: Program) -> Program {
     let Some(index) = program.entries.iter().position(|entry| entry.kind == EntryKind::Train) else {
@@ -28,21 +29,20 @@ pub fn rematerialize(mut program: Program) -> Program {
             }
         };
         let steps = &program.entries[index].steps;
-        let mut gradients: Vec<String> = Vec::new();
+        let mut gradients: Vec<(Operator, String)> = Vec::new();
         let mut cheap: Vec<BufferId> = Vec::new();
         for step in steps.iter().rev() {
-            if step.operator == Operator::ActivationGrad {
-                gradients.push(step.name.clone());
+            if matches!(step.operator, Operator::ActivationGrad | Operator::MaxPool2dGrad) {
+                gradients.push((step.operator, step.name.clone()));
             } else if is_cheap(step.operator) {
                 cheap.push(step.writes[0]);
             }
         }
-        for name in gradients {
-            let place = program.entries[index]
-                .steps
-                .iter()
-                .position(|step| step.operator == Operator::ActivationGrad && step.name == name);
-            let other = place.and_then(|place| mask_activation(&program, index, place));
+        for (operator, name) in gradients {
+            let steps = &program.entries[index].steps;
+            let place = steps.iter().position(|step| step.operator == operator && step.name == name);
+            let less = if operator == Operator::MaxPool2dGrad { index_pool } else { mask_activation };
+            let other = place.and_then(|place| less(&program, index, place));
             attempt(&mut program, other);
         }
         for buffer in cheap {
@@ -133,6 +133,16 @@ mod tests {
             steps.iter().map(|step| step.name.as_str()).filter(|name| name.ends_with("again")).collect();
         assert!(again.contains(&"depthwise_conv_2d_1 again"), "{again:?}");
         compile_training(&graph, &options).unwrap();
+        let pooled = Network::new("n", [12, 12, 1]).conv_2d(8, 3).max_pool_2d(2).conv_2d(4, 3).max_pool_2d(2);
+        let pooled = pooled.flatten().fully_connected(2).build().unwrap();
+        let after = rematerialize(differentiate(&pooled, &options).unwrap());
+        let first = after.entries[0].steps.iter().find(|step| step.operator == Operator::MaxPool2d).unwrap();
+        assert_eq!(
+            first.writes.len(),
+            2,
+            "the first pool, whose input is the largest tensor, keeps an index"
+        );
+        compile_training(&pooled, &options).unwrap();
         // Host programs have other means.
         let host = differentiate(&fuse_activation(graph), &TrainingOptions::default()).unwrap();
         assert_eq!(rematerialize(host.clone()), host);

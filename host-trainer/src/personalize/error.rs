@@ -48,7 +48,7 @@ pub enum PersonalizeError {
         operator: &'static str,
     },
     /// The tier is not one.
-    #[error("there is no tier {found:?}; expected head, bias, block:N, layers:NAME,NAME or full")]
+    #[error("there is no tier {found:?}; expected head, bias, bias:N, block:N, layers:NAME,NAME or full")]
     Tier {
         /// What was given.
         found: String,

@@ -9,7 +9,7 @@ use smidgen::{ElementType, Shape};
 
 use crate::graph::{Graph, GraphOp, Node, NodeId, Reduce, ReduceKind, TensorId};
 
-/// Where a pointwise convolution of which the weights learn (`learning` has the names) is followed by the mean over all its pixels, and nothing before it learns, makes one operator of both that
+/// Where a pointwise convolution of which the weights or the bias learn (`learning` has the names) is followed by the mean over all its pixels, and nothing before it learns, makes one operator of both that
 /// reads int8 as it is: the largest tensors of such a network, f32, are never there.
 #[must_use]
 pub fn fuse_mean(mut graph: Graph, learning: &BTreeSet<String>) -> Graph {
@@ -28,7 +28,8 @@ fn fuse(graph: &mut Graph, index: usize, learning: &BTreeSet<String>) -> bool {
     let &[input, weights, bias] = node.inputs.as_slice() else { return false };
     let is_one_group = graph.tensor(weights).shape.0[2] == graph.tensor(input).shape.0[3];
     let is_leaky = matches!(activation, Activation::LeakyRelu { .. });
-    if !is_one_group || is_leaky || !learning.contains(&graph.tensor(weights).name) {
+    let learns = [weights, bias].iter().any(|&id| learning.contains(&graph.tensor(id).name));
+    if !is_one_group || is_leaky || !learns {
         return false;
     }
     let Some(NodeId(mean)) = graph.only_consumer(node.output) else { return false };

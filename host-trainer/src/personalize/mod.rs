@@ -7,8 +7,10 @@
 //! | `float_tail` | graph and layers | graph: int8 as far as nothing learns, f32 from there on |
 //! | `share` | graph | graph: of a convolution's weights, a part learns |
 //! | `fuse_mean` | graph | graph: a pointwise convolution that learns and the mean behind it are one |
+//! | `bands` | graph | graph: what does not learn is computed in bands of rows |
 //! | [`compile_training`] | graph | program: the entries `train`, `update`, `evaluate`, `infer` |
 
+mod bands;
 mod error;
 mod float_tail;
 mod fuse_mean;
@@ -18,6 +20,7 @@ mod tiers;
 
 use smidgen::{Metadata, Model};
 
+pub use bands::bands;
 pub use error::PersonalizeError;
 pub use float_tail::float_tail;
 pub use fuse_mean::fuse_mean;
@@ -35,6 +38,8 @@ pub struct Options {
     pub tier: Tier,
     /// Of the weights of convolutions that learn, one in so many does; 1 for all.
     pub one_in: usize,
+    /// Bands of rows in which the int8 part before a mean is computed, see [`bands()`]; 1 for none.
+    pub bands: usize,
     /// How gradients change parameters.
     pub optimizer: Optimizer,
     /// What happens to them before. A norm is each gradient's own.
@@ -62,7 +67,7 @@ pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized,
     let lifted = lift(model)?;
     let Learning { layers, mut parameters } = options.tier.learning(&lifted)?;
     let graph = share(float_tail(&lifted, &layers)?, &mut parameters, options.one_in);
-    let graph = fuse_mean(graph, &parameters);
+    let graph = bands(fuse_mean(graph, &parameters), options.bands);
     let frozen = graph.trained_parameters().map(|id| graph.tensor(id).name.clone());
     let frozen = frozen.filter(|name| !parameters.contains(name)).collect();
     let training = TrainingOptions {
@@ -87,6 +92,7 @@ pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized,
         "personalized": {
             "tier": options.tier.to_string(),
             "one_in": options.one_in,
+            "bands": options.bands,
             "optimizer": format!("{:?}", options.optimizer),
             "learning_rate": options.device.learning_rate,
             "samples_per_update": options.device.samples_per_update,

@@ -12,8 +12,8 @@ use crate::graph::{Graph, GraphOp};
 pub enum Tier {
     /// The last layer with weights.
     Head,
-    /// All biases.
-    Bias,
+    /// The last layer with weights, and the biases of so many layers before it.
+    Bias(usize),
     /// The last so many convolutions that mix channels, and the last layer.
     Block(usize),
     /// These layers.
@@ -26,7 +26,8 @@ impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head => f.write_str("head"),
-            Self::Bias => f.write_str("bias"),
+            Self::Bias(1) => f.write_str("bias"),
+            Self::Bias(count) => write!(f, "bias:{count}"),
             Self::Block(count) => write!(f, "block:{count}"),
             Self::Layers(names) => write!(f, "layers:{}", names.join(",")),
             Self::Full => f.write_str("full"),
@@ -42,12 +43,13 @@ impl FromStr for Tier {
         match text.split_once(':') {
             None => match text {
                 "head" => Ok(Self::Head),
-                "bias" => Ok(Self::Bias),
+                "bias" => Ok(Self::Bias(1)),
                 "full" => Ok(Self::Full),
                 _ => Err(error()),
             },
-            Some(("block", count)) => match count.parse() {
+            Some((tier @ ("block" | "bias"), count)) => match count.parse() {
                 Ok(0) | Err(_) => Err(error()),
+                Ok(count) if tier == "bias" => Ok(Self::Bias(count)),
                 Ok(count) => Ok(Self::Block(count)),
             },
             Some(("layers", names)) if !names.is_empty() => {
@@ -106,7 +108,11 @@ impl Tier {
         let (head, body) = all.split_last().ok_or_else(error)?;
         let chosen: Vec<&str> = match self {
             Self::Head => vec![&head.name],
-            Self::Bias | Self::Full => all.iter().map(|layer| layer.name.as_str()).collect(),
+            Self::Full => all.iter().map(|layer| layer.name.as_str()).collect(),
+            Self::Bias(count) => {
+                let first = body.len().checked_sub(*count).ok_or_else(error)?;
+                all[first..].iter().map(|layer| layer.name.as_str()).collect()
+            }
             Self::Block(count) => {
                 let mixing = body.iter().rev().filter(|layer| !layer.depthwise).take(*count);
                 let mut chosen: Vec<&str> = mixing.map(|layer| layer.name.as_str()).collect();
@@ -124,7 +130,8 @@ impl Tier {
             }
         };
         let parameters = chosen.iter().flat_map(|name| {
-            let weights = (*self != Self::Bias).then(|| format!("{name}/weights"));
+            let is_frozen = matches!(self, Self::Bias(_)) && *name != head.name;
+            let weights = (!is_frozen).then(|| format!("{name}/weights"));
             weights.into_iter().chain([format!("{name}/bias")])
         });
         let parameters = parameters.collect();
@@ -139,10 +146,10 @@ mod tests {
 
     #[test]
     fn tiers_have_names() {
-        for text in ["head", "bias", "full", "block:2", "layers:a,b"] {
+        for text in ["head", "bias", "bias:3", "full", "block:2", "layers:a,b"] {
             assert_eq!(text.parse::<Tier>().unwrap().to_string(), text);
         }
-        for text in ["", "heads", "block", "block:0", "block:x", "layers:", "full:1"] {
+        for text in ["", "heads", "bias:0", "block", "block:0", "block:x", "layers:", "full:1"] {
             assert!(text.parse::<Tier>().is_err(), "{text}");
         }
     }
@@ -158,8 +165,11 @@ mod tests {
         assert_eq!(chosen("head").unwrap(), "fully_connected_1/bias fully_connected_1/weights");
         let block = "conv_2d_2/bias conv_2d_2/weights fully_connected_1/bias fully_connected_1/weights";
         assert_eq!(chosen("block:1").unwrap(), block);
-        let bias = "conv_2d_1/bias conv_2d_2/bias depthwise_conv_2d_1/bias fully_connected_1/bias";
-        assert_eq!(chosen("bias").unwrap(), bias);
+        let head = "fully_connected_1/bias fully_connected_1/weights";
+        assert_eq!(chosen("bias").unwrap(), format!("conv_2d_2/bias {head}"));
+        let biases = "conv_2d_1/bias conv_2d_2/bias depthwise_conv_2d_1/bias";
+        assert_eq!(chosen("bias:3").unwrap(), format!("{biases} {head}"));
+        assert!(chosen("bias:4").is_err());
         assert_eq!(chosen("full").unwrap().split(' ').count(), 8);
         assert_eq!(chosen("layers:conv_2d_1").unwrap(), "conv_2d_1/bias conv_2d_1/weights");
         let error = chosen("block:3").unwrap_err().to_string();

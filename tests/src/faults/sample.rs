@@ -377,6 +377,11 @@ pub fn training() -> Parts {
     b.step(Operator::FullyConnectedGradInput, &[], &[grad_logits, weights], &[flat]);
     b.step(Operator::GradBias, &[], &[grad_logits], &[grad_bias]);
     b.step(Operator::MaxPool2dGrad, &same, &[input, other], &[grad]);
+    let Shape(shape) = other.shape;
+    let index = b.operand(Space::Arena, ElementType::U8, shape);
+    let pooled = b.f32(Space::Arena, shape);
+    b.step(Operator::MaxPool2d, &same, &[input], &[pooled, index]);
+    b.step(Operator::MaxPool2dGrad, &same, &[index, pooled], &[grad]);
     b.step(Operator::AveragePool2dGrad, &same, &[grad], &[other]);
     b.step(Operator::ActivationGrad, &relu, &[input, other], &[other]);
     let side = b.f32(Space::Parameter, [1, 1, 1, 2]);

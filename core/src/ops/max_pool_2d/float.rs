@@ -4,14 +4,17 @@ use crate::kernels::channels::{columns, columns_mut, for_each_block};
 use crate::kernels::each_isa::each_isa;
 use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
+use crate::operand::ElementType;
 use crate::ops::operands::has_shape;
 use crate::ops::pooling::{Covered, PoolParams};
 use crate::step::{Step, StepError};
 
+use super::index;
+
 /// Whether `tap` takes the place of the largest value so far. Of equal values the first stays; a NaN counts as the largest, the last
 /// one of several, as in `PyTorch`.
 #[inline(always)]
-fn replaces(tap: f32, largest: f32) -> bool {
+pub(super) fn replaces(tap: f32, largest: f32) -> bool {
     tap > largest || tap.is_nan()
 }
 
@@ -96,11 +99,17 @@ fn backward_block<const W: usize>(
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
+    if step.writes.len() == 2 {
+        return index::check(step);
+    }
     let ([input], [output]) = (step.reads()?, step.writes()?);
     PoolParams::read(step, input, output, 1).map(|_| ())
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    if step.writes.len() == 2 {
+        return index::run(step, memory);
+    }
     let ([input], [output]) = (step.reads()?, step.writes()?);
     let params = PoolParams::read(step, input, output, 1)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
@@ -110,12 +119,18 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
 
 pub(in crate::ops) fn check_grad(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
     let ([input, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
+    if input.element_type == ElementType::U8 {
+        return index::check_grad(step);
+    }
     PoolParams::read(step, input, grad_output, 1)?;
     has_shape(grad_input, 2, input.shape)
 }
 
 pub(in crate::ops) fn run_grad(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input, grad_output], [grad_input]) = (step.reads()?, step.writes()?);
+    if input.element_type == ElementType::U8 {
+        return index::run_grad(step, memory);
+    }
     let params = PoolParams::read(step, input, grad_output, 1)?;
     let Views { reads: [input, grad_output], writes: [grad_input] } =
         memory.views([input, grad_output], [grad_input])?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::compile::CompileError;
+use crate::compile::{CompileError, Packing, Prefer};
 use crate::graph::Graph;
 
 /// What is minimized, as the mean over the samples of a batch.
@@ -157,11 +157,21 @@ pub struct OnDevice {
     pub learning_rate: f32,
     /// A gradient with an element of a greater magnitude is not used.
     pub largest_gradient: f32,
+    /// Which processors the int8 weights of layers that do not learn are ordered for.
+    pub packing: Packing,
+    /// What the choice of layouts is for.
+    pub prefer: Prefer,
 }
 
 impl Default for OnDevice {
     fn default() -> Self {
-        Self { samples_per_update: 1, learning_rate: 0.01, largest_gradient: (1u64 << 40) as f32 }
+        Self {
+            samples_per_update: 1,
+            learning_rate: 0.01,
+            largest_gradient: (1u64 << 40) as f32,
+            packing: Packing::Plain,
+            prefer: Prefer::Speed,
+        }
     }
 }
 

@@ -43,7 +43,10 @@ impl Training<'_> {
         }
         let Some(mask) = self.caches[node.output.0] else { return Ok(()) };
         let mut writes = Vec::new();
-        for id in [weights, bias] {
+        // Weights that do not learn have no gradient in memory.
+        let parameters = [weights, bias];
+        let parameters = if self.learns[weights.0] { &parameters[..] } else { &parameters[1..] };
+        for &id in parameters {
             let tensor = self.graph.tensor(id);
             writes.push(program.add_f32(
                 format!("train/{}/gradient", tensor.name),
@@ -51,7 +54,7 @@ impl Training<'_> {
                 tensor.shape,
             )?);
         }
-        let learned = [weights, bias].into_iter().zip(writes.iter().copied());
+        let learned = parameters.iter().copied().zip(writes.iter().copied());
         self.gradients.extend(learned.filter(|&(id, _)| self.learns[id.0]));
         let scratch = format!("train/{}/gradient scratch", node.name);
         writes.push(program.add_f32(scratch, Space::Arena, self.forward.shape(node.output))?);

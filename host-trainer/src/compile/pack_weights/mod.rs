@@ -7,6 +7,8 @@ mod choose;
 mod dsp;
 mod single;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 
@@ -107,17 +109,22 @@ fn packed(
     wanted: &dyn Fn(usize) -> bool,
 ) -> Result<Program, CompileError> {
     let mut entries = std::mem::take(&mut program.entries);
+    // A layer that stands in several entries has one stream.
+    let mut streams: HashMap<(Operator, BufferId, BufferId), BufferId> = HashMap::new();
     let steps = entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate();
     for (_, step) in steps.filter(|&(index, _)| wanted(index)) {
         if let Some(packed) = Layer::of(&program, step).and_then(|layer| layer.packed(packing)) {
-            let [input, ..] = *step.reads else { continue };
-            let stream = program.add(Buffer {
-                name: format!("{}/stream", step.name),
-                space: Space::Constant,
-                role: Role::Constant,
-                value: Some(Value::I32(packed.stream)),
-                ..in_arena(packed.stream_shape, ElementType::I32)
-            })?;
+            let [input, filter, channels] = *step.reads else { continue };
+            let stream = match streams.entry((packed.operator, filter, channels)) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => *entry.insert(program.add(Buffer {
+                    name: format!("{}/stream", step.name),
+                    space: Space::Constant,
+                    role: Role::Constant,
+                    value: Some(Value::I32(packed.stream)),
+                    ..in_arena(packed.stream_shape, ElementType::I32)
+                })?),
+            };
             step.operator = packed.operator;
             step.reads = vec![input, stream];
             if let Some((shape, element_type)) = packed.scratch {
