@@ -114,19 +114,20 @@ impl Train {
 
 /// The data that a recipe names.
 pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Split, Box<dyn Error>> {
-    match (recipe.data.dataset.as_str(), directory) {
-        ("digits", None) => Ok(data::digits()?),
-        ("digits" | "mnist", Some(directory)) => Ok(data::load_mnist_dir(directory)?),
-        ("images", Some(directory)) => Ok(data::load_image_dir(directory, recipe.data.image_options())?),
-        ("audio", Some(directory)) => Ok(load_audio_dir(directory, &recipe.audio_options())?),
-        (dataset @ ("mnist" | "images" | "audio"), None) => Err(format!(
+    let split = match (recipe.data.dataset.as_str(), directory) {
+        ("digits", None) => data::digits()?,
+        ("digits" | "mnist", Some(directory)) => data::load_mnist_dir(directory)?,
+        ("images", Some(directory)) => data::load_image_dir(directory, recipe.data.image_options())?,
+        ("audio", Some(directory)) => load_audio_dir(directory, &recipe.audio_options())?,
+        (dataset @ ("mnist" | "images" | "audio"), None) => return Err(format!(
             "the recipe's data.dataset is {dataset}, which is not bundled: give its directory with --data DIR"
         )
         .into()),
         (other, _) => {
-            Err(format!("data.dataset is {other:?}, expected digits, mnist, images or audio").into())
+            return Err(format!("data.dataset is {other:?}, expected digits, mnist, images or audio").into());
         }
-    }
+    };
+    Ok(split.leaving_out(&recipe.data.leave_out)?)
 }
 
 /// Training, quantizing and measuring, with what is shown on the way.

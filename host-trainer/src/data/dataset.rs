@@ -246,6 +246,28 @@ impl Split {
         }
         Ok(Self { train, test, uncropped: None })
     }
+
+    /// The same split without the training samples of these classes. The test set keeps them.
+    ///
+    /// # Errors
+    /// There is no such class, or nothing is left.
+    pub fn leaving_out(self, classes: &[String]) -> Result<Self, DataError> {
+        if classes.is_empty() {
+            return Ok(self);
+        }
+        let names = self.train.class_names();
+        if let Some(class) = classes.iter().find(|class| !names.contains(class)) {
+            return Err(DataError::NoSuchClass { class: class.clone(), known: names.to_vec() });
+        }
+        let is_kept = |&index: &u32| !classes.contains(&names[self.train.label(index as usize) as usize]);
+        let kept: Vec<u32> = (0..self.train.len() as u32).filter(is_kept).collect();
+        let part = |set: &Dataset| set.select(set.name(), &kept);
+        Ok(Self {
+            train: part(&self.train)?,
+            uncropped: self.uncropped.as_ref().map(part).transpose()?,
+            test: self.test,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -319,6 +341,19 @@ mod tests {
         assert!(matches!(error, DataError::PartialSample { found: 7, sample_bytes: 4, .. }), "{error}");
         let error = Dataset::new("set", vec![0; 7], [usize::MAX, 2, 1], vec![0], names(1)).unwrap_err();
         assert!(matches!(error, DataError::PartialSample { .. }), "{error}");
+    }
+
+    #[test]
+    fn classes_are_left_out_of_the_training_set() {
+        let split = Split::new(small(), small()).unwrap();
+        let part = split.clone().leaving_out(&["1".into()]).unwrap();
+        assert_eq!((part.train.labels(), part.train.samples()), (&[0][..], &[0, 1, 2, 3][..]));
+        assert_eq!((part.test, part.train.class_names().len()), (small(), 2));
+        assert_eq!(split.clone().leaving_out(&[]).unwrap(), split);
+        let error = split.clone().leaving_out(&["2".into()]).unwrap_err().to_string();
+        assert_eq!(error, "there is no class 2 to leave out, only 0, 1");
+        let error = split.leaving_out(&["0".into(), "1".into()]).unwrap_err();
+        assert!(matches!(error, DataError::EmptyDataset { .. }), "{error}");
     }
 
     #[test]

@@ -245,9 +245,17 @@ pub enum DataError {
         /// The set that does not.
         missing: String,
     },
+    /// A class that is to be left out, and is not there.
+    #[error("there is no class {class} to leave out, only {}", known.join(", "))]
+    NoSuchClass {
+        /// The class.
+        class: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
     /// A class without samples to train on.
     #[error(
-        "{dataset}: no sample to train on is of the class {class:?}; add some, or lower data.validation_fraction"
+        "{dataset}: no sample to train on is of the class {class:?}; add some, lower data.validation_fraction, or name it in data.leave_out"
     )]
     NothingOfClass {
         /// The training set.

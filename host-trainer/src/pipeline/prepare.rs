@@ -69,7 +69,7 @@ impl Prepared {
     /// As [`Self::new`].
     pub fn of_graph(recipe: &Recipe, split: &Split, graph: Graph) -> Result<Self, PipelineError> {
         let (train, validation) = held_out(recipe, split.train.len());
-        check_classes(&split.train, &train)?;
+        check_classes(&split.train, &train, &recipe.data.leave_out)?;
         let mut options = options::training_options(recipe);
         options.frozen = fine_tuning::frozen(&graph, &recipe.fine_tuning)?;
         options.class_weights = class_weights(recipe, &split.train, &train)?;
@@ -156,10 +156,11 @@ impl Prepared {
     }
 }
 
-/// Every class has a sample to train on.
-fn check_classes(train: &Dataset, samples: &[u32]) -> Result<(), PipelineError> {
+/// Every class that is not left out has a sample to train on.
+fn check_classes(train: &Dataset, samples: &[u32], leave_out: &[String]) -> Result<(), PipelineError> {
     let counts = class_counts(train, samples);
-    match counts.iter().position(|&count| count == 0) {
+    let is_needed = |class: usize| !leave_out.contains(&train.class_names()[class]);
+    match (0..counts.len()).find(|&class| counts[class] == 0 && is_needed(class)) {
         None => Ok(()),
         Some(empty) => Err(DataError::NothingOfClass {
             dataset: train.name().to_owned(),
@@ -179,8 +180,10 @@ fn class_counts(train: &Dataset, samples: &[u32]) -> Vec<usize> {
 fn class_weights(recipe: &Recipe, train: &Dataset, samples: &[u32]) -> Result<Vec<f32>, PipelineError> {
     let counts = class_counts(train, samples);
     if recipe.loss.balance_classes {
-        let each = samples.len() as f64 / counts.len() as f64;
-        return Ok(counts.into_iter().map(|count| (each / count as f64) as f32).collect());
+        // Of a class that is left out there is nothing to weigh.
+        let there = counts.iter().filter(|&&count| count > 0).count();
+        let each = samples.len() as f64 / there as f64;
+        return Ok(counts.into_iter().map(|count| (each / count.max(1) as f64) as f32).collect());
     }
     let weights = &recipe.loss.class_weights;
     if !weights.is_empty() && weights.len() != counts.len() {

@@ -112,6 +112,8 @@ pub struct Data {
     pub name_pattern: String,
     /// For `audio` with a pattern: recordings whose `{index}` is less than this are for testing.
     pub test_below: u32,
+    /// Names of classes of which no sample is trained on. The network has an output for each all the same: a device can learn them later.
+    pub leave_out: Vec<String>,
 }
 
 impl Data {
@@ -150,6 +152,7 @@ impl Default for Data {
             greyscale: false,
             name_pattern: String::new(),
             test_below: 0,
+            leave_out: Vec::new(),
         }
     }
 }
