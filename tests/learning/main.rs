@@ -1,11 +1,13 @@
 //! Learning on the device: the same bits as on the host, in the memory that the file says, and never with a number that is none.
 
+mod digits;
 mod errors;
 mod memory;
 mod models;
 mod moons;
 mod not_finite;
 mod parity;
+mod speaker;
 
 use smidgen_trainer::device::{DeviceError, Target, check};
 

@@ -1,15 +1,17 @@
-//! A network with random weights learns from nothing, as a device does.
+//! The example `two-moons`: a network learns from nothing on the device.
 
 use smidgen::checksum::crc32c;
-use smidgen::learn::{Policy, Score};
-use smidgen::{AllOperators, Learner, Metadata, Model, Preprocessing, Session};
+use smidgen::learn::Score;
+use smidgen::{Metadata, Preprocessing};
 use smidgen_protocol::moons::Moons;
-use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::{LowerOptions, compile_inference, fuse_activation};
+use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::graph::Network;
 
-use crate::models::{OPTIMIZERS, learning, options};
+use crate::emulator;
+use crate::models::{OPTIMIZERS, learning, options, with_learner};
 
+/// As the example's.
 const EPOCHS: usize = 20;
 const POINTS: u32 = 200;
 
@@ -28,28 +30,25 @@ fn network(seed: u64) -> Vec<u8> {
     learning(&model, &options("full", OPTIMIZERS[1], 1))
 }
 
-/// For each epoch: loss, points that are right, hash of the weights.
+/// What the example writes for each epoch: loss, points that are right, hash of the weights.
 fn here(file: &[u8]) -> Vec<(f32, u32, u32)> {
-    let file = AlignedBytes::copy_of(file);
-    let model = Model::<AllOperators>::from_bytes(file.as_slice()).unwrap();
-    let mut memory = AlignedBytes::zeroed(model.arena_bytes());
-    let session = Session::new(model, memory.as_mut_slice()).unwrap();
-    let mut learner = Learner::new(session, Policy::default()).unwrap();
     let (mut points, mut others) = (Moons::new(1), Moons::new(2));
-    let epoch = |_| {
-        let mut sum = 0.0;
-        for _ in 0..POINTS {
-            let (point, class) = points.point();
-            sum += learner.step(&point, class).unwrap().value;
-        }
-        let mut score = Score::default();
-        for _ in 0..POINTS {
-            let (point, class) = others.point();
-            score.add(learner.evaluate(&point, class).unwrap());
-        }
-        (sum / POINTS as f32, score.correct, crc32c(learner.parameters()))
-    };
-    (0..EPOCHS).map(epoch).collect()
+    with_learner(file, |learner| {
+        let epoch = |_| {
+            let mut sum = 0.0;
+            for _ in 0..POINTS {
+                let (point, class) = points.point();
+                sum += learner.step(&point, class).unwrap().value;
+            }
+            let mut score = Score::default();
+            for _ in 0..POINTS {
+                let (point, class) = others.point();
+                score.add(learner.evaluate(&point, class).unwrap());
+            }
+            (sum / POINTS as f32, score.correct, crc32c(learner.parameters()))
+        };
+        (0..EPOCHS).map(epoch).collect()
+    })
 }
 
 #[test]
@@ -60,4 +59,21 @@ fn a_network_learns_two_moons_from_nothing() {
         println!("seed {seed}: loss {} to {}, {} of {POINTS} right", first.0, last.0, last.1);
         assert!(last.0 < first.0 / 4.0 && last.1 >= POINTS * 97 / 100, "seed {seed}: {curve:?}");
     }
+}
+
+#[test]
+fn the_device_s_loss_curve_is_the_host_s() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let file = network(1);
+    let outputs = Device::new(Target::CortexM4).example("two-moons", &file, &[]).unwrap();
+    let there: Vec<(f32, u32, u32)> = outputs
+        .chunks_exact(12)
+        .map(|epoch| {
+            let word = |at: usize| u32::from_le_bytes(epoch[at..at + 4].try_into().unwrap());
+            (f32::from_bits(word(0)), word(4), word(8))
+        })
+        .collect();
+    assert_eq!(there, here(&file));
 }

@@ -88,7 +88,7 @@ impl Device {
 }
 
 impl Device {
-    /// What an example of `firmware/qemu-learner` writes, with this model built in: `two-moons` or `new-digits`.
+    /// What an example of `firmware/qemu-learner` writes, with this model built in: `two-moons`, `new-digits` or `new-speaker`.
     ///
     /// # Errors
     /// See [`DeviceError`].
