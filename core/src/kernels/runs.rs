@@ -55,9 +55,10 @@ pub(crate) fn backward(axis: Axis, input: usize, output: usize) -> impl Iterator
             (found * stride == corner && found < output).then_some(found)
         };
         let mut joined = (0..axis.kernel).filter_map(|tap| Some((tap, output_at(tap)?)));
-        let (first, source) = joined.next().unwrap_or((0, 0));
-        let more = joined.count();
-        (first, more + usize::from(output_at(first) == Some(source)), source)
+        match joined.next() {
+            Some((first, source)) => (first, 1 + joined.count(), source),
+            None => (0, 0, 0),
+        }
     };
     let steps =
         Steps { target: stride, tap: tap_step, source: 1, source_per_tap: -outputs_per_tap.cast_signed() };
@@ -88,15 +89,24 @@ fn runs_from(
             return None;
         }
         let (tap, taps, source) = seen(target);
-        let mut count = 0;
-        while next < end {
-            let (next_tap, next_taps, _) = seen(next);
-            if (next_tap, next_taps) != (tap, taps) {
-                break;
+        let same = |index: usize| {
+            let (next_tap, next_taps, _) = seen(target + index * steps.target);
+            (next_tap, next_taps) == (tap, taps)
+        };
+        let left = (end - target).div_ceil(steps.target.max(1));
+        // What a target sees moves in one direction: once it has changed it does not come back, except that nothing may be seen time and again.
+        let count = match taps {
+            0 => (1..left).find(|&index| !same(index)).unwrap_or(left),
+            _ => {
+                let (mut inside, mut outside) = (0, left);
+                while outside - inside > 1 {
+                    let middle = usize::midpoint(inside, outside);
+                    if same(middle) { inside = middle } else { outside = middle }
+                }
+                outside
             }
-            count += 1;
-            next += steps.target;
-        }
+        };
+        next = target + count * steps.target;
         Some(Run {
             target,
             target_step: steps.target,

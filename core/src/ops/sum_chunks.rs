@@ -11,8 +11,9 @@ use crate::step::{Step, StepError};
 pub fn forward<'a>(partials: impl Iterator<Item = &'a [f32]>, sum: &mut [f32]) {
     for (index, partial) in partials.enumerate() {
         if index == 0 {
-            for (sum, &partial) in sum.iter_mut().zip(partial) {
-                *sum = partial;
+            let shared = sum.len().min(partial.len());
+            if let (Some(sum), Some(partial)) = (sum.get_mut(..shared), partial.get(..shared)) {
+                sum.copy_from_slice(partial);
             }
         } else {
             add(partial, sum);

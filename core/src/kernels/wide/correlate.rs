@@ -10,6 +10,8 @@ use crate::kernels::runs::{self, Run};
 /// Elements of input and output gradient that stay in the first cache while all tiles pass over them.
 const CACHED: usize = 7 * 1024;
 const CACHED_DEPTHWISE: usize = 10 * 1024;
+/// Elements of two lines of the cache.
+const LINES: usize = 32;
 
 /// Neighbouring columns of output pixels that see the same taps.
 #[derive(Clone, Copy, Default)]
@@ -355,8 +357,13 @@ impl Wide for &mut Correlate<'_> {
         }
         let (None, Some(columns)) = (runs.next(), columns.get(..found)) else { return false };
         self.grad_weights.fill(0.0);
-        // As many whole rows as stay in the cache, or pieces of one.
-        let pixel = y.stride * x.stride * c_in + c_out;
+        // As many whole rows as stay in the cache, or pieces of one. A block of output channels goes over all input channels before the next does; with
+        // one tap it sees each of them once, a line of the cache after the other.
+        let pixel = match (self.depthwise, y.kernel * x.kernel) {
+            (true, _) => y.stride * x.stride * c_in + c_out,
+            (false, 1) => c_in.min(LINES) + c_out.min(V::SUMS / 6 * V::Wide::LANES),
+            (false, _) => y.stride * x.stride * c_in + c_out.min(V::SUMS / 6 * V::Wide::LANES),
+        };
         let elements = if self.depthwise { CACHED_DEPTHWISE } else { CACHED };
         let cached = (elements / pixel).max(8);
         let (rows_at_once, columns_at_once) =

@@ -11,7 +11,7 @@ use crate::kernels::image_dims;
 use crate::kernels::runs;
 
 /// The heights of tiles, in targets.
-const HEIGHTS: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 14];
+const HEIGHTS: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 15];
 /// Of tiles of what the widest vectors leave of the channels.
 const FEW_HEIGHTS: [usize; 3] = [1, 4, 8];
 
@@ -199,6 +199,10 @@ unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, product: &
                     }
                     14 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N == 1 } => {
                         tile.line::<L, 14, N>(cut.count);
+                    }
+                    15 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N == 1 && V::SUMS >= 16 } =>
+                    {
+                        tile.line::<L, 15, N>(cut.count);
                     }
                     _ => tile.line::<L, 1, N>(cut.count),
                 }

@@ -3,20 +3,22 @@
 use super::Wide;
 use super::lanes::{Lanes, One, Vectors};
 use crate::geometry::Window;
-use crate::kernels::runs;
+use crate::kernels::runs::{self, Run};
 use crate::kernels::stencil::{Direction, Stencil};
 
 /// The heights of tiles, in targets.
 const HEIGHTS: [usize; 6] = [1, 3, 4, 5, 6, 8];
+/// Of tiles at borders, over steps, and of what whole vectors leave of the channels: each height is more code.
+const FEW_HEIGHTS: [usize; 3] = [1, 4, 8];
 
 /// The height that wastes least on a line of `count` targets. (Tiles do not wait for each other's sums: few taps are soon done.)
-fn height_of(count: usize) -> usize {
-    let heights = HEIGHTS.into_iter().filter(|&height| height == 1 || height <= count);
+fn height_of(heights: &[usize], count: usize) -> usize {
+    let heights = heights.iter().copied().filter(|&height| height == 1 || height <= count);
     heights.min_by_key(|&height| (count.div_ceil(height) * (height + 2), height)).unwrap_or(1)
 }
 
-/// A width with more different columns is left to the portable kernel.
-const MOST_COLUMNS: usize = 24;
+/// Images with more different rows or columns are left to the portable kernel.
+const MOST_RUNS: usize = 24;
 
 /// What one tile is made from.
 #[derive(Clone, Copy)]
@@ -55,16 +57,46 @@ unsafe fn add_tap<L: Lanes, const M: usize>(
     sums
 }
 
+/// How a tile goes over its taps.
+trait Taps {
+    /// How many over height and width; `[0, 0]` if only the tile knows. The compiler does not unroll loops of this size.
+    const COUNTS: [usize; 2];
+    /// Over the width, taps lie as far from one another as the sources of neighbouring targets do, in the same direction (1) or backwards (-1), so that a
+    /// source is loaded once for all of them; 0 if they need not.
+    const NEIGHBOURS: isize;
+}
+
+/// Taps of any number, anywhere.
+struct Any;
+
+impl Taps for Any {
+    const COUNTS: [usize; 2] = [0, 0];
+    const NEIGHBOURS: isize = 0;
+}
+
+/// `Y` times `X` taps, at most three each.
+struct Few<const Y: usize, const X: usize>;
+
+impl<const Y: usize, const X: usize> Taps for Few<Y, X> {
+    const COUNTS: [usize; 2] = [Y, X];
+    const NEIGHBOURS: isize = 0;
+}
+
+/// `Y` times three taps, those over the width at the sources of neighbouring targets.
+struct Near<const Y: usize, const DIRECTION: isize>;
+
+impl<const Y: usize, const DIRECTION: isize> Taps for Near<Y, DIRECTION> {
+    const COUNTS: [usize; 2] = [Y, 3];
+    const NEIGHBOURS: isize = DIRECTION;
+}
+
 impl Tile {
     /// The sums of `M` targets for a vector of channels from `channel` on.
     ///
-    /// With `THREE`, three taps over height and width each, which lie as far from one another over the width as the sources of neighbouring targets do,
-    /// in the same direction or `BACK`: a source is loaded once for all of them.
-    ///
     /// # Safety
-    /// The processor has the instructions, and every source, weight and target of the tile is there.
+    /// The processor has the instructions, the taps are `T`, and every source, weight and target of the tile is there.
     #[inline(always)]
-    unsafe fn run<L: Lanes, const M: usize, const THREE: bool, const BACK: bool>(&self, channel: usize) {
+    unsafe fn run<L: Lanes, const M: usize, T: Taps>(&self, channel: usize) {
         let Self {
             source,
             target,
@@ -72,13 +104,12 @@ impl Tile {
             target_step,
             weights,
             bias,
-            mut counts,
+            counts,
             mut source_steps,
             weight_steps,
         } = *self;
-        if THREE {
-            counts = [3, 3];
-            source_steps[1] = if BACK { -source_step.cast_signed() } else { source_step.cast_signed() };
+        if const { T::NEIGHBOURS != 0 } {
+            source_steps[1] = T::NEIGHBOURS * source_step.cast_signed();
         }
         // SAFETY: the caller's.
         unsafe {
@@ -88,32 +119,37 @@ impl Tile {
                 None => L::zero(),
             };
             let mut sums = [first; M];
-            if THREE {
-                // The compiler does not unroll loops of this size.
-                let (row, column) = (source_steps[0], source_steps[1]);
-                for (k_y, from) in
-                    [source, source.offset(row), source.offset(2 * row)].into_iter().enumerate()
-                {
-                    let weights = weights.add(k_y * weight_steps[0]);
-                    sums = add_tap::<L, M>(sums, from, source_step, weights);
-                    sums =
-                        add_tap::<L, M>(sums, from.offset(column), source_step, weights.add(weight_steps[1]));
-                    sums = add_tap::<L, M>(
-                        sums,
-                        from.offset(2 * column),
-                        source_step,
-                        weights.add(2 * weight_steps[1]),
-                    );
-                }
-            } else {
-                for k_y in 0..counts[0] {
-                    for k_x in 0..counts[1] {
-                        let (y, x) =
-                            (k_y.cast_signed() * source_steps[0], k_x.cast_signed() * source_steps[1]);
-                        let weights = weights.add(k_y * weight_steps[0] + k_x * weight_steps[1]);
-                        sums = add_tap::<L, M>(sums, source.offset(y + x), source_step, weights);
+            if const { T::COUNTS[0] == 0 } {
+                for y in 0..counts[0] {
+                    for x in 0..counts[1] {
+                        let step = y.cast_signed() * source_steps[0] + x.cast_signed() * source_steps[1];
+                        let weights = weights.add(y * weight_steps[0] + x * weight_steps[1]);
+                        sums = add_tap::<L, M>(sums, source.offset(step), source_step, weights);
                     }
                 }
+            } else {
+                let [down, right] = source_steps.map(|step| [0, step, 2 * step]);
+                let [rows, columns] = weight_steps.map(|step| [0, step, 2 * step]);
+                // Macros, as a closure is a function of its own, without the instructions.
+                macro_rules! tap {
+                    ($y:literal, $x:literal) => {
+                        if const { T::COUNTS[0] > $y && T::COUNTS[1] > $x } {
+                            let from = source.offset(down[$y] + right[$x]);
+                            let weights = weights.add(rows[$y] + columns[$x]);
+                            sums = add_tap::<L, M>(sums, from, source_step, weights);
+                        }
+                    };
+                }
+                macro_rules! row {
+                    ($y:literal) => {
+                        tap!($y, 0);
+                        tap!($y, 1);
+                        tap!($y, 2);
+                    };
+                }
+                row!(0);
+                row!(1);
+                row!(2);
             }
             for (m, sum) in sums.into_iter().enumerate() {
                 L::store(target.add(m * target_step), sum);
@@ -132,12 +168,12 @@ struct Line {
 
 impl Line {
     /// The sums of the line in tiles of `M` targets, the last of which is shifted back to end with it. All channels of a tile before the next: what
-    /// it sees lies side by side.
+    /// it sees lies side by side. `Wide` goes over as many channels from `channel` on as fill its vectors, then `Narrow`.
     ///
     /// # Safety
     /// As [`Tile::run`], for all targets and channels of the line.
     #[inline(always)]
-    unsafe fn run<V: Vectors, const M: usize, const THREE: bool, const BACK: bool>(self) {
+    unsafe fn run<Wide: Lanes, Narrow: Lanes, const M: usize, T: Taps>(self, channel: usize) {
         let Self { mut tile, count, channels } = self;
         let (source, target) = (tile.source, tile.target);
         let mut first = 0;
@@ -147,22 +183,14 @@ impl Line {
                 tile.source = source.add(first * tile.source_step);
                 tile.target = target.add(first * tile.target_step);
                 let whole = &tile;
-                let mut channel = 0;
-                while channel < channels {
-                    let left = channels - channel;
-                    channel += if left >= V::Wide::LANES {
-                        whole.run::<V::Wide, M, THREE, BACK>(channel);
-                        V::Wide::LANES
-                    } else if left >= V::Eight::LANES {
-                        whole.run::<V::Eight, M, THREE, BACK>(channel);
-                        V::Eight::LANES
-                    } else if left >= V::Four::LANES {
-                        whole.run::<V::Four, M, false, BACK>(channel);
-                        V::Four::LANES
-                    } else {
-                        whole.run::<One, M, false, BACK>(channel);
-                        1
-                    };
+                let mut channel = channel;
+                while channel + Wide::LANES <= channels {
+                    whole.run::<Wide, M, T>(channel);
+                    channel += Wide::LANES;
+                }
+                while channel + Narrow::LANES <= channels {
+                    whole.run::<Narrow, M, T>(channel);
+                    channel += Narrow::LANES;
                 }
             }
             if first + M >= count {
@@ -172,21 +200,66 @@ impl Line {
         }
     }
 
+    /// The same in tiles of `height`, one of [`FEW_HEIGHTS`].
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn run_few<Wide: Lanes, Narrow: Lanes, T: Taps>(self, height: usize, channel: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match height {
+                4 => self.run::<Wide, Narrow, 4, T>(channel),
+                8 => self.run::<Wide, Narrow, 8, T>(channel),
+                _ => self.run::<Wide, Narrow, 1, T>(channel),
+            }
+        }
+    }
+
     /// The same in tiles of `height`, one of [`HEIGHTS`].
     ///
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(always)]
-    unsafe fn run_of<V: Vectors, const THREE: bool, const BACK: bool>(self, height: usize) {
+    unsafe fn run_near<V: Vectors, const DIRECTION: isize>(self, height: usize) {
         // SAFETY: the caller's.
         unsafe {
             match height {
-                3 => self.run::<V, 3, THREE, BACK>(),
-                4 => self.run::<V, 4, THREE, BACK>(),
-                5 => self.run::<V, 5, THREE, BACK>(),
-                6 => self.run::<V, 6, THREE, BACK>(),
-                8 => self.run::<V, 8, THREE, BACK>(),
-                _ => self.run::<V, 1, THREE, BACK>(),
+                3 => self.run::<V::Wide, V::Eight, 3, Near<3, DIRECTION>>(0),
+                4 => self.run::<V::Wide, V::Eight, 4, Near<3, DIRECTION>>(0),
+                5 => self.run::<V::Wide, V::Eight, 5, Near<3, DIRECTION>>(0),
+                6 => self.run::<V::Wide, V::Eight, 6, Near<3, DIRECTION>>(0),
+                8 => self.run::<V::Wide, V::Eight, 8, Near<3, DIRECTION>>(0),
+                _ => self.run::<V::Wide, V::Eight, 1, Near<3, DIRECTION>>(0),
+            }
+        }
+    }
+
+    /// The same, in the best tiles for the line's taps and channels; `heights` are the best of [`HEIGHTS`] and of [`FEW_HEIGHTS`].
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn run_all<V: Vectors>(self, heights: [usize; 2]) {
+        let [height, few] = heights;
+        let Tile { counts, source_steps: [_, per_tap], source_step, .. } = self.tile;
+        let is_near = |direction: isize| per_tap == direction * source_step.cast_signed();
+        let rest = self.channels - self.channels % V::Eight::LANES;
+        // SAFETY: the caller's, and the taps are those of the tile.
+        unsafe {
+            if rest > 0 {
+                match counts {
+                    [3, 3] if is_near(1) => self.run_near::<V, 1>(height),
+                    [3, 3] if is_near(-1) => self.run_near::<V, -1>(height),
+                    [3, 3] => self.run_few::<V::Wide, V::Eight, Few<3, 3>>(few, 0),
+                    [3, 2] => self.run_few::<V::Wide, V::Eight, Few<3, 2>>(few, 0),
+                    [2, 3] => self.run_few::<V::Wide, V::Eight, Few<2, 3>>(few, 0),
+                    [2, 2] => self.run_few::<V::Wide, V::Eight, Few<2, 2>>(few, 0),
+                    _ => self.run_few::<V::Wide, V::Eight, Any>(few, 0),
+                }
+            }
+            if rest < self.channels {
+                self.run_few::<V::Four, One, Any>(few, rest);
             }
         }
     }
@@ -211,53 +284,54 @@ impl Wide for &mut Stencil<'_> {
         if c_in != c_out || !all_there {
             return false;
         }
-        let is_forward = self.direction == Direction::Forward;
         let window_w = x.kernel;
-        // Runs of columns, and the heights of their tiles.
-        let mut columns = [const { None }; MOST_COLUMNS];
-        let mut free = columns.iter_mut();
-        let (mut forward, mut backward) = (runs::forward(x, in_w, out_w), runs::backward(x, in_w, out_w));
-        while let Some(x) = if is_forward { forward.next() } else { backward.next() } {
-            let Some(free) = free.next() else { return false };
-            *free = Some((x, height_of(x.count)));
+        let is_forward = self.direction == Direction::Forward;
+        // Runs of rows and of columns, and the heights of tiles along them.
+        let (mut rows, mut columns) = ([const { None }; MOST_RUNS], [const { None }; MOST_RUNS]);
+        let all_fit = if is_forward {
+            fill(&mut rows, runs::forward(y, in_h, out_h))
+                && fill(&mut columns, runs::forward(x, in_w, out_w))
+        } else {
+            fill(&mut rows, runs::backward(y, in_h, out_h))
+                && fill(&mut columns, runs::backward(x, in_w, out_w))
+        };
+        if !all_fit {
+            return false;
         }
+        let (source_row, target_row) = (source[1] * c_out, target[1] * c_out);
         for image in 0..n {
-            let (mut forward, mut backward) = (runs::forward(y, in_h, out_h), runs::backward(y, in_h, out_h));
-            while let Some(y) = if is_forward { forward.next() } else { backward.next() } {
-                for row in 0..y.count {
-                    let source_row = image * source[0] + y.source + row * y.source_step;
-                    let target_row = image * target[0] + y.target + row * y.target_step;
-                    for (x, height) in columns.iter().map_while(Option::as_ref) {
-                        let step = x.source_step * c_out;
+            for (y, heights_y) in rows.iter().map_while(Option::as_ref) {
+                for (x, heights_x) in columns.iter().map_while(Option::as_ref) {
+                    // What one step down is, and one step to the right, in elements of the tensors.
+                    let down = [y.source_step * source_row, y.target_step * target_row];
+                    let right = [x.source_step * c_out, x.target_step * c_out];
+                    // Lines go along the rows, unless they are so short that their tiles' sums would wait for one another.
+                    let is_short = x.count < 3 && y.count > x.count;
+                    let (along, count, across, lines, heights) = if is_short {
+                        (down, y.count, right, x.count, heights_y)
+                    } else {
+                        (right, x.count, down, y.count, heights_x)
+                    };
+                    let source_first = (image * source[0] + y.source) * source_row + x.source * c_out;
+                    let target_first = (image * target[0] + y.target) * target_row + x.target * c_out;
+                    for line in 0..lines {
                         // SAFETY: runs join targets with sources that are there, and the lengths of the slices are right.
                         unsafe {
                             let tile = Tile {
-                                source: self.source.as_ptr().add((source_row * source[1] + x.source) * c_out),
-                                target: self
-                                    .target
-                                    .as_mut_ptr()
-                                    .add((target_row * target[1] + x.target) * c_out),
-                                source_step: step,
-                                target_step: x.target_step * c_out,
+                                source: self.source.as_ptr().add(source_first + line * across[0]),
+                                target: self.target.as_mut_ptr().add(target_first + line * across[1]),
+                                source_step: along[0],
+                                target_step: along[1],
                                 weights: self.filter.as_ptr().add((y.tap * window_w + x.tap) * c_out),
                                 bias: self.bias.map(<[f32]>::as_ptr),
                                 counts: [y.taps, x.taps],
                                 source_steps: [
-                                    y.source_per_tap * (source[1] * c_out).cast_signed(),
+                                    y.source_per_tap * source_row.cast_signed(),
                                     x.source_per_tap * c_out.cast_signed(),
                                 ],
                                 weight_steps: [y.tap_step * window_w * c_out, x.tap_step * c_out],
                             };
-                            let line = Line { tile, count: x.count, channels: c_out };
-                            match (y.taps, x.taps, tile.source_steps[1]) {
-                                (3, 3, per_tap) if per_tap == step.cast_signed() => {
-                                    line.run_of::<V, true, false>(*height);
-                                }
-                                (3, 3, per_tap) if per_tap == -step.cast_signed() => {
-                                    line.run_of::<V, true, true>(*height);
-                                }
-                                _ => line.run_of::<V, false, false>(*height),
-                            }
+                            Line { tile, count, channels: c_out }.run_all::<V>(*heights);
                         }
                     }
                 }
@@ -265,6 +339,20 @@ impl Wide for &mut Stencil<'_> {
         }
         true
     }
+}
+
+/// A run, and the best of [`HEIGHTS`] and of [`FEW_HEIGHTS`] for lines along it.
+type Place = Option<(Run, [usize; 2])>;
+
+/// Puts all runs into `places`, and says whether they fit.
+#[inline(always)]
+fn fill(places: &mut [Place; MOST_RUNS], runs: impl Iterator<Item = Run>) -> bool {
+    let mut places = places.iter_mut();
+    for run in runs {
+        let Some(place) = places.next() else { return false };
+        *place = Some((run, [height_of(&HEIGHTS, run.count), height_of(&FEW_HEIGHTS, run.count)]));
+    }
+    true
 }
 
 /// Runs `problem`, unless it says that it did not.
