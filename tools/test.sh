@@ -26,6 +26,7 @@ for target in "${thumb_targets[@]}"; do
   step "clippy, core for $target" cargo clippy -p smidgen --target "$target" --quiet -- -D warnings
 done
 step "clippy, core's features" cargo clippy -p smidgen --features defmt,micromath --target thumbv7em-none-eabihf --quiet -- -D warnings
+step "clippy, core's vectors of 64-bit Arm" cargo clippy -p smidgen --features simd --target aarch64-unknown-linux-gnu --quiet -- -D warnings
 step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "licences and sources" cargo deny --log-level error check licenses bans sources
