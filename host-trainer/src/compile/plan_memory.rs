@@ -96,6 +96,8 @@ fn place_in_a_row(blocks: &[Block], members: &[usize], alignment: Alignment<'_>)
 
 /// Orders that are tried besides the planned ones.
 const MORE_ORDERS: usize = 300;
+/// Those of the order that places what overlaps first.
+const MORE_OF_OVERLAPS: usize = 100;
 /// With more blocks than this, only the planned orders are tried.
 const FEW_BLOCKS: usize = 80;
 
@@ -106,19 +108,23 @@ fn place_by_lifetime(
     bound: usize,
     alignment: Alignment<'_>,
 ) -> Vec<usize> {
-    let time = |block: &Block| block.last - block.first + 1;
+    let time = |index: usize| blocks[index].last - blocks[index].first + 1;
+    let bytes = |index: usize| blocks[index].bytes;
     let largest = members.iter().map(|&block| blocks[block].bytes).max().unwrap_or(0);
-    // The last two go backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it. What is small and lives long, as a label
-    // does, would stand in the way of a chain that wanders: in the last, it goes into what the large ones leave.
-    let keys: [&dyn Fn(&Block) -> usize; 5] = [
-        &|block| block.bytes,
-        &|block| block.bytes.saturating_mul(time(block)),
+    let in_overlap = |index: usize| overlaps.iter().any(|found| [found.input, found.output].contains(&index));
+    // The last three go backwards in time: where each of many outputs may lie over its input, every input finds the place that its output has left it. What is small and lives long, as a label
+    // does, would stand in the way of a chain that wanders: in the next to last, it goes into what the large ones leave. In the last, everything that does not overlap, as
+    // scratch, goes into what the others leave.
+    let keys: [&dyn Fn(usize) -> usize; 6] = [
+        &bytes,
+        &|index| bytes(index).saturating_mul(time(index)),
         &time,
-        &|block| block.first,
-        &|block| if block.bytes > largest / 8 { largest + block.first } else { block.bytes },
+        &|index| blocks[index].first,
+        &|index| if bytes(index) > largest / 8 { largest + blocks[index].first } else { bytes(index) },
+        &|index| if in_overlap(index) { usize::MAX / 2 + blocks[index].first } else { bytes(index) },
     ];
     let mut best: Option<(usize, Vec<usize>)> = None;
-    let mut attempt = |order: &[usize]| {
+    let mut attempt = |order: &[usize], overlaps: &[Overlap]| {
         let offsets = best_fit(blocks, members, order, overlaps, alignment);
         let ends = members.iter().zip(&offsets).map(|(&block, offset)| offset + padded(&blocks[block]));
         let end = ends.max().unwrap_or(0);
@@ -129,26 +135,34 @@ fn place_by_lifetime(
     };
     let mut orders = keys.map(|key| {
         let mut order: Vec<usize> = (0..members.len()).collect();
-        order.sort_by_key(|&member| (std::cmp::Reverse(key(&blocks[members[member]])), member));
+        order.sort_by_key(|&member| (std::cmp::Reverse(key(members[member])), member));
         order
     });
-    let mut is_reached = orders.iter().any(|order| attempt(order));
-    let tries = if members.len() <= FEW_BLOCKS { MORE_ORDERS } else { 0 };
+    let planned = orders.clone();
+    let mut is_reached = planned.iter().any(|order| attempt(order, overlaps));
+    let tries = if members.len() <= FEW_BLOCKS { MORE_ORDERS + MORE_OF_OVERLAPS } else { 0 };
     // Knuth's MMIX generator.
     let mut state = 1u64;
     for index in 0..tries {
         if is_reached {
             break;
         }
-        // The largest block changes places with any, then the next, as far as the number of tries allows.
-        let order = &mut orders[index % 4];
+        // Two blocks change places; of the last order, when all of the others have had their tries.
+        let order = if index < MORE_ORDERS { index % 4 } else { orders.len() - 1 };
+        let order = &mut orders[order];
         let mut any = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         let (from, to) = (any(members.len()), any(members.len()));
         order.swap(from, to);
-        is_reached = attempt(order);
+        is_reached = attempt(order, overlaps);
+    }
+    // A tensor between one that narrows and one that widens may have to get from one end of the arena to the other: there an output is better off apart.
+    for left_out in (0..overlaps.len()).take_while(|_| tries > 0) {
+        let (before, rest) = overlaps.split_at(left_out);
+        let others: Vec<Overlap> = before.iter().chain(&rest[1..]).copied().collect();
+        is_reached = is_reached || planned.iter().any(|order| attempt(order, &others));
     }
     best.map(|(_, offsets)| offsets).unwrap_or_default()
 }
@@ -440,6 +454,20 @@ mod tests {
         assert_eq!(problem(plan(early)), Some("is read before all of it is written"));
         let twice = vec![copy(0, 1), step(whole, 0, 1)];
         assert_eq!(problem(plan(twice)), Some("is written twice"));
+    }
+
+    #[test]
+    fn scratch_lies_around_what_overlaps() {
+        let tensors = [block(800, 0, 0), block(800, 0, 1), block(800, 1, 2), block(800, 2, 2)];
+        let scratch = [block(144, 0, 0), block(64, 1, 1), block(144, 2, 2)];
+        let blocks: Vec<Block> = tensors.into_iter().chain(scratch).collect();
+        let overlaps: Vec<Overlap> =
+            (0..3).map(|time| Overlap { input: time, output: time + 1, distance: 0, time }).collect();
+        let bound = Blocks { blocks: blocks.clone(), of: vec![] }.peak(Space::Arena, ALIGNMENT, &overlaps);
+        let members: Vec<usize> = (0..blocks.len()).collect();
+        let offsets = place_by_lifetime(&blocks, &members, &overlaps, bound, &|_| ALIGNMENT);
+        let end = offsets.iter().zip(&blocks).map(|(offset, block)| offset + block.bytes).max();
+        assert_eq!((end, bound), (Some(944), 944));
     }
 
     #[test]
