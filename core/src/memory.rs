@@ -186,6 +186,33 @@ impl<'a> Memory<'a> {
         self.reborrow().into_views(reads, writes)
     }
 
+    /// Views of an input and an output in the arena that do not overlap, and of a constant: what a small layer mostly has, in a tenth of the instructions that [`views`](Self::views)
+    /// takes. `None` if they lie elsewhere.
+    #[inline]
+    pub(crate) fn layer(
+        &mut self,
+        [input, constant]: [&Operand; 2],
+        output: &Operand,
+    ) -> Option<([&[u8]; 2], &mut [u8])> {
+        let spaces = [input.space, constant.space, output.space];
+        if spaces != [Space::Arena, Space::Constant, Space::Arena] {
+            return None;
+        }
+        let ((first, last), (start, end)) = (constant.range()?, input.range()?);
+        let constant = self.constant.get(first..last)?;
+        let (first, last) = output.range()?;
+        let (input, output) = if end <= first {
+            let (before, behind) = self.arena.split_at_mut_checked(first)?;
+            (before.get(start..end)?, behind.get_mut(..last - first)?)
+        } else if last <= start {
+            let (before, behind) = self.arena.split_at_mut_checked(start)?;
+            (behind.get(..end - start)?, before.get_mut(first..last)?)
+        } else {
+            return None;
+        };
+        Some(([input, constant], output))
+    }
+
     /// The bytes of `operand`, read-only.
     ///
     /// # Errors

@@ -36,7 +36,8 @@ pub fn macs(step: Step<'_>) -> u64 {
             Operator::FullyConnected
             | Operator::FullyConnectedI8
             | Operator::FullyConnectedPairsI8
-            | Operator::FullyConnectedFoursI8,
+            | Operator::FullyConnectedFoursI8
+            | Operator::FullyConnectedEightsI8,
         ) => (write(), read(0).map(channels), 1),
         Some(Operator::FullyConnectedGradInput) => (read(0), write().map(channels), 1),
         Some(Operator::FullyConnectedGradWeights) => (read(1), read(0).map(channels), 1),

@@ -78,7 +78,7 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         | Op::Adam => &["AVX2", "AVX-512", "NEON"],
         // `core/src/kernels/int8/helium/`: Armv8.1-M with vectors has kernels of the plain layout. `blocks.rs` is for processors without it.
         Op::FullyConnectedI8 => &["Helium", "Armv7-M", "Armv6-M"],
-        Op::Conv2dI8 | Op::DepthwiseConv2dI8 => &["Helium"],
+        Op::Conv2dI8 | Op::DepthwiseConv2dI8 | Op::FullyConnectedEightsI8 => &["Helium"],
         // `core/src/kernels/int8/sums.rs`.
         Op::AveragePool2dI8 => &["Helium", "Armv7E-M", "Armv8-M with DSP"],
         // `core/src/kernels/int8/dsp/`.

@@ -462,6 +462,9 @@ operators! {
     /// int8 depthwise convolution of 3 by 3 taps, weights as channel quads.
     162 DepthwiseConv2dQuadsI8 "depthwise_conv_2d_quads_i8" First
         depthwise_conv_2d::quads::check, depthwise_conv_2d::quads::run;
+    /// int8 fully connected layer, weights as channel eights.
+    163 FullyConnectedEightsI8 "fully_connected_eights_i8" Never
+        fully_connected::eights::check, fully_connected::eights::run;
     /// int8 convolution, weights in rows.
     170 Conv2dRowsI8 "conv_2d_rows_i8" Never conv_2d::rows::check, conv_2d::rows::run;
     /// int8 fully connected layer, weights as channel fours.

@@ -14,7 +14,7 @@ use random::Random;
 use smidgen::InOut;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
-use smidgen::kernels::int8::{Folded, fours, pairs, quads, rows, taps};
+use smidgen::kernels::int8::{Folded, eights, fours, pairs, quads, rows, taps};
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
 use smidgen_firmware::files::Files;
@@ -136,8 +136,9 @@ fn convolution(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<
     let by_pairs = in_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_rows = in_rows(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_fours = in_fours(&layer, &constants, input, stream, [expected, found]);
+    let by_eights = in_eights(&layer, &constants, input, stream, [expected, found]);
     // One that no layout can hold is not counted.
-    [by_pairs, by_rows, by_fours].into_iter().flatten().reduce(|all, same| all && same)
+    [by_pairs, by_rows, by_fours, by_eights].into_iter().flatten().reduce(|all, same| all && same)
 }
 
 /// A convolution's shape.
@@ -290,6 +291,48 @@ fn in_fours(
     found.fill(UNTOUCHED);
     fours::fully_connected(stream, [in_c, out_c], input, &mut found[..out_length]);
     Some(same(expected, found, out_length))
+}
+
+/// Whether the layer in channel eights, as a fully connected one, is the same, also with the least output that a ReLU has. `None` if it has more than one tap, or
+/// they cannot hold it.
+fn in_eights(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    stream: &mut [i32; LENGTH],
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [.., out_c], out_length) = (layer.size, layer.out_size, layer.out_length());
+    if layer.window != &Window::ONE {
+        return None;
+    }
+    let words = eights::eight_words(in_c)?;
+    let stream = stream.get_mut(..words * out_c.div_ceil(eights::CHANNELS))?;
+    for (eight, words) in stream.chunks_mut(words).enumerate() {
+        let channel = |index: usize| {
+            let index = eight * eights::CHANNELS + index;
+            let Channel { bias, multiplier } = Channel::from_words(*constants.channels.get(index)?);
+            Some(eights::EighthChannel {
+                weights: constants.filter.chunks(in_c).nth(index)?,
+                bias,
+                multiplier,
+            })
+        };
+        eights::pack(core::array::from_fn(channel), words)?;
+    }
+    let zero_point = constants.zero_point;
+    found.fill(UNTOUCHED);
+    eights::fully_connected(stream, [in_c, out_c], [zero_point, -128, 127], input, &mut found[..out_length]);
+    let all_same = same(expected, found, out_length);
+    eights::fully_connected(
+        stream,
+        [in_c, out_c],
+        [zero_point, zero_point, 127],
+        input,
+        &mut found[..out_length],
+    );
+    let clamped = expected.iter().map(|&value| i32::from(value).max(zero_point) as i8);
+    Some(all_same && clamped.zip(&found[..out_length]).all(|(expected, &found)| expected == found))
 }
 
 /// A depthwise convolution: of any window in taps, and of 3 by 3 taps and whole quads in these, too, also in place.

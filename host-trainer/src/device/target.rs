@@ -58,7 +58,8 @@ impl Target {
         match self {
             Self::CortexM4 | Self::CortexM7 | Self::CortexM33 | Self::NetduinoPlus2 => Packing::Pairs,
             Self::CortexM0 | Self::CortexM3 => Packing::Single,
-            Self::Host | Self::CortexM55 => Packing::Plain,
+            Self::CortexM55 => Packing::Vectors,
+            Self::Host => Packing::Plain,
         }
     }
 

@@ -75,7 +75,12 @@ impl Lifting<'_, '_> {
         if step.operands().any(|operand| !matches!(operand.space, Space::Constant | Space::Arena)) {
             return Err(PersonalizeError::Lasting { step: name, operator: operator.name() });
         }
-        let &[output] = step.writes else { return Err(error("it writes several tensors")) };
+        let output = match (operator, step.writes) {
+            (_, &[output]) => output,
+            // The other one is scratch.
+            (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _]) => output,
+            _ => return Err(error("it writes several tensors")),
+        };
         let op = understood(operator, step);
         let mut inputs = Vec::new();
         for (index, read) in step.reads.iter().enumerate() {

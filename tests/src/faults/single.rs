@@ -1,5 +1,6 @@
 //! A sample with the packed operators whose streams `check` reads.
 
+use smidgen::kernels::int8::eights::{self, EighthChannel};
 use smidgen::kernels::int8::fours::{self, FourthChannel};
 use smidgen::kernels::int8::{Folded, rows, taps};
 use smidgen::quantization::Multiplier;
@@ -8,7 +9,7 @@ use smidgen::{ElementType, EntryKind, Operator, Space};
 use super::Parts;
 use super::sample::{Builder, window};
 
-/// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3.
+/// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3, then a fully connected layer in that for Cortex-M55.
 pub(super) fn packed_single() -> Parts {
     let mut b = Builder::new("packed_single");
     let clamp = [-120, 120];
@@ -50,6 +51,19 @@ pub(super) fn packed_single() -> Parts {
     fours::pack(std::array::from_fn(channel), &mut stream).expect("it fits 24 bits");
     let stream = b.constant_i32([1, 1, 1, stream.len() as u32], &stream);
     b.step(Operator::FullyConnectedFoursI8, &clamp, &[flat, stream], &[output]);
-    b.entry(EntryKind::Infer, &[input], &[output]);
+
+    let last = b.i8([1, 1, 1, 9], 0.1, -128);
+    let words = eights::eight_words(3).expect("it is short");
+    let mut stream = vec![0; 2 * words];
+    let (all, multiplier) = (weights(9 * 3), Multiplier { multiplier: 1 << 30, shift: -6 });
+    for (eight, stream) in stream.chunks_mut(words).enumerate() {
+        let channel =
+            |index: usize| Some(EighthChannel { weights: all.chunks(3).nth(index)?, bias: -9, multiplier });
+        let channels = std::array::from_fn(|index| channel(eights::CHANNELS * eight + index));
+        eights::pack(channels, stream).expect("no shift is to the left");
+    }
+    let stream = b.constant_i32([1, 1, 2, words as u32], &stream);
+    b.step(Operator::FullyConnectedEightsI8, &clamp, &[output, stream], &[last]);
+    b.entry(EntryKind::Infer, &[input], &[last]);
     b.finish()
 }

@@ -1,6 +1,7 @@
 //! Convolutions, depthwise convolutions and fully connected layers, in every layout.
 
 use smidgen::geometry::Window;
+use smidgen::kernels::int8::eights::{self, EighthChannel};
 use smidgen::kernels::int8::fours::{self, FourthChannel};
 use smidgen::kernels::int8::pairs::{self, PairedChannel};
 use smidgen::kernels::int8::{Folded, quads, rows as weight_rows, taps};
@@ -336,6 +337,25 @@ pub(super) fn fully_connected_fours(random: &mut Random) -> Option<Outputs> {
     }
     let mut found = vec![0; layer.out_length()];
     fours::fully_connected(&stream, [in_c, out_c], &layer.samples, &mut found);
+    Some(layer.outputs(found))
+}
+
+pub(super) fn fully_connected_eights(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, PLAIN);
+    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
+    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
+    let channel = |index: usize| {
+        let &Channel { bias, multiplier } = layer.channels.get(index)?;
+        Some(EighthChannel { weights: rows.get(index)?, bias, multiplier })
+    };
+    let words = eights::eight_words(in_c)?;
+    let mut stream = vec![0; words * out_c.div_ceil(eights::CHANNELS)];
+    for (eight, stream) in stream.chunks_mut(words).enumerate() {
+        eights::pack(std::array::from_fn(|index| channel(eights::CHANNELS * eight + index)), stream)?;
+    }
+    let ([_, zero_point], [min, max]) = (layer.zero_points, layer.clamp);
+    let mut found = vec![0; layer.out_length()];
+    eights::fully_connected(&stream, [in_c, out_c], [zero_point, min, max], &layer.samples, &mut found);
     Some(layer.outputs(found))
 }
 

@@ -9,6 +9,7 @@ mod convolution;
 mod elementwise;
 mod pool;
 mod reference;
+mod softmax;
 
 pub use reference::Random;
 
@@ -34,6 +35,7 @@ pub const KERNELS: &[(&str, Problem)] = &[
     ("fully_connected_i8", convolution::fully_connected),
     ("fully_connected_pairs_i8", convolution::fully_connected_pairs),
     ("fully_connected_fours_i8", convolution::fully_connected_fours),
+    ("fully_connected_eights_i8", convolution::fully_connected_eights),
     ("depthwise_conv_2d_i8", convolution::depthwise),
     ("depthwise_conv_2d_quads_i8", convolution::depthwise_quads),
     ("depthwise_conv_2d_taps_i8", convolution::depthwise_taps),
@@ -43,6 +45,7 @@ pub const KERNELS: &[(&str, Problem)] = &[
     ("sub_i8", elementwise::sub),
     ("mul_i8", elementwise::mul),
     ("weighted_sum_i8", elementwise::weighted_sum),
+    ("softmax_i8", softmax::softmax),
 ];
 
 /// What came of the cases of a kernel.

@@ -10,14 +10,15 @@
 //! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
 //! | [`rows`] | Armv7-M and Armv6-M: Cortex-M3, M0 | convolutions of any window: 4 pixels of 1 channel at a time |
 //! | [`fours`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
-//! | [`taps`] | all of them | depthwise convolutions of nearly any window: 4 pixels of 1 channel at a time |
+//! | [`eights`] | Armv8.1-M with Helium: Cortex-M55, M85 | fully connected layers: 1 pixel of 8 channels at a time |
+//! | [`taps`] | all of the others | depthwise convolutions of nearly any window: 4 pixels of 1 channel at a time |
 //!
 //! The two forms of a kernel give the same bytes for *every* stream, also for one that no host has packed: what the numbers of a stream
-//! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
+//! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`], [`eights`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
 //!
-//! Processors with vectors, Cortex-M55 and M85, need no layout: see `vectors.rs`.
+//! Processors with vectors, Cortex-M55 and M85, need no layout for convolutions: see `vectors.rs`.
 
 #[cfg(arm_v6m)]
 mod armv6m;
@@ -25,8 +26,10 @@ mod armv6m;
 mod armv7m;
 pub(crate) mod blocks;
 mod bounds;
+pub(crate) mod depthwise_rows;
 #[cfg(arm_dsp)]
 mod dsp;
+pub mod eights;
 pub mod fours;
 mod gather;
 #[cfg(arm_helium)]

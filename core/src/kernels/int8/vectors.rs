@@ -4,14 +4,20 @@
 //! Lite's order already. So there is nothing to be packed: any model file runs fast. What an output needs is computed in two parts, sums and outputs from
 //! sums, which lie in a small block on the stack between the two.
 //!
+//! Convolutions need memory: for sums and for what three pixels read, or for the rows that a row of a depthwise one reads, with their padding. The
+//! compiler plans it as scratch of the step. A step without it takes its memory from the stack, if it is not too much.
+//!
 //! A kernel in assembly ([`helium`](super::helium)) and its twin in safe Rust, below, give the same bytes for all numbers; sums wrap. What they may touch in memory
 //! depends only on lengths of slices.
 
+use super::depthwise_rows::DepthwiseScratch;
+#[cfg(not(arm_helium))]
+use super::depthwise_rows::depthwise;
 use super::gather::Image;
 #[cfg(not(arm_helium))]
 use super::gather::copy_rows;
 #[cfg(arm_helium)]
-use super::helium::{Depthwise, SLACK, any_left_shift, dots, finish, short_patch, three_rows, window_rows};
+use super::helium::{SLACK, any_left_shift, depthwise, dots, finish, short_patch, three_rows, window_rows};
 use crate::geometry::Window;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, elements, elements_mut};
@@ -23,14 +29,18 @@ pub(crate) const FAST: bool = cfg!(arm_helium);
 
 /// Rows of inputs that are computed together.
 pub(crate) const ROWS: usize = 3;
-/// Channels of one row whose sums are computed before they become outputs.
-const BLOCK: usize = 32;
-/// Weights of an output channel up to which what a pixel of a convolution reads is gathered on the stack, and those up to which what three pixels read is.
+/// Channels whose sums are computed before they become outputs.
+pub(super) const BLOCK: usize = 32;
+/// Words for the sums of [`ROWS`] rows.
+pub(super) const SUMS: usize = ROWS * BLOCK;
+/// Memory for these.
+pub(super) type Sums = [i32; SUMS];
+/// Weights of an output channel up to which what a pixel of a convolution reads is gathered on the stack.
 pub(crate) const GATHERED: usize = 640;
-const GATHERED_OF_THREE: usize = 149;
-/// Channels of a depthwise convolution that are computed together, and the most taps that it may have.
+/// Words of the stack that a depthwise convolution takes if it has no scratch.
+const STACK_WORDS: usize = 1024;
+/// Channels of a depthwise convolution that are computed together.
 pub(crate) const LANES: usize = 16;
-pub(crate) const MOST_TAPS: usize = 40;
 
 /// What is known of an output channel: bias, multiplier and shift.
 pub(crate) type Record = [i32; 3];
@@ -68,23 +78,36 @@ pub(crate) struct Layer<'a> {
 
 /// Rows of `in_c` inputs to rows of outputs, one for each channel: fully connected layers, and convolutions with a window of one pixel.
 ///
-/// Does nothing more where a slice is too short.
-pub(crate) fn rows(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i8]) {
+/// Takes 96 words of scratch, or as many of the stack if there are fewer. Does nothing more where a slice is too short.
+pub(crate) fn rows(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i8], scratch: &mut [i32]) {
+    match scratch.first_chunk_mut() {
+        Some(sums) => rows_with(layer, in_c, input, output, sums),
+        None => rows_on_the_stack(layer, in_c, input, output),
+    }
+}
+
+#[inline(never)]
+fn rows_on_the_stack(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i8]) {
+    rows_with(layer, in_c, input, output, &mut [0; SUMS]);
+}
+
+/// [`rows`] with memory for sums.
+fn rows_with(layer: &Layer<'_>, in_c: usize, input: &[i8], output: &mut [i8], sums: &mut Sums) {
     let out_c = layer.channels.len();
     let whole = input.len().checked_div(in_c).unwrap_or(0) / ROWS * ROWS;
     let halves = (input.split_at_checked(whole * in_c), output.split_at_mut_checked(whole * out_c));
     let (Some((input, input_left)), Some((output, output_left))) = halves else { return };
-    three(layer, in_c, input, output);
+    three(layer, in_c, input, output, sums);
     for (input, output) in pieces((input_left, output_left), [in_c, out_c]) {
         one(layer, input, output);
     }
 }
 
 /// The outputs of rows of `length` inputs each, a multiple of three of them.
-fn three(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8]) {
+fn three(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8], sums: &mut Sums) {
     let stride = layer.channels.len();
     let (even, odd) = layer.channels.split_at_checked(stride / 2 * 2).unwrap_or_default();
-    three_rows(&Layer { channels: even, ..*layer }, length, inputs, output, stride);
+    three_rows(&Layer { channels: even, ..*layer }, length, inputs, output, stride, sums);
     if !odd.is_empty() {
         let weights = layer.weights.get(even.len() * length..).unwrap_or_default();
         let last = Layer { weights, channels: odd, ..*layer };
@@ -108,7 +131,7 @@ fn one(layer: &Layer<'_>, input: &[i8], output: &mut [i8]) {
     }
 }
 
-/// A convolution of one sample, or a depthwise one.
+/// A convolution of one sample, or a depthwise one. With a window of one pixel, all pixels may be taken for one row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution<'a> {
     pub(crate) layer: Layer<'a>,
@@ -121,32 +144,48 @@ pub(crate) struct Convolution<'a> {
     pub(crate) padding: i8,
 }
 
-/// Computes a sample, of a window with at most [`GATHERED`] weights in a channel. Each pixel reads all that it needs before it is written, or three of them do
-/// before they are: the output may run over the input as far as that allows.
+/// Words of scratch for a convolution with so many weights in a channel; `None` if they are too many to count.
+pub(crate) fn convolution_words(weights: usize) -> Option<usize> {
+    weights.checked_mul(ROWS)?.checked_add(SLACK)?.div_ceil(4).checked_add(SUMS)
+}
+
+/// Computes a sample. Each pixel reads all that it needs before it is written, or three of them do before they are: the output may run over the input as far as that
+/// allows.
 ///
-/// Does nothing more where a slice is too short.
+/// Does nothing if the scratch is shorter than [`convolution_words`] says and there are more than [`GATHERED`] weights in a channel, and nothing more where a slice is too short.
+pub(crate) fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>, scratch: &mut [i32]) {
+    if convolution_words(call.weights()).is_some_and(|words| scratch.len() >= words) {
+        by_pixels(call, both, scratch);
+    } else if call.weights() <= GATHERED {
+        convolve_on_the_stack(call, both);
+    }
+}
+
 #[inline(never)]
-pub(crate) fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>) {
+fn convolve_on_the_stack(call: &Convolution<'_>, both: &mut InOut<'_>) {
+    by_pixels(call, both, &mut [0; SUMS + (GATHERED + SLACK).div_ceil(4)]);
+}
+
+/// Computes a sample with memory for sums, what at least one pixel reads, and [`SLACK`].
+fn by_pixels(call: &Convolution<'_>, both: &mut InOut<'_>, scratch: &mut [i32]) {
+    let Some((sums, taps)) = scratch.split_first_chunk_mut() else { return };
+    let taps: &mut [i8] = bytemuck::try_cast_slice_mut(taps).unwrap_or_default();
     let [out_h, out_w] = call.out_size;
-    let [in_h, in_w, in_c] = call.size;
-    // A window of one pixel takes all pixels as one row.
-    let one_row = Convolution { size: [1, in_h * in_w, in_c], out_size: [1, out_h * out_w], ..*call };
-    let call = if *call.window == Window::ONE { &one_row } else { call };
-    let length = call.window.y.kernel * call.window.x.kernel * call.size[2];
+    let length = call.weights();
     let pixels = out_h * out_w;
-    let whole = if length <= GATHERED_OF_THREE { pixels / ROWS * ROWS } else { 0 };
+    let whole = if length <= taps.len().saturating_sub(SLACK) / ROWS { pixels / ROWS * ROWS } else { 0 };
     if whole > 0 {
-        by_threes(call, both, whole, length);
+        by_threes(call, both, whole, (taps, sums));
     }
     if whole < pixels {
-        one_by_one(call, both, [whole, pixels], length);
+        one_by_one(call, both, [whole, pixels], taps);
     }
 }
 
 /// The pixels `0..end`, three at a time.
 #[inline(never)]
-fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, length: usize) {
-    let mut taps = [0; ROWS * GATHERED_OF_THREE + SLACK];
+fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, (taps, sums): (&mut [i8], &mut Sums)) {
+    let length = call.weights();
     let ([_, in_w, in_c], Window { y, x }) = (call.size, call.window);
     let windows = Windows {
         rows: y.kernel,
@@ -161,7 +200,7 @@ fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, length: u
         // Threes of neighbours without a tap in the padding, or any three.
         let (threes, first) = place.inside(call, (end - pixel) / ROWS);
         if threes > 0 && out_c.is_multiple_of(2) {
-            window_rows(&call.layer, both, [first, pixel * out_c], &windows, threes, &mut taps);
+            window_rows(&call.layer, both, [first, pixel * out_c], &windows, threes, (taps, sums));
             place.skip(threes * ROWS);
             pixel += threes * ROWS;
         } else {
@@ -171,7 +210,7 @@ fn by_threes(call: &Convolution<'_>, both: &mut InOut<'_>, end: usize, length: u
             }
             let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
             let taps = taps.get(..ROWS * length).unwrap_or_default();
-            three(&call.layer, length, taps, output.get_mut(pixel * out_c..).unwrap_or_default());
+            three(&call.layer, length, taps, output.get_mut(pixel * out_c..).unwrap_or_default(), sums);
             pixel += ROWS;
         }
     }
@@ -196,12 +235,12 @@ pub(crate) struct Windows {
 
 /// The pixels `first..end`.
 #[inline(never)]
-fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize; 2], length: usize) {
-    let mut taps = [0; GATHERED + SLACK];
+fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize; 2], taps: &mut [i8]) {
+    let length = call.weights();
     let out_c = call.layer.channels.len();
     let mut place = Place::new(call, first);
     for pixel in first..end {
-        gather(&call.image(both), place.next(), length, &mut taps);
+        gather(&call.image(both), place.next(), length, taps);
         let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
         let taps = taps.get(..length).unwrap_or_default();
         one(&call.layer, taps, output.get_mut(pixel * out_c..).unwrap_or_default());
@@ -209,6 +248,12 @@ fn one_by_one(call: &Convolution<'_>, both: &mut InOut<'_>, [first, end]: [usize
 }
 
 impl Convolution<'_> {
+    /// Weights of an output channel, if it is not a depthwise one.
+    fn weights(&self) -> usize {
+        let ([.., in_c], Window { y, x }) = (self.size, self.window);
+        y.kernel * x.kernel * in_c
+    }
+
     fn image<'b>(&'b self, both: &'b InOut<'_>) -> Image<'b> {
         let Self { window, size, padding, .. } = *self;
         Image { input: elements(both.input()).unwrap_or_default(), size, window, padding }
@@ -259,20 +304,36 @@ impl Place {
     }
 }
 
-/// Computes a sample of a depthwise convolution with as many channels in the input as in the output and at most [`MOST_TAPS`], pixel by pixel: the output may
-/// run over the input if it stays behind the first tap of the pixel that is written.
+/// Computes a sample of a depthwise convolution with as many channels in the input as in the output, row by row, each of which reads all that it needs before it
+/// is written: the output may run over the input if it stays behind the first tap of the pixel that is written.
 ///
-/// Does nothing more where a slice is too short.
+/// Takes [`DepthwiseScratch`], or so much of the stack if the scratch is shorter. `false`, and nothing is written, if that would be too much. Does nothing more where a slice is too short.
+pub(crate) fn depthwise_by_rows(call: &Convolution<'_>, both: &mut InOut<'_>, scratch: &mut [i32]) -> bool {
+    let [.., in_c] = call.size;
+    let [_, out_w] = call.out_size;
+    match DepthwiseScratch::new(call.window, out_w, in_c).and_then(|parts| parts.words()) {
+        Some(words) if words <= scratch.len() => depthwise(call, both, scratch),
+        Some(..=STACK_WORDS) => depthwise_on_the_stack(call, both),
+        _ => return false,
+    }
+    true
+}
+
 #[inline(never)]
-pub(crate) fn depthwise(call: &Convolution<'_>, both: &mut InOut<'_>) {
-    let [out_h, _] = call.out_size;
-    let Some(mut kernel) = Depthwise::new(call, both) else { return };
-    (0..out_h).for_each(|out_y| kernel.row(out_y));
+fn depthwise_on_the_stack(call: &Convolution<'_>, both: &mut InOut<'_>) {
+    depthwise(call, both, &mut [0; STACK_WORDS]);
 }
 
 /// The outputs of rows of `length` inputs, which follow each other; those of one row lie `stride` elements after those of the row before.
 #[cfg(not(arm_helium))]
-fn three_rows(layer: &Layer<'_>, length: usize, inputs: &[i8], output: &mut [i8], stride: usize) {
+fn three_rows(
+    layer: &Layer<'_>,
+    length: usize,
+    inputs: &[i8],
+    output: &mut [i8],
+    stride: usize,
+    _: &mut Sums,
+) {
     for (row, input) in inputs.chunks_exact(length.max(1)).enumerate() {
         one(layer, input, output.get_mut(row * stride..).unwrap_or_default());
     }
@@ -289,57 +350,11 @@ fn dots(input: &[i8], weights: &[i8], sums: &mut [i32]) {
 
 /// The outputs of as many channels as there are records.
 #[cfg(not(arm_helium))]
-fn finish(sums: &[i32], channels: &[Record], how: &Finish, output: &mut [i8]) {
+pub(super) fn finish(sums: &[i32], channels: &[Record], how: &Finish, output: &mut [i8]) {
     let Finish { zero_point, min, max, .. } = *how;
     for ((output, &sum), &[bias, multiplier, shift]) in output.iter_mut().zip(sums).zip(channels) {
         let multiplier = Multiplier { multiplier, shift };
         *output = requantize(sum.wrapping_add(bias), multiplier, zero_point, min, max);
-    }
-}
-
-/// A depthwise convolution of one sample.
-#[cfg(not(arm_helium))]
-struct Depthwise<'a, 'b, 'm> {
-    of: &'a Convolution<'a>,
-    both: &'b mut InOut<'m>,
-}
-
-#[cfg(not(arm_helium))]
-impl<'a, 'b, 'm> Depthwise<'a, 'b, 'm> {
-    /// Never `None`.
-    fn new(of: &'a Convolution<'a>, both: &'b mut InOut<'m>) -> Option<Self> {
-        Some(Self { of, both })
-    }
-
-    /// The outputs of row `out_y`.
-    fn row(&mut self, out_y: usize) {
-        let Convolution {
-            layer,
-            window: Window { y, x },
-            size: [in_h, in_w, in_c],
-            out_size: [_, out_w],
-            padding,
-        } = *self.of;
-        let Layer { weights, channels, finish: how } = layer;
-        for (out_x, (c, channel)) in
-            (0..out_w).flat_map(|out_x| channels.iter().enumerate().map(move |c| (out_x, c)))
-        {
-            let input: &[i8] = elements(self.both.input()).unwrap_or_default();
-            let taps = (0..y.kernel).flat_map(|k_y| (0..x.kernel).map(move |k_x| [k_y, k_x]));
-            let mut sum = 0i32;
-            for ([k_y, k_x], &weight) in taps.zip(weights.iter().skip(c).step_by(in_c.max(1))) {
-                let value = match (y.input(out_y, k_y, in_h), x.input(out_x, k_x, in_w)) {
-                    (Some(at_y), Some(at_x)) => {
-                        input.get((at_y * in_w + at_x) * in_c + c).copied().unwrap_or_default()
-                    }
-                    _ => padding,
-                };
-                sum = sum.wrapping_add(i32::from(value) * i32::from(weight));
-            }
-            let output: &mut [i8] = elements_mut(self.both.output()).unwrap_or_default();
-            let output = output.get_mut((out_y * out_w + out_x) * in_c + c..).unwrap_or_default();
-            finish(&[sum], core::slice::from_ref(channel), &how, output);
-        }
     }
 }
 
@@ -351,7 +366,7 @@ fn window_rows(
     [input, output]: [usize; 2],
     windows: &Windows,
     threes: usize,
-    taps: &mut [i8],
+    (taps, sums): (&mut [i8], &mut Sums),
 ) {
     let Windows { rows, length, row_stride, pixel_stride } = *windows;
     let (count, elements_of_one) = (layer.channels.len(), rows * length);
@@ -364,7 +379,7 @@ fn window_rows(
         }
         let to: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
         let to = to.get_mut(output + ROWS * three * count..).unwrap_or_default();
-        three_rows(layer, elements_of_one, taps, to, count);
+        three_rows(layer, elements_of_one, taps, to, count, sums);
     }
 }
 
@@ -441,7 +456,7 @@ mod tests {
                     range,
                 };
                 depthwise_conv_2d::forward(&params, &input, &weights, &channels, &mut expected).unwrap();
-                depthwise(&call, &mut both);
+                assert!(depthwise_by_rows(&call, &mut both, &mut []));
             } else {
                 let params = conv_2d::Conv2dI8 {
                     window,
@@ -452,7 +467,8 @@ mod tests {
                     range,
                 };
                 conv_2d::forward(&params, &input, &weights, &channels, &mut expected).unwrap();
-                convolve(&call, &mut both);
+                let words = convolution_words(taps * in_c).unwrap();
+                convolve(&call, &mut both, &mut vec![-1; if round % 3 == 0 { 0 } else { words }]);
             }
             assert_eq!(found, expected, "{window:?} {:?} {:?}", call.size, call.out_size);
         }
@@ -475,7 +491,7 @@ mod tests {
             forward(&params, &input, &weights, &channels, &mut expected).unwrap();
             let finish = Finish::new([zero_point, min, max], &channels);
             let layer = Layer { weights: &weights, channels: &channels, finish };
-            rows(&layer, in_c, &input, &mut found);
+            rows(&layer, in_c, &input, &mut found, &mut vec![-1; random.size(0, 1) * SUMS]);
             assert_eq!(found, expected, "{n} {in_c} {out_c}");
         }
     }

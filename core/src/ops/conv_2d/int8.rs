@@ -10,7 +10,7 @@ use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::fully_connected;
 use crate::ops::int8::{
     CHANNEL_WORDS, Channel, FilterLayout, OutputRange, add_dots, channels_shape, check_channels,
-    check_lengths, check_window, wrong_shape,
+    check_lengths, check_scratch, check_window, output_and_scratch, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
@@ -42,6 +42,17 @@ impl Conv2dI8 {
         groups(self.input, self.filter.dims()[3], self.output)
     }
 
+    /// The shape of the scratch that a step may have, `[1, 1, 1, words]` i32: memory for sums and what three pixels read, for processors with vectors of int8. `None` for
+    /// a layer in groups, or one that is too large.
+    pub fn scratch(&self) -> Option<Shape> {
+        if self.groups()? != 1 {
+            return None;
+        }
+        let [_, weights @ ..] = self.filter.dims();
+        let words = vectors::convolution_words(weights.into_iter().try_fold(1, usize::checked_mul)?)?;
+        Some(Shape::vector(u32::try_from(words).ok()?)).filter(|shape| shape.elements().is_some())
+    }
+
     fn check(&self) -> Result<(), Tensor> {
         let Window { y, x } = self.window;
         let ([filter_n, k_h, k_w, _], [.., out_c]) = (self.filter.dims(), self.output.dims());
@@ -71,28 +82,59 @@ pub fn forward(
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
 ) -> Result<(), CallError> {
+    forward_with(params, input, filter, channels, output, &mut [])
+}
+
+/// [`forward`] with the scratch that the layer may have, or none.
+fn forward_with(
+    params: &Conv2dI8,
+    input: &[i8],
+    filter: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    output: &mut [i8],
+    scratch: &mut [i32],
+) -> Result<(), CallError> {
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), filter.len(), channels.len(), output.len()];
     check_lengths([params.input, params.filter, params.output], lengths)?;
     let groups = params.groups().unwrap_or(1).max(1);
-    let Conv2dI8 { window, input_zero_point, range, .. } = *params;
+    let Conv2dI8 { window, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     if window == Window::ONE && groups == 1 {
-        fully_connected::int8::rows([in_c, out_c], range, input, filter, channels, output);
+        fully_connected::int8::rows([in_c, out_c], range, input, filter, channels, output, scratch);
         return Ok(());
     }
-    let (group_c, group_out_c, in_row) = (in_c / groups, out_c / groups, in_w * in_c);
-    let kernel_row = window.x.kernel * group_c;
-    let per_channel = (window.y.kernel * kernel_row).max(1);
-    if groups == 1 && per_channel <= GATHERED {
+    let per_channel = (window.y.kernel * window.x.kernel * (in_c / groups)).max(1);
+    let has_scratch = vectors::FAST && !scratch.is_empty();
+    if groups == 1 && (per_channel <= GATHERED || has_scratch) {
         let sample = [params.input, params.output].map(|Shape([_, h, w, c])| Shape([1, h, w, c]));
         let params = Conv2dI8 { input: sample[0], output: sample[1], ..*params };
-        for (input, output) in pieces((input, output), [in_h * in_row, out_h * out_w * out_c]) {
+        for (input, output) in pieces((input, output), [in_h * in_w * in_c, out_h * out_w * out_c]) {
             let both = InOut::apart(input, output);
-            pixel_by_pixel(&params, both, filter, channels);
+            pixel_by_pixel(&params, both, filter, channels, scratch);
         }
         return Ok(());
     }
+    in_groups(params, groups, input, filter, channels, output);
+    Ok(())
+}
+
+/// A layer in groups, or with windows that are not gathered.
+#[inline(never)]
+fn in_groups(
+    params: &Conv2dI8,
+    groups: usize,
+    input: &[i8],
+    filter: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    output: &mut [i8],
+) {
+    let Conv2dI8 { window, input_zero_point, range, .. } = *params;
+    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
+    let groups = groups.max(1);
+    let (group_c, group_out_c, in_row) = (in_c / groups, out_c / groups, in_w * in_c);
+    let kernel_row = window.x.kernel * group_c;
+    let per_channel = (window.y.kernel * kernel_row).max(1);
     let mut gathered = [0; GATHERED];
     let mut gathered = gathered.get_mut(..per_channel);
     let in_length = in_h * in_row;
@@ -115,7 +157,15 @@ pub fn forward(
                         Some(gathered) => {
                             patch.gather(input, gathered);
                             let shape = [per_channel, group_out_c];
-                            fully_connected::int8::rows(shape, range, gathered, filter, channels, output);
+                            fully_connected::int8::rows(
+                                shape,
+                                range,
+                                gathered,
+                                filter,
+                                channels,
+                                output,
+                                &mut [],
+                            );
                         }
                         None => patch.finish_all(input, filter, per_channel, channels, output, range),
                     }
@@ -123,23 +173,32 @@ pub fn forward(
             }
         }
     }
-    Ok(())
 }
 
 /// One sample in one group, with windows that can be gathered: each pixel reads all that it needs before it is written, so that the output may
 /// run over the input as far as [`overlap`] says.
-fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
+fn pixel_by_pixel(
+    params: &Conv2dI8,
+    mut both: InOut<'_>,
+    filter: &[i8],
+    channels: &[[i32; CHANNEL_WORDS]],
+    scratch: &mut [i32],
+) {
     let Conv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     if vectors::FAST {
+        let (size, out_size) = match window {
+            Window::ONE => ([1, in_h * in_w, in_c], [1, out_h * out_w]),
+            _ => ([in_h, in_w, in_c], [out_h, out_w]),
+        };
         let call = vectors::Convolution {
             layer: vectors::Layer { weights: filter, channels, finish: range.finish(channels) },
             window: &window,
-            size: [in_h, in_w, in_c],
-            out_size: [out_h, out_w],
+            size,
+            out_size,
             padding: input_zero_point as i8,
         };
-        return vectors::convolve(&call, &mut both);
+        return vectors::convolve(&call, &mut both, scratch);
     }
     let (in_row, kernel_row) = (in_w * in_c, window.x.kernel * in_c);
     let per_channel = (window.y.kernel * kernel_row).max(1);
@@ -156,7 +215,15 @@ fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channel
             patch.gather(input.get(start..).unwrap_or_default(), gathered);
             let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
             let output = output.get_mut(pixel..pixel + out_c).unwrap_or_default();
-            fully_connected::int8::rows([per_channel, out_c], range, gathered, filter, channels, output);
+            fully_connected::int8::rows(
+                [per_channel, out_c],
+                range,
+                gathered,
+                filter,
+                channels,
+                output,
+                &mut [],
+            );
             pixel += out_c;
         }
     }
@@ -164,7 +231,7 @@ fn pixel_by_pixel(params: &Conv2dI8, mut both: InOut<'_>, filter: &[i8], channel
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (params, _) = params(step).ok()?;
+    let (params, ..) = params(step).ok()?;
     let [_, k_h, k_w, group_c] = params.filter.dims();
     let per_channel = k_h.checked_mul(k_w)?.checked_mul(group_c)?;
     if params.groups()? != 1 || per_channel > GATHERED {
@@ -318,8 +385,9 @@ impl Patch {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
-    let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
+/// With the input, the filter, the channels and the output, and the scratch if there is one.
+fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4], Option<&Operand>), StepError> {
+    let ([input, filter, channels], (output, scratch)) = (step.reads()?, output_and_scratch(step)?);
     step.attributes::<ATTRIBUTES>()?;
     let (window, range) = Window::read(step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
@@ -333,11 +401,11 @@ fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
         input_zero_point,
         range,
     };
-    Ok((params, [input, filter, channels, output]))
+    Ok((params, [input, filter, channels, output], scratch))
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output]) = params(step)?;
+    let (params, [input, filter, channels, output], scratch) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(filter, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
@@ -345,6 +413,7 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
     let [.., out_c] = output.shape.0;
     params.check().map_err(wrong_shape)?;
     has_shape(channels, 2, channels_shape(out_c))?;
+    check_scratch(scratch, params.scratch())?;
     let weights = filter.shape.elements().and_then(|all| all.checked_div(out_c as usize));
     let weights = weights.ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: weights, weight_stride: 1 };
@@ -352,16 +421,26 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output]) = params(step)?;
-    let (both, Views { reads: [_, filter, channels], .. }) =
-        memory.over([input, filter, channels], [output])?;
+    let (params, [input, filter, channels, output], scratch) = params(step)?;
+    let reads = [input, filter, channels];
+    let (both, [_, filter, channels], scratch) = match scratch.filter(|_| vectors::FAST) {
+        Some(scratch) => {
+            let (both, Views { reads, writes: [_, scratch] }) = memory.over(reads, [output, scratch])?;
+            (both, reads, elements_mut(scratch)?)
+        }
+        None => {
+            let (both, Views { reads, .. }) = memory.over(reads, [output])?;
+            (both, reads, Default::default())
+        }
+    };
     let (filter, channels) = (elements(filter)?, elements::<i32>(channels)?.as_chunks().0);
     match both {
         InOut::Apart { input, output } => {
-            forward(&params, elements(input)?, filter, channels, elements_mut(output)?).map_err(unchecked)
+            forward_with(&params, elements(input)?, filter, channels, elements_mut(output)?, scratch)
+                .map_err(unchecked)
         }
         InOut::Over { .. } => {
-            pixel_by_pixel(&params, both, filter, channels);
+            pixel_by_pixel(&params, both, filter, channels, scratch);
             Ok(())
         }
     }
@@ -514,6 +593,30 @@ mod tests {
     }
 
     #[test]
+    fn scratch_has_one_shape_and_changes_no_output() {
+        let mut random = Random(9);
+        let mut with_scratch = 0;
+        for _ in 0..200 {
+            let problem = Problem::random(&mut random);
+            let plain = problem.case();
+            let scratch = params(plain.step.step()).unwrap().0.scratch();
+            let case = problem.case().writes(ElementType::I32, scratch.unwrap_or(Shape::vector(7)), None);
+            if scratch.is_none() {
+                assert_eq!(case.check(), Err(StepError::Shape { operand: 4 }));
+                continue;
+            }
+            with_scratch += 1;
+            let input = random.bytes(problem.input.iter().product());
+            assert_eq!(case.run::<i8, i8>(&[&input]), plain.run::<i8, i8>(&[&input]));
+            case.expect(StepError::Shape { operand: 4 }, |step| step.writes[1].shape.0[3] += 1);
+            case.expect(StepError::ElementType { operand: 4 }, |step| {
+                step.writes[1].element_type = ElementType::I8;
+            });
+        }
+        assert!(with_scratch > 40, "{with_scratch}");
+    }
+
+    #[test]
     fn check_says_what_is_wrong() {
         let mut random = Random(2);
         let case = Problem::random(&mut random).case();
@@ -556,7 +659,7 @@ mod tests {
     #[test]
     fn shapes_and_lengths_are_checked() {
         let problem = Problem::random(&mut Random(3));
-        let (params, _) = params(problem.case().step.step()).unwrap();
+        let (params, ..) = params(problem.case().step.step()).unwrap();
         let input = std::vec![0; problem.input.iter().product()];
         let mut output = std::vec![0; problem.output.iter().product()];
         let records: Vec<_> = problem.channels.iter().map(|channel| channel.words()).collect();

@@ -1,5 +1,6 @@
 //! Fully connected layer.
 
+pub mod eights;
 mod float;
 pub mod fours;
 pub mod int8;

@@ -6,6 +6,7 @@
 mod choose;
 mod dsp;
 mod single;
+mod vectors;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,7 +22,7 @@ use super::error::CompileError;
 use super::program::{Buffer, BufferId, Program, VirtualStep};
 use crate::graph::{Role, Value};
 
-/// Which processors the constants of int8 layers are ordered for.
+/// Which processors the constants of int8 layers are ordered for, and which get scratch memory.
 ///
 /// Whatever it is, the program runs everywhere with the same bits; see [`smidgen::kernels::int8`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub enum Packing {
     Pairs,
     /// Processors that multiply one pair of numbers at a time: Cortex-M0 and M3.
     Single,
+    /// Processors with vectors of int8: Cortex-M55.
+    Vectors,
 }
 
 /// What a model is to be best at, where there is a choice.
@@ -113,7 +116,9 @@ fn packed(
     let mut streams: HashMap<(Operator, BufferId, BufferId), BufferId> = HashMap::new();
     let steps = entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate();
     for (_, step) in steps.filter(|&(index, _)| wanted(index)) {
-        if let Some(packed) = Layer::of(&program, step).and_then(|layer| layer.packed(packing)) {
+        let Some(layer) = Layer::of(&program, step) else { continue };
+        let (packed, scratch) = (layer.packed(packing), layer.scratch(packing));
+        if let Some(packed) = packed {
             let [input, filter, channels] = *step.reads else { continue };
             let stream = match streams.entry((packed.operator, filter, channels)) {
                 Entry::Occupied(entry) => *entry.get(),
@@ -131,6 +136,9 @@ fn packed(
                 let name = format!("{}/scratch", step.name);
                 step.writes.push(program.add(Buffer { name, ..in_arena(shape, element_type) })?);
             }
+        } else if let Some(shape) = scratch {
+            let name = format!("{}/scratch", step.name);
+            step.writes.push(program.add(Buffer { name, ..in_arena(shape, ElementType::I32) })?);
         }
     }
     program.entries = entries;
@@ -181,6 +189,7 @@ impl Unpacked {
     ) -> Option<Self> {
         dsp::unpacked(operator, attributes, shapes, zero_point, stream)
             .or_else(|| single::unpacked(operator, attributes, shapes, zero_point, stream))
+            .or_else(|| vectors::unpacked(operator, shapes, stream))
     }
 }
 
@@ -234,7 +243,15 @@ impl<'p> Layer<'p> {
             Packing::Plain => None,
             Packing::Pairs => dsp::packed(self),
             Packing::Single => single::packed(self),
+            Packing::Vectors => vectors::packed(self),
         }
+    }
+}
+
+impl Layer<'_> {
+    /// The shape of the scratch, of i32, with which the layer is faster as it is; `None` if it is not.
+    fn scratch(&self, packing: Packing) -> Option<Shape> {
+        if packing == Packing::Vectors { vectors::scratch(self) } else { None }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Copies of rows, and sums of pixels.
+//! Copies of rows, what fills and clamps them, and sums of pixels.
 
 use core::arch::naked_asm;
 
@@ -65,6 +65,54 @@ unsafe extern "C" fn copy_runs(
         "add r1, r1, r5",
         "le lr, 5b",
         "pop {{r4-r6, pc}}",
+    )
+}
+
+/// Makes all values the same.
+pub(in crate::kernels::int8) fn fill(values: &mut [i8], value: i8) {
+    // SAFETY: as many bytes are written as there are.
+    unsafe { fill_all(values.as_mut_ptr(), values.len(), value) }
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn fill_all(values: *mut i8, length: usize, value: i8) {
+    naked_asm!(
+        helium_cpu!(),
+        "push {{r4, lr}}",
+        "vdup.8 q0, r2",
+        "wlstp.8 lr, r1, 2f",
+        "1:",
+        "vstrb.8 q0, [r0], #16",
+        "letp lr, 1b",
+        "2:",
+        "pop {{r4, pc}}",
+    )
+}
+
+/// Brings all values into the range from `min` to `max`, or to `max` if that is less.
+pub(super) fn clamp(values: &mut [i8], [min, max]: [i32; 2]) {
+    if [min, max] != [i32::from(i8::MIN), i32::from(i8::MAX)] {
+        // SAFETY: as many bytes are read and written as there are.
+        unsafe { clamp_all(values.as_mut_ptr(), values.len(), min as i8, max as i8) }
+    }
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn clamp_all(values: *mut i8, length: usize, min: i8, max: i8) {
+    naked_asm!(
+        helium_cpu!(),
+        "push {{r4, lr}}",
+        "vdup.8 q1, r2",
+        "vdup.8 q2, r3",
+        "wlstp.8 lr, r1, 2f",
+        "1:",
+        "vldrb.u8 q0, [r0]",
+        "vmax.s8 q0, q0, q1",
+        "vmin.s8 q0, q0, q2",
+        "vstrb.8 q0, [r0], #16",
+        "letp lr, 1b",
+        "2:",
+        "pop {{r4, pc}}",
     )
 }
 

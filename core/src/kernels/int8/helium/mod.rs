@@ -18,12 +18,14 @@ macro_rules! helium_cpu {
 mod copy;
 mod depthwise;
 mod dots;
+mod eights;
 #[macro_use]
 mod finish;
 mod rows;
 
-pub(super) use copy::{SLACK, add_run, copy_rows, short_patch};
-pub(super) use depthwise::Depthwise;
+pub(super) use copy::{SLACK, add_run, copy_rows, fill, short_patch};
+pub(super) use depthwise::depthwise;
 pub(super) use dots::dots;
+pub(super) use eights::eights;
 pub(super) use finish::{any_left_shift, finish};
 pub(super) use rows::{three_rows, window_rows};

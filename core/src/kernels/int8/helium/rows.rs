@@ -4,7 +4,7 @@ use core::arch::naked_asm;
 
 use super::finish::Kind;
 use crate::kernels::int8::gather::runs_fit;
-use crate::kernels::int8::vectors::{Layer, ROWS, Record, Windows};
+use crate::kernels::int8::vectors::{BLOCK, Layer, ROWS, Record, Sums, Windows};
 use crate::memory::InOut;
 
 /// Bytes of a vector.
@@ -14,12 +14,14 @@ const VECTOR: usize = 16;
 /// The layer has an even number of channels.
 ///
 /// Does nothing if the lengths do not fit each other.
+#[inline(always)]
 pub(in crate::kernels::int8) fn three_rows(
     layer: &Layer<'_>,
     length: usize,
     inputs: &[i8],
     output: &mut [i8],
     stride: usize,
+    sums: &mut Sums,
 ) {
     let Layer { weights, channels, finish } = *layer;
     let count = channels.len();
@@ -51,6 +53,7 @@ pub(in crate::kernels::int8) fn three_rows(
         threes: rows / ROWS,
         source: core::ptr::null(),
         windows: Windows { rows: 0, length: 0, row_stride: 0, pixel_stride: 0 },
+        sums: sums.as_mut_ptr(),
     };
     // SAFETY: `length` bytes, at least one, are read of each of `rows` inputs and of each of `count` rows of weights, and `count` records; as many outputs are
     // written at `rows` places `stride` apart. The slices have them. `rows` is a positive multiple of three, and `count` one of two, as the kernel asks for.
@@ -67,7 +70,7 @@ pub(in crate::kernels::int8) fn window_rows(
     places: [usize; 2],
     windows: &Windows,
     threes: usize,
-    taps: &mut [i8],
+    (taps, sums): (&mut [i8], &mut Sums),
 ) {
     let Layer { weights, channels, finish } = *layer;
     let ([input, output], count) = (places, channels.len());
@@ -120,6 +123,7 @@ pub(in crate::kernels::int8) fn window_rows(
         threes,
         source: source.wrapping_add(input).cast(),
         windows: *windows,
+        sums: sums.as_mut_ptr(),
     };
     // SAFETY: the windows of all pixels lie in the input, and their outputs in the output; `taps`, which the first of `inputs` points to, has room for three windows. Of
     // each of `count` rows of weights, which is a positive multiple of two, as many bytes are read as a window has, and as many records as there are. Those
@@ -150,13 +154,12 @@ struct Call {
     /// Where the windows come from that are to be copied to `inputs` first, and how; no rows if there are none.
     source: *const i8,
     windows: Windows,
+    /// Memory for the sums of a block of channels, of three rows.
+    sums: *mut i32,
 }
 
-/// Channels whose sums are computed before they become outputs.
-const BLOCK: usize = 32;
-/// Where the sums begin in the stack of the kernel: behind the call, among whose fields there are three copies of
-/// those that begin anew for the next rows.
-const SUMS: usize = 96;
+/// Bytes that the call takes in the stack of the kernel, with three copies of those fields that begin anew for the next rows.
+const FRAME: usize = 100;
 
 /// One vector of each of three inputs with one of each of two rows of weights: 96 products in eleven instructions. `$sum` is `vmlav` for the first ones
 /// and `vmlava` for those that are added to them.
@@ -235,7 +238,7 @@ macro_rules! outputs_of_three {
 /// | r11 | length of a row |
 /// | r12 | where the next sums go |
 /// | q0 to q2, q3 | vectors of the inputs, of a row of weights |
-/// | stack | the [`Call`], whose weights, count, records and output move on from block to block; the first three of these as they were; then three rows of sums |
+/// | stack | the [`Call`], whose weights, count, records and output move on from block to block; before its last six words, the first three of these as they were |
 ///
 /// The first vectors need no sums to add to, so that nothing has to be set to zero; a loop does the others. Of rows of 64 elements or more, four whole vectors come
 /// before the loop; rows that are shorter than a vector have no whole one at all. How sums become outputs is said at [`requantize`](super::finish).
@@ -255,8 +258,8 @@ unsafe extern "C" fn rows_3x2(call: *const Call) {
         "ldr r3, [sp, #28]",
         "mov r4, r1",
         "stm r12!, {{r2, r3, r4}}",
-        "ldm r0, {{r1-r5}}",
-        "stm r12, {{r1-r5}}",
+        "ldm r0, {{r1-r6}}",
+        "stm r12, {{r1-r6}}",
         // The windows of three pixels: r0 and r1 are places in the input and in the taps, r8 to r10 in a pixel and in a row.
         "15:",
         "ldr r3, [sp, #80]",
@@ -312,7 +315,7 @@ unsafe extern "C" fn rows_3x2(call: *const Call) {
         "cmp r0, #{block}",
         "it hs",
         "movhs r0, #{block}",
-        "add r12, sp, #{sums}",
+        "ldr r12, [sp, #96]",
         "add r1, r12, r0, lsl #2",
         "str r1, [sp, #16]",
         "ldrd r7, r11, [sp, #20]",
@@ -369,7 +372,7 @@ unsafe extern "C" fn rows_3x2(call: *const Call) {
         end_pair!("7b"),
         "8:",
         // Outputs: r5 is how many, r4 are the records, r1, r3, r7 the places in the three rows.
-        "add r2, sp, #{sums}",
+        "ldr r2, [sp, #96]",
         "sub r5, r12, r2",
         "lsr r5, r5, #2",
         "ldr r0, [sp, #28]",
@@ -437,9 +440,8 @@ unsafe extern "C" fn rows_3x2(call: *const Call) {
         "add sp, sp, #{frame}",
         "vpop {{d8-d15}}",
         "pop {{r4-r11, pc}}",
-        frame = const SUMS + ROWS * 4 * BLOCK,
+        frame = const FRAME,
         rows = const ROWS,
-        sums = const SUMS,
         block = const BLOCK,
         second = const 4 * BLOCK,
         third = const 8 * BLOCK,
