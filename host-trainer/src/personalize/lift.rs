@@ -76,9 +76,8 @@ impl Lifting<'_, '_> {
             return Err(PersonalizeError::Lasting { step: name, operator: operator.name() });
         }
         let output = match (operator, step.writes) {
-            (_, &[output]) => output,
             // The other one is scratch.
-            (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _]) => output,
+            (_, &[output]) | (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _]) => output,
             _ => return Err(error("it writes several tensors")),
         };
         let op = understood(operator, step);
