@@ -4,6 +4,7 @@
 #   rustup's toolchain and targets   as rust-toolchain.toml says   (rustup)
 #   gcc, qemu-system-arm             linker; emulated Cortex-M boards (apt)
 #   python3, python3-venv; g++ if there is a nightly toolchain                   (apt; tests only)
+#   flip-link, which links the boards' images                      (cargo; tests only)
 #   cargo-deny; cargo-fuzz if there is a nightly toolchain         (cargo; tests only)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,6 +61,11 @@ tool() { CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CA
 if ! command -v cargo-deny >/dev/null; then
   say "installing cargo-deny (takes some minutes, once)"
   tool cargo-deny --version "^0.20"
+fi
+
+if ! command -v flip-link >/dev/null; then
+  say "installing flip-link"
+  tool flip-link --version "^0.1.12"
 fi
 
 # Fuzzing needs a nightly toolchain. Without one a seeded stand-in runs, and says so.

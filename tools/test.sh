@@ -14,6 +14,7 @@ step() {
 }
 
 firmware() { (cd firmware && "$@"); }
+boards() { (cd firmware/boards && "$@"); }
 
 if [ -z "${SMIDGEN_SHARED:-}" ]; then
   printf 'SMIDGEN_SHARED is not set: tests on the full MNIST set will be skipped (and fail under CI=true).\n' >&2
@@ -28,8 +29,12 @@ done
 step "clippy, core's features" cargo clippy -p smidgen --features defmt,micromath --target thumbv7em-none-eabihf --quiet -- -D warnings
 step "clippy, core's vectors of 64-bit Arm" cargo clippy -p smidgen --features simd --target aarch64-unknown-linux-gnu --quiet -- -D warnings
 step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
+step "format of the boards' images" boards cargo fmt --all --check
+step "images for boards" tools/boards.py
+step "the boards' application, here" boards cargo test --quiet -p smidgen-application --target "$(rustc -vV | sed -n "s/^host: //p")"
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "licences and sources" cargo deny --log-level error check licenses bans sources
+step "licences and sources of the boards' images" cargo deny --manifest-path firmware/boards/Cargo.toml --config deny.toml --log-level error check licenses bans sources
 step "tests" cargo test --workspace --quiet
 step "tests, core with inexact functions" cargo test -p smidgen --features micromath --lib --quiet
 step "counts and sizes, of two models on one core" tools/benchmarks.py --quick-check

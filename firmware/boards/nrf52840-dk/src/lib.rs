@@ -1,0 +1,88 @@
+//! The nRF52840-DK, with an analog microphone at pin A0.
+//!
+//! Pins as in the board's user guide (nRF52840 DK, PCA10056): A0 of the Arduino header is P0.03 (AIN1); LED1 is P0.13 and on while it is low; the serial line to the
+//! interface chip is P0.06 (out). The microphone is a module with an amplifier, such as those with a MAX9814 or MAX4466: its output swings by up to 1 V around half
+//! of its supply, of which the converter sees 0 to 3.6 V.
+
+#![no_std]
+
+use embassy_executor::InterruptExecutor;
+use embassy_nrf::gpio::{Level as Pin, Output, OutputDrive};
+use embassy_nrf::interrupt;
+use embassy_nrf::interrupt::{InterruptExt, Priority};
+use embassy_nrf::saadc::{self, CallbackResult, ChannelConfig, Resolution, Saadc};
+use embassy_nrf::timer::Frequency;
+use embassy_nrf::uarte::{self, UarteTx};
+use embassy_nrf::{Peri, bind_interrupts, peripherals};
+use smidgen_application::{BLOCK, Level, Light, Queue, sample_rate};
+
+bind_interrupts!(struct Interrupts {
+    SAADC => saadc::InterruptHandler;
+    UARTE0 => uarte::InterruptHandler<peripherals::UARTE0>;
+});
+
+static SAMPLES: Queue<32> = Queue::new();
+static EXECUTOR: InterruptExecutor = InterruptExecutor::new();
+
+#[interrupt]
+unsafe fn EGU0_SWI0() {
+    // SAFETY: called by the interrupt that the executor was started with, and by nobody else.
+    unsafe { EXECUTOR.on_interrupt() }
+}
+
+/// What the microphone takes.
+struct Microphone {
+    converter: Saadc<'static, 1>,
+    timer: Peri<'static, peripherals::TIMER1>,
+    channels: (Peri<'static, peripherals::PPI_CH0>, Peri<'static, peripherals::PPI_CH1>),
+}
+
+/// Samples for ever, with no gap: the timer starts each conversion, and the converter's direct memory access takes turns with two blocks.
+#[embassy_executor::task]
+async fn sample(mut microphone: Microphone) {
+    // 1 V of 3.6 are 4,551 of 16,384 steps: the full swing is a little above half of full scale.
+    let mut level = Level::new(4);
+    let mut blocks = [[[0; 1]; BLOCK]; 2];
+    let ticks = 16_000_000 / sample_rate();
+    let Microphone { converter, timer, channels: (first, second) } = &mut microphone;
+    let (timer, first, second) = (timer.reborrow(), first.reborrow(), second.reborrow());
+    converter
+        .run_task_sampler(timer, first, second, Frequency::F16MHz, ticks, &mut blocks, |block| {
+            if let Some(block) = block.as_flattened().first_chunk() {
+                SAMPLES.push(level.block(block));
+            }
+            CallbackResult::Continue
+        })
+        .await;
+}
+
+/// What the application takes.
+#[expect(missing_debug_implementations, reason = "peripherals have none")]
+pub struct Board {
+    /// The microphone.
+    pub samples: &'static Queue<32>,
+    /// The light.
+    pub light: Light<Output<'static>>,
+    /// The serial line.
+    pub serial: UarteTx<'static>,
+}
+
+/// Starts the board, and its microphone at the rate of the model that is built in. Once.
+pub async fn start() -> Board {
+    let board = embassy_nrf::init(Default::default());
+    let channel = ChannelConfig::single_ended(board.P0_03);
+    let mut config = saadc::Config::default();
+    config.resolution = Resolution::_14bit;
+    let converter = Saadc::new(board.SAADC, Interrupts, config, [channel]);
+    converter.calibrate().await;
+    let channels = (board.PPI_CH0, board.PPI_CH1);
+    let microphone = Microphone { converter, timer: board.TIMER1, channels };
+
+    interrupt::EGU0_SWI0.set_priority(Priority::P6);
+    let spawner = EXECUTOR.start(interrupt::EGU0_SWI0);
+    spawner.spawn(defmt::unwrap!(sample(microphone)));
+
+    let light = Light::active_low(Output::new(board.P0_13, Pin::High, OutputDrive::Standard));
+    let serial = UarteTx::new(board.UARTE0, Interrupts, board.P0_06, uarte::Config::default());
+    Board { samples: &SAMPLES, light, serial }
+}
