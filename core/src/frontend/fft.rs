@@ -36,7 +36,7 @@ pub(super) fn fill_split(length: u32, split: &mut [f32]) {
 }
 
 fn unit(k: u32, turn: NonZeroU32) -> [f32; 2] {
-    [cosine_of_turn(k, turn) as f32, -sine_of_turn(k, turn) as f32]
+    [cosine_of_turn(k, turn), -sine_of_turn(k, turn)]
 }
 
 /// The powers `|X[k]|^2` of the bins 0 to `length / 2` of `length` real samples.

@@ -2,7 +2,7 @@
 //!
 //! The trainer makes the features that a network learns from with this very code, and a device those that it is asked with. All arithmetic is f32
 //! addition, multiplication and division in a fixed order, nothing is fused, and what is not arithmetic is `libm`'s or made here from
-//! f64 arithmetic ([`cosine_of_turn`]). So the features are the same bits on every target, with and without a floating-point unit.
+//! that arithmetic ([`cosine_of_turn`]). So the features are the same bits on every target, with and without a floating-point unit.
 //! (The FFT is this crate's own because ready ones either choose their order by the length or the processor, or take their constants from tables
 //! whose lengths are types, while here the length stands in the model file.)
 //!

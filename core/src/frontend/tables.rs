@@ -97,7 +97,7 @@ fn fill_window(shape: WindowShape, window: &mut [f32]) {
         WindowShape::Rectangular => (1.0, 0.0),
     };
     for (n, weight) in (0..).zip(window) {
-        *weight = ((base - amplitude * cosine_of_turn(n, length)) / 32_768.0) as f32;
+        *weight = (base - amplitude * cosine_of_turn(n, length)) / 32_768.0;
     }
 }
 
@@ -137,7 +137,7 @@ fn fill_cosines(mels: u32, cosines: &mut [f32]) {
     while values.len() > 0 {
         let scale = kernels::sqrt(if k == 0 { 1.0 } else { 2.0 } / mels as f32);
         for (m, value) in (0..mels).zip(values.by_ref()) {
-            *value = scale * cosine_of_turn(k * (2 * m + 1), turn) as f32;
+            *value = scale * cosine_of_turn(k * (2 * m + 1), turn);
         }
         k += 1;
     }
