@@ -31,7 +31,6 @@ step "clippy, core's vectors of 64-bit Arm" cargo clippy -p smidgen --features s
 step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
 step "format of the boards' images" boards cargo fmt --all --check
 step "images for boards" tools/boards.py
-step "the boards' application, here" boards cargo test --quiet -p smidgen-application --target "$(rustc -vV | sed -n "s/^host: //p")"
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "licences and sources" cargo deny --log-level error check licenses bans sources
 step "licences and sources of the boards' images" cargo deny --manifest-path firmware/boards/Cargo.toml --config deny.toml --log-level error check licenses bans sources
