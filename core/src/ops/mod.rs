@@ -29,6 +29,7 @@ pub mod fake_quantize;
 pub mod fully_connected;
 pub mod function;
 pub mod grad_bias;
+pub mod gru;
 pub mod int8;
 pub mod log_softmax;
 pub mod lookup;
@@ -45,6 +46,7 @@ pub mod quantize;
 pub mod reduce;
 pub mod reshape;
 pub mod resize_bilinear;
+mod sequences;
 pub mod softmax;
 pub mod sum_chunks;
 pub mod svdf;
@@ -450,10 +452,16 @@ operators! {
     142 Svdf "svdf" Never svdf::float::check, svdf::float::run;
     /// int8 rank-decomposed layer with a memory.
     143 SvdfI8 "svdf_i8" Never svdf::int8::check, svdf::int8::run;
+    /// GRU behind its gates' layer, f32.
+    144 Gru "gru" Never gru::float::check, gru::float::run;
+    /// int8 GRU behind its gates' layer.
+    145 GruI8 "gru_i8" Never gru::int8::check, gru::int8::run;
     /// Gradient of an LSTM with respect to its gates' arguments.
     150 LstmGradGates "lstm_grad_gates" Never lstm::gradient::check_gates, lstm::gradient::run_gates;
-    /// Gradient of an LSTM with respect to its recurrent weights.
+    /// Gradient of an LSTM, or of a GRU, with respect to its recurrent weights.
     151 LstmGradRecurrent "lstm_grad_recurrent" Never lstm::gradient::check_recurrent, lstm::gradient::run_recurrent;
+    /// Gradient of a GRU with respect to its gates' arguments.
+    152 GruGradGates "gru_grad_gates" Never gru::gradient::check, gru::gradient::run;
     /// int8 convolution, weights as channel pairs.
     160 Conv2dPairsI8 "conv_2d_pairs_i8" First conv_2d::pairs::check, conv_2d::pairs::run;
     /// int8 fully connected layer, weights as channel pairs.

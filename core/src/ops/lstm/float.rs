@@ -1,6 +1,6 @@
 //! The LSTM in f32.
 
-use super::{GATES, Order, Sequences, row, row_mut};
+use super::GATES;
 use crate::kernels::channels::{columns, columns_mut, for_each_block};
 use crate::kernels::fma;
 use crate::kernels::isa::{Kernel, dispatch};
@@ -9,6 +9,7 @@ use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, holds, unchecked};
 use crate::ops::operands::{all_are, float_in, has_shape};
+use crate::ops::sequences::{Order, Sequences, row, row_mut};
 use crate::step::{Step, StepError};
 
 /// How many attributes an [`Lstm`] takes.

@@ -3,8 +3,8 @@
 //! It is taken in parts. [`grad_gates`] goes back through time and gives the gradient with respect to every gate's argument, `[N, H, W, 4 * units]`. From that, the gradients of inputs, weights and bias
 //! are those of a pointwise convolution with that gradient as `grad_output`; [`grad_recurrent`] gives that of the recurrent weights.
 
+use super::GATES;
 use super::float::{CACHED, Lstm};
-use super::{GATES, Sequences, row, row_mut};
 use crate::kernels::channels::{columns, columns_mut, for_each_block};
 use crate::kernels::fma;
 use crate::kernels::isa::{Kernel, dispatch};
@@ -13,6 +13,7 @@ use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Shape};
 use crate::ops::call::{CallError, Tensor, holds, unchecked};
 use crate::ops::operands::{all_are, has_shape};
+use crate::ops::sequences::{Order, Sequences, row, row_mut};
 use crate::step::{Step, StepError};
 
 /// The gradient with respect to the gates' arguments. The states have begun at zero with every sample.
@@ -123,35 +124,37 @@ fn through_gates(
     }
 }
 
-/// The gradient with respect to the recurrent weights, `[1, 1, units, 4 * units]`: the sum over all steps but each sequence's first of the outer product of the
+/// The gradient with respect to the recurrent weights, `[1, 1, units, columns]`: the sum over all steps but each sequence's first of the outer product of the
 /// hidden state before and the gates' gradient. Overwrites `grad_recurrent`.
 ///
-/// `output` is what the LSTM gave, `[N, H, W, units]`, and `grad_gates` `[N, H, W, 4 * units]`.
+/// `output` is what the LSTM gave, `[N, H, W, units]`, and `grad_gates` `[N, H, W, columns]`: four columns for each unit, or as many as another recurrent layer has.
 ///
 /// Chain: from 0, `fma(hidden, grad_gate, sum)` over samples, sequences and steps ascending.
 ///
 /// # Errors
 /// [`CallError`] if a slice does not fit the shape of `output`.
 pub fn grad_recurrent(
-    params: &Lstm,
+    order: Order,
     (shape, output): (Shape, &[f32]),
-    grad_gates: &[f32],
+    (gates_shape, grad_gates): (Shape, &[f32]),
     grad_recurrent: &mut [f32],
 ) -> Result<(), CallError> {
-    let Shape([n, h, w, units]) = shape;
-    let columns = units.checked_mul(GATES as u32).filter(|&columns| columns > 0);
-    let columns = columns.ok_or(CallError::Shape { tensor: Tensor::Output })?;
+    let (Shape([n, h, w, units]), Shape([.., columns])) = (shape, gates_shape);
+    if gates_shape != Shape([n, h, w, columns]) || columns == 0 {
+        return Err(CallError::Shape { tensor: Tensor::Input });
+    }
     holds(Tensor::Output, shape, output.len())?;
-    holds(Tensor::Input, Shape([n, h, w, columns]), grad_gates.len())?;
+    holds(Tensor::Input, gates_shape, grad_gates.len())?;
     holds(Tensor::Filter, Shape([1, 1, units, columns]), grad_recurrent.len())?;
-    let sequences = params.order.sequences(shape);
-    dispatch(Outer { sequences, units: units as usize, output, grad_gates, grad_recurrent });
+    let (sequences, extents) = (order.sequences(shape), [units as usize, columns as usize]);
+    dispatch(Outer { sequences, extents, output, grad_gates, grad_recurrent });
     Ok(())
 }
 
 struct Outer<'a> {
     sequences: Sequences,
-    units: usize,
+    /// Units and columns.
+    extents: [usize; 2],
     output: &'a [f32],
     grad_gates: &'a [f32],
     grad_recurrent: &'a mut [f32],
@@ -160,10 +163,10 @@ struct Outer<'a> {
 impl Kernel for Outer<'_> {
     #[inline(always)]
     fn run<const WIDE: usize, const TILE: usize>(self) {
-        let Self { sequences, units, output, grad_gates, grad_recurrent } = self;
-        let columns = units * GATES;
+        let Self { sequences, extents, output, grad_gates, grad_recurrent } = self;
+        let [_, columns] = extents;
         for (unit, grad) in grad_recurrent.chunks_exact_mut(columns.max(1)).enumerate() {
-            let of_unit = (unit, units, sequences, output, grad_gates);
+            let of_unit = (unit, extents, sequences, output, grad_gates);
             for_each_block!(WIDE, columns, outer(of_unit, grad));
         }
     }
@@ -173,10 +176,16 @@ impl Kernel for Outer<'_> {
 #[inline(always)]
 fn outer<const W: usize>(
     first: usize,
-    (unit, units, sequences, output, grad_gates): (usize, usize, Sequences, &[f32], &[f32]),
+    (unit, [units, columns_of_all], sequences, output, grad_gates): (
+        usize,
+        [usize; 2],
+        Sequences,
+        &[f32],
+        &[f32],
+    ),
     grad: &mut [f32],
 ) {
-    let (columns_of_all, rows) = (units * GATES, sequences.rows().max(1));
+    let rows = sequences.rows().max(1);
     let mut sums = [0.0; W];
     let samples = output.chunks_exact(rows * units).zip(grad_gates.chunks_exact(rows * columns_of_all));
     for (output, grad_gates) in samples {
@@ -217,11 +226,13 @@ pub(in crate::ops) fn check_recurrent(step: Step<'_>, _constant: &[u8]) -> Resul
     from_zero(step)?;
     let ([output, grad_gates], [grad_recurrent]) = (step.reads()?, step.writes()?);
     all_are(step, ElementType::F32)?;
-    let Shape([n, h, w, units]) = output.shape;
+    let (Shape([n, h, w, units]), Shape([.., columns])) = (output.shape, grad_gates.shape);
     if output.shape.has_zero() || output.shape.elements().is_none() {
         return Err(StepError::Shape { operand: 0 });
     }
-    let columns = units.checked_mul(GATES as u32).ok_or(StepError::Shape { operand: 0 })?;
+    if columns == 0 || grad_gates.shape.elements().is_none() {
+        return Err(StepError::Shape { operand: 1 });
+    }
     has_shape(grad_gates, 1, Shape([n, h, w, columns]))?;
     has_shape(grad_recurrent, 2, Shape([1, 1, units, columns]))
 }
@@ -246,8 +257,8 @@ pub(in crate::ops) fn run_gates(step: Step<'_>, memory: &mut Memory<'_>) -> Resu
 pub(in crate::ops) fn run_recurrent(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let params = from_zero(step)?;
     let ([output, gates], [grad]) = (step.reads()?, step.writes()?);
-    let shape = output.shape;
+    let (shape, gates_shape) = (output.shape, gates.shape);
     let Views { reads: [output, gates], writes: [grad] } = memory.views([output, gates], [grad])?;
-    grad_recurrent(&params, (shape, elements(output)?), elements(gates)?, elements_mut(grad)?)
-        .map_err(unchecked)
+    let (output, gates) = ((shape, elements(output)?), (gates_shape, elements(gates)?));
+    grad_recurrent(params.order, output, gates, elements_mut(grad)?).map_err(unchecked)
 }

@@ -1,11 +1,12 @@
 //! The int8 LSTM with TensorFlow Lite Micro's arithmetic: int8 inputs, weights, outputs and hidden states, int16 gates and cell states.
 
-use super::{GATES, Order, row, row_mut, sigmoid_q15, tanh_q15};
+use super::{GATES, sigmoid_q15, tanh_q15};
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, holds, unchecked};
 use crate::ops::int8::{add_dots, constant_bytes};
 use crate::ops::operands::{has_shape, is, quantization};
+use crate::ops::sequences::{Order, row, row_mut};
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 

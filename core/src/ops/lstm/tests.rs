@@ -254,7 +254,8 @@ fn backward(sizes: &Sizes, params: &Lstm, from: &Inputs<f32>, grad_output: &[f32
     let mut scratch = vec![f32::NAN; 2 * units];
     gradient::grad_gates(params, (shape, grad_output), &cache, &from.recurrent, &mut gates, &mut scratch)
         .unwrap();
-    gradient::grad_recurrent(params, (shape, &output), &gates, &mut recurrent).unwrap();
+    let gates_shape = self::shape(sizes.shape(GATES * units));
+    gradient::grad_recurrent(params.order, (shape, &output), (gates_shape, &gates), &mut recurrent).unwrap();
     [gates, recurrent]
 }
 
@@ -346,7 +347,7 @@ fn the_gradients_steps_are_the_functions() {
         let found = changed(&step, |step| step.attributes[1] = 0);
         assert_eq!(found, Err(StepError::Attribute { index: 1, found: 0 }));
         for index in 1..step.reads.len() + step.writes.len() {
-            let found = changed(&step, |step| reference::operand_mut(step, index).shape.0[3] += 1);
+            let found = changed(&step, |step| reference::operand_mut(step, index).shape.0[2] += 1);
             assert_eq!(found, Err(StepError::Shape { operand: index as u8 }));
         }
     }
