@@ -3,6 +3,7 @@
 
 mod goldens;
 mod losses;
+mod recurrent;
 mod schedules;
 mod updates;
 

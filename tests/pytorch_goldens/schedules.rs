@@ -28,7 +28,7 @@ fn learning_rates() {
     for case in cases {
         let number = |name| goldens.scalar(&case, name);
         let schedule = Schedule {
-            cycles: 1,
+            cycles: goldens.get(&case, "cycles").integers[0].cast_unsigned(),
             kind: KINDS[goldens.get(&case, "kind").integers[0] as usize],
             learning_rate: number("learning_rate"),
             warm_up_epochs: number("warm_up_epochs"),

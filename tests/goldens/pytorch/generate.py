@@ -247,6 +247,8 @@ def schedules():
         "exponential.warm_up": ("exponential", 2, 0.4, 2, 0.04, 0.0, after_warm_up(10, exponential)),
         "cosine": ("cosine", 0, 0.3, 5, 0.04, 0.125, cosine(20, peak * 0.125)),
         "cosine.warm_up": ("cosine", 1, 0.3, 5, 0.04, 0.0, after_warm_up(5, cosine(15, 0.0))),
+        "cosine.cycles": ("cosine", 0, 0.3, 5, 0.04, 0.125, lambda optimizer: schedule.CosineAnnealingWarmRestarts(
+            optimizer, T_0=10, eta_min=peak * 0.125)),
         "one_cycle": ("one_cycle", 1, 0.3, 5, 0.0625, 0.0009765625, lambda optimizer: schedule.OneCycleLR(
             optimizer, max_lr=peak, total_steps=steps, pct_start=0.25, div_factor=16.0, final_div_factor=64.0, cycle_momentum=False)),
     }
@@ -260,7 +262,8 @@ def schedules():
             if len(rates) < steps:
                 plan.step()
         file.add(name, kind=[kinds.index(kind)], learning_rate=[peak], warm_up_epochs=[float(warm_up)], step_factor=[factor],
-                 step_epochs=[float(epochs)], initial_fraction=[first], final_fraction=[last], rates=rates)
+                 step_epochs=[float(epochs)], initial_fraction=[first], final_fraction=[last], rates=rates,
+                 cycles=[2 if name == "cosine.cycles" else 1])
     file.save()
 
 
@@ -317,5 +320,50 @@ def more_losses():
     file.save()
 
 
-for write in (convolutions, batch_norm, pools, losses, updates, schedules, more_losses):
+def recurrent():
+    """LSTM and GRU over sequences from a state of zeros: samples, steps, inputs, units."""
+    file = File("recurrent")
+    for kind, gates in (("lstm", 4), ("gru", 3)):
+        for name, (samples, steps, inputs, units) in {"small": (1, 3, 2, 3), "wide": (3, 6, 5, 17), "one_step": (2, 1, 4, 8)}.items():
+            layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[kind](inputs, units, batch_first=True)
+            with torch.no_grad():
+                layer.weight_ih_l0.copy_(values(gates * units, inputs, scale=0.5))
+                layer.weight_hh_l0.copy_(values(gates * units, units, scale=0.5))
+                layer.bias_ih_l0.copy_(values(gates * units))
+                # smidgen's LSTM has one bias; a GRU's second one is not the same as the first.
+                layer.bias_hh_l0.copy_(values(gates * units) * (kind == "gru"))
+            x = leaf(values(samples, steps, inputs))
+            y, _ = layer(x)
+            grad = values(*y.shape)
+            y.backward(grad)
+            one = lambda tensor: tensor.detach().unsqueeze(1)
+            file.add(f"{kind}.{name}", input=one(x), weights=layer.weight_ih_l0.T, recurrent=layer.weight_hh_l0.T, bias=layer.bias_ih_l0,
+                     recurrent_bias=layer.bias_hh_l0, output=one(y), grad_output=one(grad), grad_input=one(x.grad),
+                     grad_weights=layer.weight_ih_l0.grad.T, grad_recurrent=layer.weight_hh_l0.grad.T, grad_bias=layer.bias_ih_l0.grad,
+                     grad_recurrent_bias=layer.bias_hh_l0.grad)
+    file.save()
+
+
+def composed():
+    """Layers that smidgen makes of others, on one sample."""
+    file = File("composed")
+    for name, channels, make in [("layer_norm", 5, None), ("instance_norm", 4, torch.nn.InstanceNorm2d),
+                                 ("group_norm", 6, lambda channels, **named: torch.nn.GroupNorm(3, channels, **named))]:
+        gamma, beta, x = values(channels), values(channels), values(1, channels, 4, 3, scale=2.0) + 1.0
+        if make is None:
+            y = nhwc(F.layer_norm(x.permute(0, 2, 3, 1), (channels,), gamma, beta).permute(0, 3, 1, 2))
+        else:
+            layer = make(channels, affine=True)
+            with torch.no_grad():
+                layer.weight.copy_(gamma)
+                layer.bias.copy_(beta)
+            y = nhwc(layer(x))
+        file.add(f"{name}.plain", input=nhwc(x), gamma=gamma, beta=beta, output=y)
+    x = values(1, 12, 3, 2)
+    file.add("channel_shuffle.plain", input=nhwc(x), output=nhwc(F.channel_shuffle(x, 3)))
+    file.add("maxout.plain", input=nhwc(x), output=nhwc(x.reshape(1, 4, 3, 3, 2).amax(2)))
+    file.save()
+
+
+for write in (convolutions, batch_norm, pools, losses, updates, schedules, more_losses, recurrent, composed):
     write()

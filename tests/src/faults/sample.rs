@@ -585,6 +585,15 @@ pub fn recurrent() -> Parts {
     b.step(Operator::LstmGradGates, &attributes, &[output, cache, recurrent], &[gates, scratch]);
     let grad = b.f32(Space::Arena, [1, 1, 3, 12]);
     b.step(Operator::LstmGradRecurrent, &attributes, &[output, gates], &[grad]);
+    let (recurrent, bias) = (b.constant_f32([1, 1, 4, 12]), b.constant_f32([1, 1, 1, 12]));
+    let [units, grad_units] = [(); 2].map(|()| b.f32(Space::Arena, [1, 1, 3, 4]));
+    let (hidden, cache) = (b.f32(Space::State, [1, 1, 1, 4]), b.f32(Space::Arena, [1, 1, 3, 16]));
+    b.once(Operator::Gru, &[time_major, from_zero], &[gates, recurrent, bias], &[units, hidden, cache]);
+    b.step(Operator::ActivationF32, &[1, 0], &[units], &[grad_units]);
+    let [of_gates, of_sums] = [(); 2].map(|()| b.f32(Space::Arena, [1, 1, 3, 12]));
+    let scratch = b.f32(Space::Arena, [1, 1, 1, 4]);
+    let reads = [grad_units, units, cache, recurrent];
+    b.step(Operator::GruGradGates, &[time_major, from_zero], &reads, &[of_gates, of_sums, scratch]);
     let (features, time) = (b.constant_f32([1, 1, 3, 4]), b.constant_f32([1, 1, 4, 5]));
     let (bias, state) = (b.constant_f32([1, 1, 1, 2]), b.f32(Space::State, [1, 1, 3, 20]));
     let last = b.f32(Space::Arena, [1, 1, 3, 2]);
@@ -608,6 +617,20 @@ pub fn recurrent() -> Parts {
         &attributes,
         &[input, weights, recurrent, biases, factors],
         &[output, hidden, cell],
+    );
+    // The LSTM's output is one unit's gates in each of three steps.
+    let (recurrent, biases) =
+        (b.constant_i8([3, 1, 1, 1]), b.constant(ElementType::I32, [1, 1, 1, 3], &integers(&[7; 3])));
+    let factors = b.constant(ElementType::I32, [1, 1, 3, 2], &integers(&[small.0, small.1].repeat(3)));
+    let unit = b.i8([1, 1, 3, 1], 1.0 / 128.0, 0);
+    let place = b.operand(Space::State, ElementType::I8, [1, 1, 1, 1]);
+    let hidden = Operand { space: Space::State, offset: place.offset, shape: place.shape, ..unit };
+    let state = b.operand(Space::State, ElementType::I16, [1, 1, 1, 1]);
+    b.once(
+        Operator::GruI8,
+        &[time_major, from_zero, 1 << 30, 5, 1 << 30, -7],
+        &[output, recurrent, biases, factors],
+        &[unit, hidden, state],
     );
     let (features, bias) =
         (b.constant_i8([4, 1, 1, 3]), b.constant(ElementType::I32, [1, 1, 1, 2], &integers(&[7; 2])));
