@@ -1,6 +1,6 @@
 #!/bin/bash
 # Opens a run's report.html in headless Chromium: fails if the browser complains or a part of the page is not drawn. With a second argument it
-# writes a picture of the page there.
+# writes a picture of the whole page there.
 #   tools/look-at-report.sh runs/digits/report.html [docs/report.png]
 set -euo pipefail
 
@@ -19,13 +19,17 @@ if grep -F ':CONSOLE' "$profile/log"; then
     exit 1
 fi
 # What the parser made of it: every part is there, and no picture is broken off.
-for part in 'Learning curves' 'Confusion' 'worst mistakes' 'Layers' 'Memory' 'Recipe'; do
+for part in 'Learning curves' 'Confusion' 'worst mistakes' 'Layers' 'Memory' 'Targets' 'Recipe'; do
     grep -qE "<h2>[^<]*$part" "$profile/dom" || { echo "$report: no section $part" >&2; exit 1; }
 done
 [ "$(grep -c '<svg' "$profile/dom")" -ge 4 ] || { echo "$report: too few drawings" >&2; exit 1; }
 tail -1 "$profile/dom" | grep -q '</html>' || { echo "$report: cut off" >&2; exit 1; }
 
 if [ $# -ge 2 ]; then
-    "${chromium[@]}" --window-size=1100,3000 "--screenshot=$2" "file://$report" 2>/dev/null
+    # The whole page: a copy of it that says how high it is.
+    cp "$report" "$profile/page.html"
+    echo '<script>document.title = document.documentElement.scrollHeight</script>' >>"$profile/page.html"
+    height=$("${chromium[@]}" --window-size=1100,800 --dump-dom "file://$profile/page.html" 2>/dev/null | grep -oE '<title>[0-9]+' | grep -oE '[0-9]+')
+    "${chromium[@]}" "--window-size=1100,$((height + 40))" "--screenshot=$2" "file://$report" 2>/dev/null
 fi
 echo "$report: looks right"

@@ -44,6 +44,7 @@ impl Demo {
         let stop = stop_on_ctrl_c()?;
         let threads = threads(self.threads);
         let job = Job {
+            measured: &[],
             recipe: &recipe,
             split: &split,
             out: Some(&self.out),

@@ -10,14 +10,14 @@ use smidgen_trainer::compile::quantize::Sensitivity;
 use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::load_audio_dir;
 use smidgen_trainer::data::{self, Split};
-use smidgen_trainer::device::{Device, Target};
+use smidgen_trainer::device::{Device, Target, check};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 use smidgen_trainer::inspect::inspect;
 use smidgen_trainer::pipeline::{
     Quantized, Run, Trained, Training, measure_ensemble, measure_sensitivity, quantize_trained_for, train,
 };
 use smidgen_trainer::recipe::Recipe;
-use smidgen_trainer::report::{self, Mistake, layer_figures, worst_mistakes};
+use smidgen_trainer::report::{self, Mistake, TargetFigures, layer_figures, target_figures, worst_mistakes};
 use smidgen_trainer::train::LossSum;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
 
@@ -45,6 +45,9 @@ pub(crate) struct Train {
     /// What the choice of layouts is for: speed, ram or flash
     #[arg(long, value_name = "WHAT", default_value_t)]
     prefer: Prefer,
+    /// Run the model on this emulated core, too, for the report; may be given several times
+    #[arg(long, value_name = "TARGET")]
+    measure: Vec<Target>,
     /// Print the metrics as one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -96,7 +99,11 @@ impl Train {
         let (packing, prefer) = (self.packed_for.packing(), self.prefer);
         let lower = LowerOptions { packing, prefer, ..LowerOptions::default() };
         let (out, resume) = (out.as_path(), self.resume);
-        let job = Job { recipe: &recipe, split: &split, out: Some(out), threads, resume, lower };
+        for &target in &self.measure {
+            check(target)?;
+        }
+        let measured = self.measure.as_slice();
+        let job = Job { recipe: &recipe, split: &split, out: Some(out), threads, resume, lower, measured };
         let Some(finished) = job.run(&stop)? else {
             eprintln!(
                 "stopped; go on with: smidgen train {} --resume (and the same options)",
@@ -141,6 +148,8 @@ pub(crate) struct Job<'a> {
     pub(crate) resume: bool,
     /// How the int8 model is compiled.
     pub(crate) lower: LowerOptions,
+    /// The emulated cores that run it for the report.
+    pub(crate) measured: &'a [Target],
 }
 
 /// A finished run.
@@ -154,6 +163,7 @@ pub(crate) struct Finished {
     /// What quantization costs each layer.
     sensitivity: Sensitivity,
     mistakes: Vec<Mistake>,
+    targets: Vec<TargetFigures>,
 }
 
 /// Held-out samples on which the cost of quantization is measured for each layer.
@@ -164,7 +174,7 @@ const MISTAKES: usize = 30;
 impl Job<'_> {
     /// Trains; nothing if it was stopped.
     pub(crate) fn run(&self, stop: &AtomicBool) -> Result<Option<Finished>, Box<dyn Error>> {
-        let Self { recipe, split, out, threads, resume, lower } = *self;
+        let Self { recipe, split, out, threads, resume, lower, measured } = *self;
         eprintln!(
             "training {} ({}) on {} samples, {} epochs, {} threads, {:?} kernels",
             recipe.name,
@@ -191,7 +201,9 @@ impl Job<'_> {
         let ensemble = measure_ensemble(&trained, test, threads)?;
         let sensitivity = measure_sensitivity(recipe, split, &trained, &quantized, SENSITIVITY_SAMPLES)?;
         let mistakes = worst_mistakes(&interface.real_outputs(&report.outputs), test.labels(), MISTAKES);
-        let finished = Finished { trained, quantized, int8, ensemble, sensitivity, mistakes };
+        let sample = inputs.get(..run_bytes).unwrap_or_default();
+        let targets = target_figures(&quantized, lower.prefer, measured, sample)?;
+        let finished = Finished { trained, quantized, int8, ensemble, sensitivity, mistakes, targets };
         if let Some(out) = out {
             write_atomically(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
             write_atomically(&out.join("model.smg"), &finished.quantized.file)?;
@@ -237,6 +249,7 @@ impl Finished {
             })),
             "ensemble_accuracy": self.ensemble.map(|ensemble| ensemble.accuracy()),
             "sensitivity": self.sensitivity,
+            "targets": self.targets,
         })
     }
 
@@ -259,6 +272,7 @@ impl Finished {
             layers: &layer_figures(graph, program, &entry.memory_map),
             sensitivity: &self.sensitivity,
             memory_map: (&entry.memory_map, &program.step_names),
+            targets: &self.targets,
             arena_bytes: inspection.memory.arena_bytes as usize,
             model_bytes: file.len(),
             weights_hash,

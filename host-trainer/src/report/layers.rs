@@ -84,6 +84,8 @@ fn receptive_fields(graph: &Graph) -> Vec<[usize; 2]> {
             GraphOp::Reduce(Reduce { axes: [y, x, _], .. }) => y || x,
             GraphOp::Lstm { .. }
             | GraphOp::LstmI8 { .. }
+            | GraphOp::Gru { .. }
+            | GraphOp::GruI8 { .. }
             | GraphOp::ResizeBilinear(_)
             | GraphOp::Gather(_) => true,
             _ => false,

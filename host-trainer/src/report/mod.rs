@@ -5,11 +5,13 @@ mod curves;
 mod layers;
 mod memory;
 mod mistakes;
+mod targets;
 
 use confusion::confusion_table;
 use curves::Curves;
 pub use layers::{LayerFigures, layer_figures};
 pub use mistakes::{Mistake, worst_mistakes};
+pub use targets::{MeasuredFigures, TargetFigures, target_figures};
 
 use crate::compile::quantize::Sensitivity;
 use crate::data::Dataset;
@@ -43,6 +45,8 @@ pub struct Run<'a> {
     pub sensitivity: &'a Sensitivity,
     /// The arena over the steps of inference, and their names.
     pub memory_map: (&'a MemoryMap, &'a [String]),
+    /// The model on each target.
+    pub targets: &'a [TargetFigures],
     /// Length of the arena.
     pub arena_bytes: usize,
     /// Length of the model file.
@@ -91,6 +95,7 @@ pub fn html(run: &Run<'_>) -> String {
         ("The worst mistakes, int8 on the test set", mistakes::pictures(run.mistakes, test)),
         ("Layers", layers::table(run.layers, run.sensitivity)),
         ("Memory", memory::drawing(map, step_names, run.arena_bytes)),
+        ("Targets", targets::table(run.targets)),
         ("Recipe", format!("<pre>{}</pre>\n", escaped(&recipe.to_toml()))),
     ];
     let facts: String =
@@ -212,6 +217,16 @@ mod tests {
                 layers: vec![layer],
             },
             memory_map: (&map, &["conv_2d_1".into()]),
+            targets: &[TargetFigures {
+                target: "cortex-m4",
+                arena_bytes: 6304,
+                model_bytes: 23_000,
+                measured: Some(MeasuredFigures {
+                    instructions: 1_234_000,
+                    stack_peak_bytes: 700,
+                    code_bytes: 9_000,
+                }),
+            }],
             arena_bytes: 64,
             model_bytes: 1234,
             weights_hash: "0123",
@@ -255,6 +270,7 @@ mod tests {
             "data:image/png;base64,",
             "<td>4×5×6</td><td>1,234,567</td><td>89</td><td>3×3</td><td>4,321</td><td>31.3 dB</td><td>-25.00</td>",
             "Memory map",
+            "<td>cortex-m4</td><td>1,234,000</td><td>6,304</td><td>700</td><td>7,004</td><td>23,000</td><td>32,000</td>",
             "while training for int8",
         ] {
             assert!(page.contains(part), "{part} in {page}");
