@@ -46,6 +46,8 @@ pub fn macs(step: Step<'_>) -> u64 {
         Some(Operator::TransposeConvGradInput) => (write(), read(0).map(channels), taps()),
         Some(Operator::TransposeConvGradWeights) => (read(0), read(1).map(channels), taps()),
         Some(Operator::Lstm | Operator::LstmI8) => return lstm(step),
+        // Its gates' layer is a step of its own.
+        Some(Operator::Gru | Operator::GruI8) => (write(), read(0).map(channels), 1),
         _ => return 0,
     };
     let outputs = outputs.and_then(Shape::elements).unwrap_or(0) as u64;

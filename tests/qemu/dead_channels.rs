@@ -23,7 +23,7 @@ const METADATA: Metadata<'_> = Metadata {
 const MOST: f64 = 0.55;
 
 fn mobilenet() -> Graph {
-    let graph = nets::mobilenet_v1_025().seed(3).build().unwrap();
+    let graph = nets::by_name("mobilenet_v1_025").unwrap().seed(3).build().unwrap();
     let graph = fuse_activation(fold_batch_norm(graph));
     let mut fill = |sample: usize, input: &mut [f32]| {
         input

@@ -92,15 +92,40 @@ fn net() -> Graph {
         .unwrap()
 }
 
+/// Layers that remember, and layers that are made of others, for samples as the network's.
+fn remembering() -> Graph {
+    let network = Network::new("remembering", [9, 8, 2]).conv_2d(4, 3).stride([1, 2]).group_norm(2).maxout(2);
+    let sequence = network.channel_shuffle(2).squeeze_excite(3).reshape([1, 9, 8]).lstm(5).gru(6);
+    sequence.crop(0, 0, 8, 0).fully_connected(CLASSES).seed(4).build().unwrap()
+}
+
 /// The network for inference in f32.
 pub(crate) fn float_net() -> Vec<u8> {
-    let graph = fold_batch_norm(fuse_activation(net()));
-    compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("float")).unwrap()
+    float(net())
 }
 
 /// The network for inference in int8.
 pub(crate) fn int8_net() -> Vec<u8> {
-    let graph = fold_batch_norm(fuse_activation(net()));
+    int8(net())
+}
+
+/// The network that remembers, in f32.
+pub(crate) fn float_remembering() -> Vec<u8> {
+    float(remembering())
+}
+
+/// The network that remembers, in int8.
+pub(crate) fn int8_remembering() -> Vec<u8> {
+    int8(remembering())
+}
+
+fn float(graph: Graph) -> Vec<u8> {
+    let graph = fold_batch_norm(fuse_activation(graph));
+    compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("float")).unwrap()
+}
+
+fn int8(graph: Graph) -> Vec<u8> {
+    let graph = fold_batch_norm(fuse_activation(graph));
     let mut fill = |sample: usize, input: &mut [f32]| input.copy_from_slice(&floats(sample, NET_ELEMENTS));
     let graph = post_training(&graph, &Default::default(), Options::default(), 16, &mut fill).unwrap();
     compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata("int8")).unwrap()

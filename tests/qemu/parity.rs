@@ -5,7 +5,10 @@ use smidgen_trainer::device::Log;
 use smidgen_trainer::device::{Device, Report, Target};
 
 use crate::emulator;
-use crate::models::{batches, float_inputs, float_net, int8_inputs, int8_net, sum, sum_inputs, training_net};
+use crate::models::{
+    batches, float_inputs, float_net, float_remembering, int8_inputs, int8_net, int8_remembering, sum,
+    sum_inputs, training_net,
+};
 
 /// Runs a model on the host and on `target`; everything that both report is the same, step by step.
 fn same(target: Target, model: &[u8], inputs: &[u8], traced: &[u32]) -> Report {
@@ -66,6 +69,14 @@ fn an_int8_network_gives_the_same_bytes() {
         let report = same(Target::CortexM4, &int8_net(), &int8_inputs(200), &[0, 199]);
         let first = &report.outputs[..report.outputs.len() / 200];
         assert!(report.outputs.chunks(first.len()).any(|output| output != first), "outputs differ by sample");
+    }
+}
+
+#[test]
+fn networks_that_remember_give_the_same_bytes() {
+    if emulator(Target::CortexM4) {
+        same(Target::CortexM4, &float_remembering(), &float_inputs(5), &[0, 4]);
+        same(Target::CortexM4, &int8_remembering(), &int8_inputs(50), &[0, 49]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use smidgen::ops::lstm::Order;
 use smidgen::ops::lstm::float::Lstm;
-use smidgen::{EntryKind, Operator, Schedule, Shape, Space};
+use smidgen::{ElementType, EntryKind, Operator, Quantization, Schedule, Shape, Space};
 
 use super::error::CompileError;
 use super::pack_weights::{Packing, Prefer};
@@ -223,9 +223,19 @@ impl<'g> Forward<'g> {
         };
         let mut writes: Vec<BufferId> =
             [output].into_iter().chain(node.updates.iter().map(|&id| self.buffer(id))).collect();
-        for (number, shape) in scratch(self.graph, node).into_iter().enumerate() {
-            let name = format!("{}/{}/scratch_{number}", self.entry, node.name);
-            writes.push(program.add_f32(name, Space::Arena, shape)?);
+        for (number, Scratch { shape, element_type, quantization }) in
+            scratch(self.graph, node).into_iter().enumerate()
+        {
+            writes.push(program.add(Buffer {
+                name: format!("{}/{}/scratch_{number}", self.entry, node.name),
+                space: Space::Arena,
+                shape,
+                element_type,
+                quantization,
+                role: Role::Activation,
+                value: None,
+                view_of: None,
+            })?);
         }
         let parts = parts(node);
         let one = parts.len() == 1;
@@ -255,18 +265,46 @@ impl<'g> Forward<'g> {
     }
 }
 
-/// What a node writes behind its output besides the states it changes: those of an LSTM that begins at zero. All f32.
-pub(super) fn scratch(graph: &Graph, node: &Node) -> Vec<Shape> {
-    if let GraphOp::PointwiseMean { .. } = node.op {
-        return vec![graph.tensor(node.output).shape];
+/// Something that a node writes and nothing reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scratch {
+    pub(super) shape: Shape,
+    pub(super) element_type: ElementType,
+    pub(super) quantization: Option<Quantization>,
+}
+
+impl Scratch {
+    const fn f32(shape: Shape) -> Self {
+        Self { shape, element_type: ElementType::F32, quantization: None }
     }
-    let GraphOp::Lstm { time_major, .. } = node.op else { return vec![] };
-    if !node.updates.is_empty() {
-        return vec![];
+}
+
+/// What a node writes behind its output besides the states it changes: those of a layer that remembers and begins at zero, sums.
+pub(super) fn scratch(graph: &Graph, node: &Node) -> Vec<Scratch> {
+    let output = graph.tensor(node.output);
+    // A state of every sequence.
+    let state = |time_major: bool| {
+        let Shape([_, h, w, units]) = output.shape;
+        Shape([1, 1, if time_major { w } else { h }, units])
+    };
+    // The hidden state in int8, and what has 16 bits.
+    let of_int8 = |order: Order| {
+        let shape = state(order.time_major);
+        vec![
+            Scratch { shape, element_type: ElementType::I8, quantization: output.quantization },
+            Scratch { shape, element_type: ElementType::I16, quantization: None },
+        ]
+    };
+    match &node.op {
+        GraphOp::PointwiseMean { .. } => vec![Scratch::f32(output.shape)],
+        &GraphOp::Lstm { time_major, .. } if node.updates.is_empty() => {
+            vec![Scratch::f32(state(time_major)); 2]
+        }
+        &GraphOp::Gru { time_major } if node.updates.is_empty() => vec![Scratch::f32(state(time_major))],
+        GraphOp::GruI8 { params } if node.updates.is_empty() => of_int8(params.order),
+        GraphOp::LstmI8 { params } if node.updates.is_empty() => of_int8(params.order),
+        _ => vec![],
     }
-    let Shape([_, h, w, units]) = graph.tensor(node.output).shape;
-    let sequences = if time_major { w } else { h };
-    vec![Shape([1, 1, sequences, units]); 2]
 }
 
 /// The steps of a node: the inputs that each reads; all of them write the output.
@@ -347,6 +385,11 @@ pub(super) fn operator(node: &Node) -> (Operator, Vec<i32>) {
             let order = Order { time_major, from_zero: node.updates.is_empty() };
             (Operator::Lstm, Lstm { order, cell_clip }.attributes().to_vec())
         }
+        &GraphOp::Gru { time_major } => {
+            let order = Order { time_major, from_zero: node.updates.is_empty() };
+            (Operator::Gru, order.attributes().to_vec())
+        }
+        GraphOp::GruI8 { params } => (Operator::GruI8, params.attributes().to_vec()),
         GraphOp::LstmI8 { params } => (Operator::LstmI8, params.attributes().to_vec()),
         GraphOp::Svdf { activation } => (Operator::Svdf, activation.attributes().to_vec()),
         GraphOp::SvdfI8 { feature, output } => {

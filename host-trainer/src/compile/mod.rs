@@ -4,7 +4,7 @@
 //!
 //! | pass | from | to |
 //! |---|---|---|
-//! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them |
+//! | [`fold_batch_norm()`] | graph | graph: batch norms become part of the weights before them, or depthwise convolutions of one tap |
 //! | [`fold_padding()`] | graph | graph: zeros around an image become padding of the convolutions behind them |
 //! | [`remove_dropout()`] | graph | graph: without the layers that only training has |
 //! | [`fuse_activation()`] | graph | graph: activations become part of the operators before them |

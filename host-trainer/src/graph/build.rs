@@ -1,5 +1,6 @@
 //! The builder: a network as a chain of layers and their modifiers.
 
+mod blocks;
 mod layers;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use smidgen::geometry::{Axis, Window};
 use smidgen::ops::activation::Activation;
 use smidgen::ops::function::Function;
 
+use self::blocks::{Block, Norm};
 use self::layers::Building;
 use super::error::{GraphError, Problem};
 use super::initialize::Initialization;
@@ -135,6 +137,7 @@ enum Layer {
     TransposeConv { filters: usize, sliding: Sliding, bias: Option<bool> },
     FullyConnected { units: usize, bias: Option<bool> },
     Lstm { units: usize },
+    Gru { units: usize },
     MaxPool2d(Sliding),
     AveragePool2d(Sliding),
     GlobalAveragePool2d,
@@ -151,9 +154,14 @@ enum Layer {
     Prelu,
     Concat(String),
     Pad { top: usize, bottom: usize, left: usize, right: usize },
+    Crop { top: usize, bottom: usize, left: usize, right: usize },
     Upsample { scale: Kernel, bilinear: bool },
     DepthToSpace(usize),
     GlobalMaxPool2d,
+    Norm(Norm),
+    Maxout(usize),
+    ChannelShuffle(usize),
+    Block(Block),
     Tap(String),
     From(String),
 }
@@ -179,6 +187,18 @@ impl BinaryLayer {
 }
 
 impl Layer {
+    /// Its window, if it has one.
+    fn sliding_mut(&mut self) -> Option<&mut Sliding> {
+        match self {
+            Self::Conv2d { sliding, .. }
+            | Self::DepthwiseConv2d { sliding, .. }
+            | Self::TransposeConv { sliding, .. }
+            | Self::MaxPool2d(sliding)
+            | Self::AveragePool2d(sliding) => Some(sliding),
+            _ => None,
+        }
+    }
+
     /// The stem of its name: TensorFlow Lite's.
     fn stem(&self) -> &'static str {
         match self {
@@ -187,6 +207,7 @@ impl Layer {
             Self::TransposeConv { .. } => "transpose_conv",
             Self::FullyConnected { .. } => "fully_connected",
             Self::Lstm { .. } => "lstm",
+            Self::Gru { .. } => "gru",
             Self::MaxPool2d(_) => "max_pool_2d",
             Self::AveragePool2d(_) | Self::GlobalAveragePool2d => "average_pool_2d",
             Self::BatchNorm { .. } => "batch_norm",
@@ -204,10 +225,17 @@ impl Layer {
             Self::Prelu => "prelu",
             Self::Concat(_) => "concatenation",
             Self::Pad { .. } => "pad",
+            Self::Crop { .. } => "slice",
             Self::Upsample { bilinear: false, .. } => "resize_nearest_neighbor",
             Self::Upsample { bilinear: true, .. } => "resize_bilinear",
             Self::DepthToSpace(_) => "depth_to_space",
             Self::GlobalMaxPool2d => "reduce_max",
+            Self::Norm(Norm::Layer) => "layer_norm",
+            Self::Norm(Norm::Instance) => "instance_norm",
+            Self::Norm(Norm::Group(_)) => "group_norm",
+            Self::Maxout(_) => "maxout",
+            Self::ChannelShuffle(_) => "channel_shuffle",
+            Self::Block(block) => block.stem(),
             Self::Tap(_) => "tap",
             Self::From(_) => "from",
         }
@@ -305,6 +333,11 @@ impl Network {
     /// every step. It begins at zero with every sample.
     pub fn lstm(self, units: usize) -> Self {
         self.layer(Layer::Lstm { units })
+    }
+
+    /// A gated recurrent unit with `units` units, over sequences as [`lstm`](Self::lstm)'s. What the inputs give to its gates is a fully connected layer of its own before it.
+    pub fn gru(self, units: usize) -> Self {
+        self.layer(Layer::Gru { units })
     }
 
     /// The maximum over windows.
@@ -433,6 +466,12 @@ impl Network {
         self.layer(Layer::Pad { top, bottom, left, right })
     }
 
+    /// The image without so many rows and columns at its sides.
+    #[doc(alias = "cropping_2d")]
+    pub fn crop(self, top: usize, bottom: usize, left: usize, right: usize) -> Self {
+        self.layer(Layer::Crop { top, bottom, left, right })
+    }
+
     /// Every pixel `scale` times in height and width.
     #[doc(alias = "resize_nearest_neighbor")]
     pub fn upsample(self, scale: impl Into<Kernel>) -> Self {
@@ -483,10 +522,16 @@ impl Network {
         self.layer(Layer::From(tap.into()))
     }
 
-    /// Step of the window of the layer before.
+    /// Step of the window of the layer or block before.
     pub fn stride(self, stride: impl Into<Kernel>) -> Self {
         let stride = stride.into();
-        self.modify_window("stride", |sliding| sliding.stride = stride)
+        self.modify("stride", "convolutions, pools and blocks of them", |layer| {
+            let place = match layer {
+                Layer::Block(block) => block.stride_mut(),
+                layer => layer.sliding_mut().map(|sliding| &mut sliding.stride),
+            };
+            place.map(|place| *place = stride).is_some()
+        })
     }
 
     /// Padding of the layer before.
@@ -595,17 +640,7 @@ impl Network {
     }
 
     fn modify_window(self, modifier: &'static str, change: impl FnOnce(&mut Sliding)) -> Self {
-        self.modify(modifier, "convolutions and pools", |layer| match layer {
-            Layer::Conv2d { sliding, .. }
-            | Layer::DepthwiseConv2d { sliding, .. }
-            | Layer::TransposeConv { sliding, .. }
-            | Layer::MaxPool2d(sliding)
-            | Layer::AveragePool2d(sliding) => {
-                change(sliding);
-                true
-            }
-            _ => false,
-        })
+        self.modify(modifier, "convolutions and pools", |layer| layer.sliding_mut().map(change).is_some())
     }
 
     fn modify_bias(self, modifier: &'static str, wanted: bool) -> Self {
@@ -636,11 +671,7 @@ impl Network {
         }
         let mut building = Building::new(&self)
             .map_err(|problem| GraphError::Graph { network: self.name.clone(), problem })?;
-        for (index, name) in layer_names(&self.layers).into_iter().enumerate() {
-            let layer = &self.layers[index];
-            let bias = !matches!(self.layers.get(index + 1), Some(Layer::BatchNorm { .. }));
-            building.push(layer, &name, bias).map_err(|problem| layer_error(name.clone(), problem))?;
-        }
+        building.push_all(&self.layers, "").map_err(|(layer, problem)| layer_error(layer, problem))?;
         let mut graph = building.graph;
         graph.outputs.push(building.at);
         graph.class_names.clone_from(&self.class_names);

@@ -161,6 +161,14 @@ pub enum Problem {
         /// The name.
         tap: String,
     },
+    /// A layer of a block.
+    #[error("its {layer}: {problem}")]
+    Inside {
+        /// Name of the layer in the block.
+        layer: String,
+        /// What is wrong.
+        problem: Box<Problem>,
+    },
     /// A network without layers.
     #[error("the network has no layers")]
     Empty,

@@ -7,6 +7,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use smidgen::ops::lstm::GATES;
 
+use super::elementwise::Elementwise;
 use super::op::GraphOp;
 use super::structure::{Graph, NodeId, Role};
 
@@ -19,7 +20,7 @@ use super::structure::{Graph, NodeId, Role};
 #[doc(alias = "kaiming")]
 #[doc(alias = "xavier")]
 pub enum Initialization {
-    /// [`Self::GlorotUniform`] where a function with two bounds follows (sigmoid, tanh, softmax, hard sigmoid), else [`Self::HeUniform`].
+    /// [`Self::GlorotUniform`] where a function with two bounds follows (sigmoid, tanh, softmax, hard sigmoid, a GRU's gates), else [`Self::HeUniform`].
     #[default]
     ByActivation,
     /// Uniform in `±sqrt(6 / fan_in)`.
@@ -33,7 +34,7 @@ pub enum Initialization {
 }
 
 impl Graph {
-    /// Gives every weight its initial value: the weights by `initialization`, biases 0, batch norms the identity with running mean 0 and
+    /// Gives every weight its initial value: the weights by `initialization`, biases 0, factors 1, batch norms the identity with running mean 0 and
     /// variance 1.
     ///
     /// Each tensor has a generator (xoshiro256++) of its own, seeded by `seed` and its name: a layer's values do not depend on the other
@@ -60,6 +61,10 @@ impl Graph {
                         values.fill(0.0);
                         values[units..2 * units].fill(1.0);
                     }
+                    // Factors that change nothing.
+                    Role::Bias if matches!(op, GraphOp::Elementwise(Elementwise::Mul { .. })) => {
+                        values.fill(1.0)
+                    }
                     Role::Bias => values.fill(0.0),
                     Role::BatchNormParameters => halves(values, 1.0, 0.0),
                     Role::RunningStatistics => halves(values, 0.0, 1.0),
@@ -78,7 +83,9 @@ impl Graph {
             let Some(NodeId(next)) = self.consumers(output).first().copied() else { return false };
             match self.nodes[next].op.name() {
                 "batch_norm" | "dropout" | "reshape" | "add" => output = self.nodes[next].output,
-                name => return ["sigmoid", "logistic", "tanh", "softmax", "hard_sigmoid"].contains(&name),
+                name => {
+                    return ["sigmoid", "logistic", "tanh", "softmax", "hard_sigmoid", "gru"].contains(&name);
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
+use smidgen::ops::gru::int8::GruI8;
 use smidgen::ops::lstm::int8::LstmI8;
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, Shape};
@@ -233,6 +234,11 @@ pub enum GraphOp {
         /// Greatest magnitude of a cell state, or 0 for any.
         cell_clip: f32,
     },
+    /// What the inputs give to the gates `[1, H, W, 3 * units]`, recurrent weights `[1, 1, units, 3 * units]`, bias. Changes its hidden state, or has none and begins at zero.
+    Gru {
+        /// Time is `H`, else `W`.
+        time_major: bool,
+    },
     /// Input, feature weights `[1, 1, C_in, filters]`, time weights `[1, 1, filters, memory]`, bias. Changes its state.
     Svdf {
         /// Applied to the sum.
@@ -242,6 +248,11 @@ pub enum GraphOp {
     LstmI8 {
         /// What it computes.
         params: LstmI8,
+    },
+    /// Gates `[1, H, W, 3 * units]`, recurrent weights `[3 * units, 1, 1, units]`, biases, factors. Changes hidden state and state.
+    GruI8 {
+        /// What it computes.
+        params: GruI8,
     },
     /// Input, feature weights `[filters, 1, 1, C_in]`, time weights `[1, 1, filters, memory]`, bias. Changes its state.
     SvdfI8 {
@@ -296,6 +307,8 @@ impl GraphOp {
             Self::Reduce(reduce) => reduce.name(),
             Self::ResizeBilinear(resize) => resize.name(),
             Self::Lstm { .. } => "lstm",
+            Self::Gru { .. } => "gru",
+            Self::GruI8 { .. } => "gru_i8",
             Self::Svdf { .. } => "svdf",
             Self::LstmI8 { .. } => "lstm_i8",
             Self::SvdfI8 { .. } => "svdf_i8",
@@ -491,6 +504,10 @@ impl GraphOp {
             (Self::LstmI8 { .. }, &[input, weights, recurrent, biases, factors]) => {
                 recurrent::lstm_i8(input, [weights, recurrent, biases, factors])?
             }
+            (Self::Gru { .. }, &[gates, recurrent, bias]) => recurrent::gru(gates, [recurrent, bias])?,
+            (Self::GruI8 { .. }, &[gates, recurrent, biases, factors]) => {
+                recurrent::gru_i8(gates, [recurrent, biases, factors])?
+            }
             (Self::Svdf { .. }, &[input, feature, time, bias]) => {
                 recurrent::svdf(input, [feature, time, bias], |in_c, filters| Shape([1, 1, in_c, filters]))?
             }
@@ -529,6 +546,7 @@ impl GraphOp {
                 | Self::LogSoftmaxI8 { .. }
                 | Self::LookupI8
                 | Self::LstmI8 { .. }
+                | Self::GruI8 { .. }
                 | Self::SvdfI8 { .. }
         ) || matches!(self, Self::Elementwise(operator) if matches!(operator.element_type(), ElementType::I8))
     }
@@ -540,12 +558,13 @@ impl GraphOp {
             | Self::FullyConnected { .. }
             | Self::TransposeConv { .. } => "2 or 3",
             Self::BatchNorm { .. }
+            | Self::Gru { .. }
             | Self::Conv2dI8 { .. }
             | Self::DepthwiseConv2dI8 { .. }
             | Self::FullyConnectedI8 { .. }
             | Self::TransposeConvI8 { .. } => "3",
             Self::Add { .. } | Self::AddI8 { .. } | Self::LookupI8 | Self::FakeQuantize { .. } => "2",
-            Self::Lstm { .. } | Self::Svdf { .. } | Self::SvdfI8 { .. } => "4",
+            Self::Lstm { .. } | Self::GruI8 { .. } | Self::Svdf { .. } | Self::SvdfI8 { .. } => "4",
             Self::LstmI8 { .. } => "5",
             _ => "1",
         }

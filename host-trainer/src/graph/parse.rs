@@ -10,9 +10,10 @@
 //! A kernel, a stride or a dilation is one number, or two as `[height, width]`. A name is in quotes: `.tap("before")`. White space and line
 //! ends may stand anywhere between words; `#` begins a comment that ends with its line.
 
-use smidgen::ops::function::Function;
+mod calls;
 
-use super::build::{Kernel, Network, Padding};
+use self::calls::{Argument, EXPECTED, apply};
+use super::build::Network;
 
 /// Why a text is no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -26,21 +27,6 @@ pub struct ParseError {
     pub found: String,
     /// What should.
     pub expected: String,
-}
-
-const LAYERS: &str = "a layer or modifier: conv_2d(filters, kernel), depthwise_conv_2d(kernel), conv_2d_transpose(filters, kernel), fully_connected(units), lstm(units), max_pool_2d(kernel), \
-    average_pool_2d(kernel), global_average_pool_2d(), batch_norm(), relu(), relu6(), leaky_relu(alpha), relu_n1_to_1(), prelu(), \
-    sigmoid(), tanh(), elu(), hard_swish(), gelu(), gelu_tanh(), dropout(rate), abs(), neg(), exp(), sqrt(), rsqrt(), softmax(), log_softmax(), reshape([h, w, c]), \
-    flatten(), tap(\"name\"), add(\"name\"), sub(\"name\"), mul(\"name\"), maximum(\"name\"), minimum(\"name\"), concat(\"name\"), from(\"name\"), pad([top, bottom, left, right]), upsample(n), \
-    upsample_bilinear(n), depth_to_space(n), global_max_pool_2d(), stride(n), dilation(n), valid(), padding([top, bottom, left, right]), \
-    groups(n), channel_multiplier(n), no_bias(), with_bias(), epsilon(x), momentum(x)";
-
-/// An argument.
-#[derive(Clone, Debug, PartialEq)]
-enum Argument {
-    Number(f64),
-    List(Vec<f64>),
-    Name(String),
 }
 
 impl Network {
@@ -64,118 +50,6 @@ impl Network {
             }
         }
         Ok(network)
-    }
-}
-
-/// Applies one call; else what was found and what was expected.
-fn apply(network: Network, name: &str, arguments: &[Argument]) -> Result<Network, (String, &'static str)> {
-    use Argument::{List, Name, Number};
-    let shown = || format!("`{name}` with {} arguments", arguments.len());
-    let whole = |value: f64| (value >= 0.0 && value.fract() == 0.0 && value <= 1e6).then_some(value as usize);
-    let count = |index: usize| match arguments.get(index) {
-        Some(&Number(value)) => whole(value),
-        _ => None,
-    };
-    let wholes = |index: usize| match arguments.get(index) {
-        Some(List(values)) => values.iter().map(|&value| whole(value)).collect::<Option<Vec<_>>>(),
-        _ => None,
-    };
-    let kernel = |index: usize| match (count(index), wholes(index).as_deref()) {
-        (Some(both), _) => Some(Kernel::from(both)),
-        (None, Some(&[y, x])) => Some(Kernel::from([y, x])),
-        _ => None,
-    };
-    let real = || match arguments {
-        &[Number(value)] => Some(value as f32),
-        _ => None,
-    };
-    let text = || match arguments {
-        [Name(name)] => Some(name.clone()),
-        _ => None,
-    };
-    let need = |found: Option<Network>, expected| found.ok_or_else(|| (shown(), expected));
-    let arity = |expected: usize| arguments.len() == expected;
-    match name {
-        "conv_2d" if arity(2) => {
-            let pair = count(0).zip(kernel(1));
-            need(pair.map(|(filters, kernel)| network.conv_2d(filters, kernel)), "conv_2d(filters, kernel)")
-        }
-        "conv_2d_transpose" if arity(2) => {
-            let pair = count(0).zip(kernel(1));
-            let network = pair.map(|(filters, kernel)| network.conv_2d_transpose(filters, kernel));
-            need(network, "conv_2d_transpose(filters, kernel)")
-        }
-        "depthwise_conv_2d" if arity(1) => {
-            need(kernel(0).map(|kernel| network.depthwise_conv_2d(kernel)), "depthwise_conv_2d(kernel)")
-        }
-        "fully_connected" if arity(1) => {
-            need(count(0).map(|units| network.fully_connected(units)), "fully_connected(units)")
-        }
-        "lstm" if arity(1) => need(count(0).map(|units| network.lstm(units)), "lstm(units)"),
-        "max_pool_2d" if arity(1) => {
-            need(kernel(0).map(|kernel| network.max_pool_2d(kernel)), "max_pool_2d(kernel)")
-        }
-        "average_pool_2d" if arity(1) => {
-            need(kernel(0).map(|kernel| network.average_pool_2d(kernel)), "average_pool_2d(kernel)")
-        }
-        "global_average_pool_2d" if arity(0) => Ok(network.global_average_pool_2d()),
-        "batch_norm" if arity(0) => Ok(network.batch_norm()),
-        "relu" if arity(0) => Ok(network.relu()),
-        "relu6" if arity(0) => Ok(network.relu6()),
-        "leaky_relu" => need(real().map(|alpha| network.leaky_relu(alpha)), "leaky_relu(alpha)"),
-        "dropout" => need(real().map(|rate| network.dropout(rate)), "dropout(rate)"),
-        "relu_n1_to_1" if arity(0) => Ok(network.relu_n1_to_1()),
-        "prelu" if arity(0) => Ok(network.prelu()),
-        "sigmoid" if arity(0) => Ok(network.sigmoid()),
-        _ if arity(0) && Function::ALL.iter().any(|function| function.name() == name) => {
-            let function = Function::ALL.into_iter().find(|function| function.name() == name);
-            need(function.map(|function| network.function(function)), LAYERS)
-        }
-        "softmax" if arity(0) => Ok(network.softmax()),
-        "log_softmax" if arity(0) => Ok(network.log_softmax()),
-        "flatten" if arity(0) => Ok(network.flatten()),
-        "reshape" if arity(1) => match wholes(0).as_deref() {
-            Some(&[h, w, c]) => Ok(network.reshape([h, w, c])),
-            _ => Err((shown(), "reshape([height, width, channels])")),
-        },
-        "tap" => need(text().map(|name| network.tap(name)), "tap(\"name\")"),
-        "add" => need(text().map(|name| network.add(name)), "add(\"name\")"),
-        "concat" => need(text().map(|name| network.concat(name)), "concat(\"name\")"),
-        "pad" if arity(1) => match wholes(0).as_deref() {
-            Some(&[top, bottom, left, right]) => Ok(network.pad(top, bottom, left, right)),
-            _ => Err((shown(), "pad([top, bottom, left, right])")),
-        },
-        "upsample" if arity(1) => need(kernel(0).map(|scale| network.upsample(scale)), "upsample(n)"),
-        "upsample_bilinear" if arity(1) => {
-            need(kernel(0).map(|scale| network.upsample_bilinear(scale)), "upsample_bilinear(n)")
-        }
-        "depth_to_space" if arity(1) => {
-            need(count(0).map(|block| network.depth_to_space(block)), "depth_to_space(n)")
-        }
-        "global_max_pool_2d" if arity(0) => Ok(network.global_max_pool_2d()),
-        "sub" => need(text().map(|name| network.sub(name)), "sub(\"name\")"),
-        "mul" => need(text().map(|name| network.mul(name)), "mul(\"name\")"),
-        "maximum" => need(text().map(|name| network.maximum(name)), "maximum(\"name\")"),
-        "minimum" => need(text().map(|name| network.minimum(name)), "minimum(\"name\")"),
-        "from" => need(text().map(|name| network.from(name)), "from(\"name\")"),
-        "stride" if arity(1) => need(kernel(0).map(|stride| network.stride(stride)), "stride(n)"),
-        "dilation" if arity(1) => need(kernel(0).map(|dilation| network.dilation(dilation)), "dilation(n)"),
-        "valid" if arity(0) => Ok(network.valid()),
-        "padding" if arity(1) => match wholes(0).as_deref() {
-            Some(&[top, bottom, left, right]) => {
-                Ok(network.padding(Padding::Explicit { top, bottom, left, right }))
-            }
-            _ => Err((shown(), "padding([top, bottom, left, right])")),
-        },
-        "groups" if arity(1) => need(count(0).map(|groups| network.groups(groups)), "groups(n)"),
-        "channel_multiplier" if arity(1) => {
-            need(count(0).map(|multiplier| network.channel_multiplier(multiplier)), "channel_multiplier(n)")
-        }
-        "no_bias" if arity(0) => Ok(network.no_bias()),
-        "with_bias" if arity(0) => Ok(network.with_bias()),
-        "epsilon" => need(real().map(|epsilon| network.epsilon(epsilon)), "epsilon(x)"),
-        "momentum" => need(real().map(|momentum| network.momentum(momentum)), "momentum(x)"),
-        _ => Err((shown(), LAYERS)),
     }
 }
 
@@ -229,7 +103,7 @@ impl<'t> Reader<'t> {
     fn call(&mut self) -> Result<(&'t str, Vec<Argument>), ParseError> {
         let name = self.word();
         if name.is_empty() {
-            return Err(self.error(LAYERS));
+            return Err(self.error(EXPECTED.as_str()));
         }
         self.expect('(')?;
         let mut arguments = Vec::new();

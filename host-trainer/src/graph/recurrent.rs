@@ -1,7 +1,7 @@
 //! Shape rules of the operators that remember.
 
 use smidgen::Shape;
-use smidgen::ops::lstm::GATES;
+use smidgen::ops::{gru, lstm};
 
 use super::error::Problem;
 use super::op::is;
@@ -11,7 +11,7 @@ use super::structure::Tensor;
 pub(super) fn lstm(input: &Tensor, [weights, recurrent, bias]: [&Tensor; 3]) -> Result<Shape, Problem> {
     let Shape([n, h, w, in_c]) = input.shape;
     let Shape([.., columns]) = weights.shape;
-    let units = units(columns)?;
+    let units = units(columns, lstm::GATES)?;
     is("the weights", weights.shape, Shape([1, 1, in_c, columns]))?;
     is("the recurrent weights", recurrent.shape, Shape([1, 1, units, columns]))?;
     is("the bias", bias.shape, Shape::vector(columns))?;
@@ -25,19 +25,38 @@ pub(super) fn lstm_i8(
 ) -> Result<Shape, Problem> {
     let Shape([n, h, w, in_c]) = input.shape;
     let Shape([rows, ..]) = weights.shape;
-    let units = units(rows)?;
+    let units = units(rows, lstm::GATES)?;
     is("the weights", weights.shape, Shape([rows, 1, 1, in_c]))?;
     is("the recurrent weights", recurrent.shape, Shape([rows, 1, 1, units]))?;
     is("the biases", biases.shape, Shape([1, 1, rows, 2]))?;
-    is("the factors", factors.shape, Shape([1, 1, GATES as u32, 4]))?;
+    is("the factors", factors.shape, Shape([1, 1, lstm::GATES as u32, 4]))?;
     Ok(Shape([n, h, w, units]))
 }
 
-fn units(rows: u32) -> Result<u32, Problem> {
-    if rows > 0 && rows.is_multiple_of(GATES as u32) {
-        return Ok(rows / GATES as u32);
+/// The output of a GRU, `gates` being what its inputs give to the gates, `[1, H, W, 3 * units]`.
+pub(super) fn gru(gates: &Tensor, [recurrent, bias]: [&Tensor; 2]) -> Result<Shape, Problem> {
+    let Shape([n, h, w, columns]) = gates.shape;
+    let units = units(columns, gru::GATES)?;
+    is("the recurrent weights", recurrent.shape, Shape([1, 1, units, columns]))?;
+    is("the bias", bias.shape, Shape::vector(columns))?;
+    Ok(Shape([n, h, w, units]))
+}
+
+/// As [`gru`], in int8: the gates are outermost, and factors are a constant.
+pub(super) fn gru_i8(gates: &Tensor, [recurrent, biases, factors]: [&Tensor; 3]) -> Result<Shape, Problem> {
+    let Shape([n, h, w, rows]) = gates.shape;
+    let units = units(rows, gru::GATES)?;
+    is("the recurrent weights", recurrent.shape, Shape([rows, 1, 1, units]))?;
+    is("the biases", biases.shape, Shape::vector(rows))?;
+    is("the factors", factors.shape, Shape([1, 1, gru::GATES as u32, 2]))?;
+    Ok(Shape([n, h, w, units]))
+}
+
+fn units(rows: u32, gates: usize) -> Result<u32, Problem> {
+    if rows > 0 && rows.is_multiple_of(gates as u32) {
+        return Ok(rows / gates as u32);
     }
-    let (found, expected) = (rows as usize, "a multiple of four, the gates");
+    let (found, expected) = (rows as usize, "a multiple of the gates: four of an LSTM, three of a GRU");
     Err(Problem::Number { what: "the number of rows of the weights", found, expected })
 }
 

@@ -85,7 +85,7 @@ pub enum Role {
     Activation,
     /// Weights of a convolution or a fully connected layer. Trained, with weight decay.
     Weights,
-    /// A bias, or the slopes of a `prelu`. Trained, without weight decay.
+    /// A bias, the slopes of a `prelu` or the factors of a `mul`. Trained, without weight decay.
     Bias,
     /// `gamma` and `beta` of a batch norm, `[1, 1, 2, C]`. Trained, without weight decay.
     BatchNormParameters,

@@ -14,8 +14,9 @@ use std::sync::atomic::AtomicBool;
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sha2::{Digest, Sha256};
-use smidgen::{Metadata, Preprocessing, Space};
+use smidgen::{AllOperators, Metadata, Model, Preprocessing, Space};
 
+use crate::buffer::AlignedBytes;
 use crate::compile::calibrate::calibrate;
 use crate::compile::quantize::{
     NamedRanges, Options, QuantizeError, Ranges, Sensitivity, correct_bias, equalize, quantize, sensitivity,
@@ -26,6 +27,7 @@ use crate::compile::{
     fold_padding, fuse_activation, remove_dropout,
 };
 use crate::data::{DataError, Dataset, Normalization, Split};
+use crate::device::DeviceError;
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::Recipe;
 use crate::train::{
@@ -45,7 +47,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Data(Box<DataError>),
     /// The recipe names a network that there is not.
-    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::NAMES.join(", "))]
+    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::KNOWN.map(|known| known.name).join(", "))]
     UnknownNet {
         /// The name.
         found: String,
@@ -128,12 +130,21 @@ pub enum PipelineError {
     /// The compiled program is not valid, which is a defect of the compiler.
     #[error("the compiled program is not valid: {0}; this is a defect, please report it")]
     Invalid(#[from] smidgen::LoadError),
+    /// An emulated device did not run it.
+    #[error(transparent)]
+    Device(Box<DeviceError>),
     /// Training failed.
     #[error(transparent)]
     Fit(#[from] FitError),
     /// The program could not be run.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+}
+
+impl From<DeviceError> for PipelineError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(Box::new(error))
+    }
 }
 
 impl From<DataError> for PipelineError {
@@ -222,16 +233,15 @@ pub enum Training {
 pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> {
     let name = recipe.network_name();
     let network = match recipe.network.layers.as_str() {
-        "" => nets::by_name(name).ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?,
+        "" => nets::known(name)
+            .ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?
+            .sized(data.shape(), data.class_names().len()),
         layers => Network::new(name, data.shape()).layers(layers)?,
     };
     let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
-    let shape = |id| {
-        let tensor: &crate::graph::Tensor = graph.tensor(id);
-        let [_, h, w, c] = tensor.shape.dims();
-        [h, w, c]
-    };
-    let (expected, [.., outputs]) = (shape(graph.inputs[0]), shape(graph.outputs[0]));
+    let [_, height, width, channels] = graph.tensor(graph.inputs[0]).shape.dims();
+    let expected = [height, width, channels];
+    let outputs = graph.tensor(graph.outputs[0]).shape.elements().unwrap_or(usize::MAX);
     let (found, classes) = (data.shape(), data.class_names().len());
     if expected != found || outputs != classes {
         return Err(PipelineError::Mismatch { network: name.to_owned(), expected, outputs, found, classes });
@@ -312,8 +322,8 @@ pub fn train(run: &Run<'_>, watch: &mut dyn Watch) -> Result<Training, PipelineE
     Ok(Training::Done(Box::new(trained)))
 }
 
-/// Copies what was trained from the program's memory into the graph.
-fn take_values(graph: &mut Graph, program: &Assembled, parameter: &[u8], state: &[u8]) {
+/// Copies what was trained, parameters and running statistics, from the memory of a graph's training program into the graph.
+pub fn take_values(graph: &mut Graph, program: &Assembled, parameter: &[u8], state: &[u8]) {
     for named in &program.tensors {
         let space = match named.operand.space {
             Space::Parameter => parameter,
@@ -341,6 +351,20 @@ pub struct Quantized {
     pub program: Assembled,
     /// The model file.
     pub file: Vec<u8>,
+}
+
+impl Quantized {
+    /// The same network compiled in another way, and its model file.
+    ///
+    /// # Errors
+    /// [`PipelineError::Compile`], and what reading [`Self::file`] gives.
+    pub fn compiled(&self, options: &LowerOptions) -> Result<(Assembled, Vec<u8>), PipelineError> {
+        let program = compile_inference(&self.graph, options)?;
+        let bytes = AlignedBytes::copy_of(&self.file);
+        let model = Model::<AllOperators>::from_bytes(bytes.as_slice())?;
+        let file = program.to_file(&model.metadata())?;
+        Ok((program, file))
+    }
 }
 
 /// Quantizes a trained network to int8, with training samples for the calibration.

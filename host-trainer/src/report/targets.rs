@@ -88,7 +88,7 @@ pub(super) fn table(figures: &[TargetFigures]) -> String {
         );
     }
     format!(
-        "<p>With the weights packed for each target. Instructions of an inference, its stack and the code are counted by an emulator, on the targets that \
+        "<p>With the weights packed for each target. An emulator counts the instructions and the stack of one run, and the code, on the targets that \
          <code>smidgen train --measure TARGET</code> names.</p>\n\
          <table>\n<tr><th>target</th><th>instructions</th><th>arena, bytes</th><th>stack</th><th>RAM</th><th>model file</th><th>flash with code</th></tr>\n\
          {rows}</table>\n"

@@ -45,7 +45,7 @@ fn raw_bytes_int8_and_float_rows_give_the_same_outputs() {
 
 /// A model file in f32 that nobody has trained.
 fn float_model(folder: &Folder) -> String {
-    let graph = fuse_activation(fold_batch_norm(nets::mnist_ds_cnn().build().unwrap()));
+    let graph = fuse_activation(fold_batch_norm(nets::by_name("mnist_ds_cnn").unwrap().build().unwrap()));
     let program = compile_inference(&graph, &LowerOptions::default()).unwrap();
     let (labels, step_names, provenance) = ("", "", "by a test");
     let preprocessing = Preprocessing::None;

@@ -93,6 +93,47 @@ fn decoder() -> (Network, Loss) {
     (network.conv_2d_transpose(2, 2).valid().stride(3).log_softmax(), Loss::MeanSquaredError)
 }
 
+/// Every normalization over one sample, and what takes the greatest of channels or puts them in another order.
+fn normalized() -> (Network, Loss) {
+    let network = Network::new("normalized", [3, 4, 2]).conv_2d(6, 2).layer_norm().relu().conv_2d(8, 1);
+    let network = network.instance_norm().channel_shuffle(4).conv_2d(12, [2, 1]).group_norm(3);
+    (network.maxout(2).crop(1, 0, 0, 1).flatten().layer_norm().fully_connected(3), CROSS_ENTROPY)
+}
+
+/// Few pixels, here and below: the difference of a weight is to move no activation over its edge.
+fn residuals() -> (Network, Loss) {
+    let network = Network::new("residuals", [3, 3, 4]).residual(4).residual(6).stride(2);
+    (network.global_average_pool_2d().fully_connected(3), CROSS_ENTROPY)
+}
+
+fn bottlenecks() -> (Network, Loss) {
+    let network = Network::new("bottlenecks", [3, 3, 4]).bottleneck(8).stride(2).squeeze_excite(3);
+    (network.global_average_pool_2d().fully_connected(3), CROSS_ENTROPY)
+}
+
+fn pre_activations() -> (Network, Loss) {
+    let network = Network::new("pre_activations", [3, 3, 4]).pre_activation(4).pre_activation(6).stride(2);
+    (network.global_average_pool_2d().fully_connected(3), CROSS_ENTROPY)
+}
+
+fn inverted() -> (Network, Loss) {
+    let network =
+        Network::new("inverted", [4, 3, 3]).inverted_residual(4, 2).stride(2).inverted_residual(4, 1);
+    (network.global_average_pool_2d().fully_connected(3), CROSS_ENTROPY)
+}
+
+fn shuffled() -> (Network, Loss) {
+    let network =
+        Network::new("shuffled", [4, 3, 4]).shuffle_unit(8, 2).stride(2).shuffle_unit(8, 2).fire(3, 4);
+    (network.global_average_pool_2d().fully_connected(3), CROSS_ENTROPY)
+}
+
+/// Back through time, and through what stands before and behind.
+fn remembering() -> (Network, Loss) {
+    let network = Network::new("remembering", [2, 5, 3]).conv_2d(2, [1, 2]).lstm(3).tap("lstm").gru(4).gru(3);
+    (network.add("lstm").crop(0, 0, 4, 0).flatten().fully_connected(3), CROSS_ENTROPY)
+}
+
 fn networks() -> Vec<(Graph, Loss)> {
     [
         separable(),
@@ -104,6 +145,13 @@ fn networks() -> Vec<(Graph, Loss)> {
         decoder(),
         u_net(),
         pieces(),
+        normalized(),
+        residuals(),
+        bottlenecks(),
+        pre_activations(),
+        inverted(),
+        shuffled(),
+        remembering(),
     ]
     .into_iter()
     .map(|(network, loss)| (vary(network.seed(5).build().unwrap()), loss))

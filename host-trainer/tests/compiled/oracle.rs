@@ -55,6 +55,8 @@ fn apply(function: Function, x: f64) -> f64 {
         Function::Exp => x.exp(),
         Function::Neg => -x,
         Function::Abs => x.abs(),
+        Function::Sqrt => x.sqrt(),
+        Function::Rsqrt => 1.0 / x.sqrt(),
         other => panic!("the oracle does not know {}", other.name()),
     }
 }
@@ -267,6 +269,38 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
                 };
             }
         }
+        GraphOp::Lstm { time_major: false, .. } => {
+            recurrent([in_c, out_c], shape(0).dims()[2], input, &mut result, |x, h, cell| {
+                let at = |unit: usize, gate: usize| {
+                    let column = gate * out_c + unit;
+                    let sums: f64 = dot(x, value(1), 4 * out_c, column) + dot(h, value(2), 4 * out_c, column);
+                    value(3)[column] + sums
+                };
+                (0..out_c)
+                    .map(|unit| {
+                        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| at(unit, gate));
+                        cell[unit] = sigmoid(f) * cell[unit] + sigmoid(i) * g.tanh();
+                        sigmoid(o) * cell[unit].tanh()
+                    })
+                    .collect()
+            });
+        }
+        GraphOp::Gru { time_major: false } => {
+            recurrent([in_c, out_c], shape(0).dims()[2], input, &mut result, |x, h, _| {
+                let sum = |unit: usize, gate: usize| {
+                    let column = gate * out_c + unit;
+                    value(2)[column] + dot(h, value(1), 3 * out_c, column)
+                };
+                (0..out_c)
+                    .map(|unit| {
+                        let reset = sigmoid(x[unit] + sum(unit, 0));
+                        let update = sigmoid(x[out_c + unit] + sum(unit, 1));
+                        let new = (x[2 * out_c + unit] + reset * sum(unit, 2)).tanh();
+                        (1.0 - update) * new + update * h[unit]
+                    })
+                    .collect()
+            });
+        }
         GraphOp::ResizeBilinear(resize) => {
             assert_eq!(resize.grid, Grid::HalfPixelCenters);
             let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (shape(0).dims(), output.dims());
@@ -287,6 +321,31 @@ fn compute(graph: &Graph, node: &Node, values: &Values, samples: usize, statisti
         other => panic!("the oracle does not know {}", other.name()),
     }
     result.iter().map(|&x| activate(node.op.activation(), x)).collect()
+}
+
+/// Runs `step` over sequences of `steps` rows, from input, hidden state and cell state to the next hidden state.
+fn recurrent(
+    [in_c, units]: [usize; 2],
+    steps: usize,
+    input: &[f64],
+    output: &mut [f64],
+    step: impl Fn(&[f64], &[f64], &mut [f64]) -> Vec<f64>,
+) {
+    for (input, output) in input.chunks_exact(steps * in_c).zip(output.chunks_exact_mut(steps * units)) {
+        let (mut hidden, mut cell) = (vec![0.0; units], vec![0.0; units]);
+        for (x, output) in input.chunks_exact(in_c).zip(output.chunks_exact_mut(units)) {
+            hidden = step(x, &hidden, &mut cell);
+            output.copy_from_slice(&hidden);
+        }
+    }
+}
+
+fn dot(values: &[f64], matrix: &[f64], columns: usize, column: usize) -> f64 {
+    values.iter().zip(matrix.iter().skip(column).step_by(columns)).map(|(value, weight)| value * weight).sum()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// All places of a block, in the order of its indices.
@@ -360,8 +419,8 @@ pub(crate) fn gradient(
     samples: usize,
     kind: Loss,
 ) -> Vec<f64> {
-    /// The error of the difference is about `STEP²`, that of rounding about `1e-16 / STEP`.
-    const STEP: f64 = 1e-5;
+    /// The error of the difference is about `STEP²`, that of rounding about `1e-16 / STEP`; and the smaller the step, the fewer activations go over an edge.
+    const STEP: f64 = 1e-6;
     let mut values = constants(graph);
     let at = |values: &mut Values, element: usize, x: f64| {
         values[parameter.0][element] = x;

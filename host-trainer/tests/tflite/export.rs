@@ -103,7 +103,7 @@ fn a_padding_of_its_own_becomes_a_pad() {
 
 #[test]
 fn the_networks_of_the_recipes_come_back() {
-    round_trip(nets::mnist_ds_cnn());
+    round_trip(nets::by_name("mnist_ds_cnn").unwrap());
 }
 
 #[test]

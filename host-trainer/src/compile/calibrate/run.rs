@@ -3,13 +3,11 @@
 //! No memory is shared between tensors, so that every activation can be looked at: it is for calibration and for comparisons.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use smidgen::{
-    AllOperators, Bytes, Chunks, ElementType, Memory, NewStep, Operand, Quantization, Schedule, Space, ops,
-};
+use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantization, Schedule, Space, ops};
 
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
-use crate::compile::lower::{parts, scratch};
+use crate::compile::lower::{Scratch, parts, scratch};
 use crate::graph::movement::Part;
 use crate::graph::{Graph, Node, Role, TensorId};
 
@@ -57,12 +55,11 @@ impl GraphRun {
         let mut scratches = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
             let mut operands = Vec::new();
-            for shape in scratch(graph, node) {
+            for Scratch { shape, element_type, quantization } in scratch(graph, node) {
                 let too_large = || CompileError::TooLarge { name: node.name.clone(), shape };
                 let offset = u32::try_from(arena).map_err(|_| too_large())?;
-                let (space, element_type) = (Space::Arena, ElementType::F32);
-                let operand =
-                    Operand { space, element_type, offset, shape, quantization: Quantization::NONE };
+                let quantization = Quantization::or_none(quantization);
+                let operand = Operand { space: Space::Arena, element_type, offset, shape, quantization };
                 let end = operand.range().ok_or_else(too_large)?.1.next_multiple_of(16);
                 arena = Some(end).filter(|&end| end <= i32::MAX as usize).ok_or_else(too_large)?;
                 operands.push(operand);

@@ -121,6 +121,7 @@ impl Training<'_> {
                 self.push_input_gradient(program, node, 0, Operator::ResizeBilinearGrad, attributes, reads)
             }
             GraphOp::Lstm { .. } if node.updates.is_empty() => self.lstm_grad(program, node, grad_output),
+            GraphOp::Gru { .. } if node.updates.is_empty() => self.gru_grad(program, node, grad_output),
             other => Err(CompileError::NoGradient { layer: node.name.clone(), operator: other.name() }),
         }
     }

@@ -1,5 +1,6 @@
 //! The entry `train`: forward with the batch's statistics, loss, backward.
 
+use smidgen::ops::{gru, lstm};
 use smidgen::{ElementType, EntryKind, Operator, Schedule, Shape, Space};
 
 use super::update::Updates;
@@ -18,7 +19,7 @@ pub(super) struct Training<'a> {
     pub(super) forward: Forward<'a>,
     /// The moments of each batch norm that normalizes with the batch's, by its node's output.
     pub(super) moments: Vec<Option<BufferId>>,
-    /// The cache of each LSTM that learns or is learned through, by its node's output.
+    /// The cache of each LSTM and GRU that learns or is learned through, by its node's output.
     pub(super) caches: Vec<Option<BufferId>>,
     /// What has to be added to give the gradient with respect to a tensor.
     pub(super) contributions: Vec<Vec<BufferId>>,
@@ -84,7 +85,12 @@ impl<'a> Training<'a> {
                 GraphOp::PointwiseMean { .. } if self.learns[node.output.0] => {
                     self.pointwise_mean(program, node)?;
                 }
-                GraphOp::Lstm { .. } if self.learns[node.output.0] => self.lstm(program, node)?,
+                GraphOp::Lstm { .. } if self.learns[node.output.0] => {
+                    self.remembering(program, node, lstm::float::CACHED)?;
+                }
+                GraphOp::Gru { .. } if self.learns[node.output.0] => {
+                    self.remembering(program, node, gru::float::CACHED)?;
+                }
                 GraphOp::Dropout { rate } => self.dropout(program, node, rate)?,
                 GraphOp::FakeQuantize { range: RangeSource::Averaged { share } } => {
                     self.forward.push(program, node)?;

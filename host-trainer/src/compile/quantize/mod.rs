@@ -10,6 +10,7 @@ mod equalize;
 mod error;
 mod movement;
 mod range;
+mod recurrent;
 mod sensitivity;
 mod split;
 #[cfg(test)]
@@ -254,6 +255,19 @@ impl Quantizer<'_> {
                 let [left, right] = sum.multipliers;
                 let left_shift = sum.left_shift.cast_signed();
                 GraphOp::AddI8 { left_shift, left, right, output: sum.output_multiplier, range }
+            }
+            GraphOp::Lstm { time_major, cell_clip } if node.updates.is_empty() => {
+                let (op, constants) = self.lstm(node, input, (time_major, cell_clip), output)?;
+                inputs = constants;
+                op
+            }
+            GraphOp::Gru { time_major } if node.updates.is_empty() => {
+                let (op, constants) = self.gru(node, input, time_major, output)?;
+                inputs = constants;
+                op
+            }
+            GraphOp::Lstm { .. } | GraphOp::Gru { .. } => {
+                return Err(unsupported("its state goes on from run to run"));
             }
             _ => return Err(unsupported("quantize a graph of f32 operators")),
         };

@@ -82,7 +82,7 @@ fn quantize_with(
 }
 
 /// The weights, the folded bias and the bound of the accumulator; `None` if that is more than 32 bits.
-fn integers(
+pub(super) fn integers(
     weights: &[f32],
     bias: f64,
     input: Quantization,

@@ -2,11 +2,11 @@
 
 use smidgen::Shape;
 use smidgen::ops::activation::Activation;
-use smidgen::ops::lstm::GATES;
 use smidgen::ops::reduce::float::Reduction;
 use smidgen::ops::resize_bilinear::Grid;
+use smidgen::ops::{gru, lstm};
 
-use super::{BinaryLayer, Kernel, Layer, Network, Padding, Sliding, transposed};
+use super::{BinaryLayer, Kernel, Layer, Network, Padding, Sliding, layer_names, transposed};
 use crate::graph::elementwise::Elementwise;
 use crate::graph::error::Problem;
 use crate::graph::movement::{Gather, Movement, MovementKind, nearest};
@@ -19,7 +19,7 @@ pub(super) struct Building {
     pub(super) graph: Graph,
     /// Where the next layer goes on.
     pub(super) at: TensorId,
-    taps: Vec<(String, TensorId)>,
+    pub(super) taps: Vec<(String, TensorId)>,
 }
 
 impl Building {
@@ -32,7 +32,7 @@ impl Building {
         Ok(Self { graph, at, taps: Vec::new() })
     }
 
-    fn parameter(
+    pub(super) fn parameter(
         &mut self,
         layer: &str,
         kind: &str,
@@ -45,14 +45,14 @@ impl Building {
         Ok(self.graph.add_value(format!("{layer}/{kind}"), shape, role, value))
     }
 
-    fn node(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>) -> Result<(), Problem> {
+    pub(super) fn node(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>) -> Result<(), Problem> {
         let tensors: Vec<_> = inputs.iter().map(|&id| self.graph.tensor(id)).collect();
         let (shape, _) = op.output(&tensors)?;
         self.node_to(name, op, inputs, shape);
         Ok(())
     }
 
-    fn node_to(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>, shape: Shape) {
+    pub(super) fn node_to(&mut self, name: &str, op: GraphOp, inputs: Vec<TensorId>, shape: Shape) {
         let output = self.graph.add_activation(name, shape);
         self.graph.add_node(name, op, inputs, output);
         self.at = output;
@@ -73,8 +73,18 @@ impl Building {
         found.map(|&(_, at)| at).ok_or_else(|| Problem::NoTap { tap: tap.to_owned(), known: known() })
     }
 
+    /// Adds layers, with `prefix` before their names. An error has the name of its layer.
+    pub(super) fn push_all(&mut self, layers: &[Layer], prefix: &str) -> Result<(), (String, Problem)> {
+        for (index, (layer, name)) in layers.iter().zip(layer_names(layers)).enumerate() {
+            let name = format!("{prefix}{name}");
+            let bias = !matches!(layers.get(index + 1), Some(Layer::BatchNorm { .. }));
+            self.push(layer, &name, bias).map_err(|problem| (name, problem))?;
+        }
+        Ok(())
+    }
+
     /// Adds a layer by this name. `default_bias` says whether it has a bias if nothing was said about that.
-    pub(super) fn push(&mut self, layer: &Layer, name: &str, default_bias: bool) -> Result<(), Problem> {
+    fn push(&mut self, layer: &Layer, name: &str, default_bias: bool) -> Result<(), Problem> {
         let input = self.graph.tensor(self.at).shape;
         let [_, height, width, in_c] = input.dims();
         let activation = Activation::None;
@@ -107,12 +117,21 @@ impl Building {
                 self.weighted(name, op, [1, 1, in_c, *units], bias.unwrap_or(default_bias))
             }
             Layer::Lstm { units } => {
-                let columns = units.saturating_mul(GATES);
+                let columns = units.saturating_mul(lstm::GATES);
                 let weights = self.parameter(name, "weights", [1, 1, in_c, columns], Role::Weights)?;
                 let recurrent = self.parameter(name, "recurrent", [1, 1, *units, columns], Role::Weights)?;
                 let bias = self.parameter(name, "bias", [1, 1, 1, columns], Role::Bias)?;
                 let op = GraphOp::Lstm { time_major: false, cell_clip: 0.0 };
                 self.node(name, op, vec![self.at, weights, recurrent, bias])
+            }
+            Layer::Gru { units } => {
+                let columns = units.saturating_mul(gru::GATES);
+                let op = GraphOp::FullyConnected { activation };
+                self.weighted(&format!("{name}/gates"), op, [1, 1, in_c, columns], true)?;
+                let recurrent = self.parameter(name, "recurrent", [1, 1, *units, columns], Role::Weights)?;
+                let bias = self.parameter(name, "bias", [1, 1, 1, columns], Role::Bias)?;
+                let op = GraphOp::Gru { time_major: false };
+                self.node(&format!("{name}/states"), op, vec![self.at, recurrent, bias])
             }
             Layer::MaxPool2d(sliding) => {
                 self.node(name, GraphOp::MaxPool2d { window: sliding.window(input)? }, vec![self.at])
@@ -138,16 +157,12 @@ impl Building {
             &Layer::Dropout(rate) => self.node(name, GraphOp::Dropout { rate }, vec![self.at]),
             Layer::Softmax => self.node(name, GraphOp::Softmax, vec![self.at]),
             Layer::LogSoftmax => self.node(name, GraphOp::LogSoftmax, vec![self.at]),
-            Layer::Reshape(_) | Layer::Flatten => {
-                let [out_h, out_w, out_c] =
-                    if let Layer::Reshape(wanted) = *layer { wanted } else { [1, 1, height * width * in_c] };
-                let output = to_shape([1, out_h, out_w, out_c], "the smallest dimension of the output")?;
-                if output.elements() != input.elements() {
-                    return Err(Problem::Elements { input, output });
-                }
-                self.node_to(name, GraphOp::Reshape, vec![self.at], output);
-                Ok(())
-            }
+            &Layer::Reshape([out_h, out_w, out_c]) => self.reshape(name, [1, out_h, out_w, out_c]),
+            Layer::Flatten => self.reshape(name, [1, 1, 1, height * width * in_c]),
+            &Layer::Norm(norm) => self.norm(name, norm),
+            &Layer::Maxout(pieces) => self.maxout(name, pieces),
+            &Layer::ChannelShuffle(groups) => self.channel_shuffle(name, groups),
+            &Layer::Block(block) => self.block(name, block),
             &Layer::Function(function) => {
                 let op = GraphOp::Elementwise(Elementwise::Function { function });
                 self.node(name, op, vec![self.at])
@@ -186,6 +201,20 @@ impl Building {
                 let (moved, _) =
                     moved.ok_or(Problem::TooLarge { what: "the output, larger than", shape: input })?;
                 self.node(name, GraphOp::Movement(moved), vec![self.at])
+            }
+            &Layer::Crop { top, bottom, left, right } => {
+                let rest = |length: usize, before: usize, after: usize| {
+                    let rest = length.checked_sub(before)?.checked_sub(after).filter(|&rest| rest > 0)?;
+                    Some((i64::try_from(before).ok()?, 1, rest))
+                };
+                let (what, expected) = ("what is cut off", "less than the height and the width");
+                let too_much = Problem::Number { what, found: (top + bottom).max(left + right), expected };
+                let rows = rest(height, top, bottom).ok_or(too_much.clone())?;
+                let columns = rest(width, left, right).ok_or(too_much.clone())?;
+                let output = [1, rows.2, columns.2, in_c];
+                let ranges = [(0, 1, 1), rows, columns, (0, 1, in_c)];
+                let moved = Movement::slice(MovementKind::Slice, &input.dims(), &ranges, &output);
+                self.node(name, GraphOp::Movement(moved.ok_or(too_much)?), vec![self.at])
             }
             &Layer::Upsample { scale, bilinear } => {
                 let wanted = [1, height.saturating_mul(scale.y), width.saturating_mul(scale.x), in_c];
@@ -237,7 +266,7 @@ impl Building {
 }
 
 /// The dimensions as a shape, if they are one.
-fn to_shape(dimensions: [usize; 4], what: &'static str) -> Result<Shape, Problem> {
+pub(super) fn to_shape(dimensions: [usize; 4], what: &'static str) -> Result<Shape, Problem> {
     if dimensions.contains(&0) {
         return Err(Problem::Number { what, found: 0, expected: "at least 1" });
     }

@@ -31,6 +31,63 @@ fn shapes_follow() {
 }
 
 #[test]
+fn blocks_have_the_shapes_of_their_layers() {
+    let input = || Network::new("n", [8, 6, 8]);
+    assert_eq!(output(input().residual(8)), [1, 8, 6, 8]);
+    assert_eq!(output(input().residual(8).stride([2, 1])), [1, 4, 6, 8]);
+    assert_eq!(output(input().bottleneck(16).stride(2)), [1, 4, 3, 16]);
+    assert_eq!(output(input().pre_activation(12)), [1, 8, 6, 12]);
+    assert_eq!(output(input().inverted_residual(4, 6).stride(2)), [1, 4, 3, 4]);
+    assert_eq!(output(input().shuffle_unit(12, 1).stride(2)), [1, 4, 3, 12]);
+    assert_eq!(output(input().fire(2, 5)), [1, 8, 6, 10]);
+    assert_eq!(output(input().squeeze_excite(2)), [1, 8, 6, 8]);
+    assert_eq!(output(input().maxout(4)), [1, 8, 6, 2]);
+    assert_eq!(output(input().channel_shuffle(2)), [1, 8, 6, 8]);
+    assert_eq!(output(input().group_norm(2).layer_norm().instance_norm()), [1, 8, 6, 8]);
+    assert_eq!(output(input().crop(1, 2, 0, 3)), [1, 5, 3, 8]);
+}
+
+#[test]
+fn mistakes_in_blocks_are_named_with_their_layers() {
+    let input = || Network::new("net", [4, 5, 8]);
+    assert_eq!(
+        message(input().shuffle_unit(12, 1)),
+        "net: layer shuffle_unit_1: its add_1: the second input has shape [1, 4, 5, 8], expected [1, 4, 5, 12]"
+    );
+    assert_eq!(
+        message(input().bottleneck(6)),
+        "net: layer bottleneck_1: the number of filters is 6, expected a multiple of 4"
+    );
+    assert_eq!(
+        message(input().channel_shuffle(3)),
+        "net: layer channel_shuffle_1: the number of channels is 8, expected a multiple of the groups"
+    );
+    assert_eq!(
+        message(input().group_norm(0)),
+        "net: layer group_norm_1: the number of channels is 8, expected a multiple of the groups"
+    );
+    assert_eq!(
+        message(input().fire(2, 2).stride(2)),
+        "net: layer fire_1: stride does not apply to it; it modifies convolutions, pools and blocks of them"
+    );
+    assert_eq!(
+        message(input().crop(2, 2, 0, 0)),
+        "net: layer slice_1: what is cut off is 4, expected less than the height and the width"
+    );
+    // A block's taps are its own.
+    assert!(message(input().residual(8).add("in")).contains("there is no tap \"in\""));
+}
+
+#[test]
+fn a_shuffle_takes_one_channel_of_each_group_in_turn() {
+    let graph = Network::new("n", [1, 1, 6]).channel_shuffle(2).build().unwrap();
+    let mut run = crate::compile::calibrate::GraphRun::new(&graph).unwrap();
+    run.activation_mut::<f32>(graph.inputs[0]).copy_from_slice(&[0.0, 1.0, 2.0, 10.0, 11.0, 12.0]);
+    run.run();
+    assert_eq!(run.activation::<f32>(graph.outputs[0]), [0.0, 10.0, 1.0, 11.0, 2.0, 12.0]);
+}
+
+#[test]
 fn a_bias_is_left_out_before_a_batch_norm() {
     let names = |network: Network| {
         let graph = network.build().unwrap();
@@ -69,7 +126,7 @@ fn mistakes_are_named_with_their_numbers() {
     );
     assert_eq!(
         message(input().relu().stride(2)),
-        "net: layer relu_1: stride does not apply to it; it modifies convolutions and pools"
+        "net: layer relu_1: stride does not apply to it; it modifies convolutions, pools and blocks of them"
     );
     assert_eq!(
         message(input().tap("a").add("b")),
@@ -85,7 +142,7 @@ fn mistakes_are_named_with_their_numbers() {
     );
     assert_eq!(
         message(Network::new("net", [4, 4, 1]).stride(2).relu()),
-        "net: layer input: stride stands before the first layer; it modifies convolutions and pools"
+        "net: layer input: stride stands before the first layer; it modifies convolutions, pools and blocks of them"
     );
     assert_eq!(message(input()), "net: the network has no layers");
 }
