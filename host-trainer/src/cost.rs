@@ -37,7 +37,10 @@ pub fn macs(step: Step<'_>) -> u64 {
             | Operator::FullyConnectedI8
             | Operator::FullyConnectedPairsI8
             | Operator::FullyConnectedFoursI8
-            | Operator::FullyConnectedEightsI8,
+            | Operator::FullyConnectedEightsI8
+            // The layer of its gates is a step of its own.
+            | Operator::Gru
+            | Operator::GruI8,
         ) => (write(), read(0).map(channels), 1),
         Some(Operator::FullyConnectedGradInput) => (read(0), write().map(channels), 1),
         Some(Operator::FullyConnectedGradWeights) => (read(1), read(0).map(channels), 1),
@@ -46,8 +49,6 @@ pub fn macs(step: Step<'_>) -> u64 {
         Some(Operator::TransposeConvGradInput) => (write(), read(0).map(channels), taps()),
         Some(Operator::TransposeConvGradWeights) => (read(0), read(1).map(channels), taps()),
         Some(Operator::Lstm | Operator::LstmI8) => return lstm(step),
-        // Its gates' layer is a step of its own.
-        Some(Operator::Gru | Operator::GruI8) => (write(), read(0).map(channels), 1),
         _ => return 0,
     };
     let outputs = outputs.and_then(Shape::elements).unwrap_or(0) as u64;

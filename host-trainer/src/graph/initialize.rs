@@ -63,7 +63,7 @@ impl Graph {
                     }
                     // Factors that change nothing.
                     Role::Bias if matches!(op, GraphOp::Elementwise(Elementwise::Mul { .. })) => {
-                        values.fill(1.0)
+                        values.fill(1.0);
                     }
                     Role::Bias => values.fill(0.0),
                     Role::BatchNormParameters => halves(values, 1.0, 0.0),

@@ -75,10 +75,11 @@ impl Lifting<'_, '_> {
         if step.operands().any(|operand| !matches!(operand.space, Space::Constant | Space::Arena)) {
             return Err(PersonalizeError::Lasting { step: name, operator: operator.name() });
         }
-        let output = match (operator, step.writes) {
-            // The other one is scratch.
-            (_, &[output]) | (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _]) => output,
-            _ => return Err(error("it writes several tensors")),
+        // The other one is scratch.
+        let ((_, &[output]) | (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _])) =
+            (operator, step.writes)
+        else {
+            return Err(error("it writes several tensors"));
         };
         let op = understood(operator, step);
         let mut inputs = Vec::new();
