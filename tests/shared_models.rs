@@ -15,7 +15,7 @@ struct Reference {
     name: &'static str,
     /// How many samples there are.
     samples: usize,
-    /// Whether it fits an emulated Cortex-M0 with its 16 KB of RAM and 48 KB for the model.
+    /// Whether it fits an emulated Cortex-M0 with its 16 KB of RAM and 36 KB for the model.
     fits_m0: bool,
 }
 

@@ -95,7 +95,7 @@ impl CodeSize {
 /// The image that runs any model, with all operators of inference at least. In a small flash they have room if they are small themselves.
 pub(super) fn runner(machine: &'static Machine) -> Result<PathBuf, DeviceError> {
     const SMALL: u32 = 512 * 1024;
-    let optimize = if machine.flash.bytes < SMALL { Optimize::Size } else { Optimize::Default };
+    let optimize = if machine.flash.bytes <= SMALL { Optimize::Size } else { Optimize::Default };
     build(machine, ["qemu-runner", "qemu-runner", ""], optimize, None)
 }
 

@@ -1,6 +1,9 @@
 //! Maximum pooling that keeps which tap of each window was the largest: what its gradient needs, in a byte for each output instead of the input.
 
+use core::mem::take;
+
 use crate::kernels::each_isa::each_isa;
+use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand};
 use crate::ops::operands::{has_shape, is};
@@ -23,10 +26,12 @@ pub fn forward_index(params: &PoolParams, input: &[f32], output: &mut [f32], ind
 each_isa! {
     fn forward_kernel<WIDE>(params: &'a PoolParams, input: &'a [f32], output: &'a mut [f32], index: &'a mut [u8]) {
         let (in_length, out_length, c) = params.lengths();
-        let samples = output.chunks_exact_mut(out_length).zip(index.chunks_exact_mut(out_length));
-        for (input, (output, index)) in input.chunks_exact(in_length).zip(samples) {
-            let pixels = output.chunks_exact_mut(c).zip(index.chunks_exact_mut(c));
-            for (window, (output, index)) in params.windows().zip(pixels) {
+        let mut index = index;
+        for (input, output) in pieces((input, output), [in_length, out_length]) {
+            for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
+                let Some((first, rest)) = take(&mut index).split_at_mut_checked(c) else { return };
+                index = rest;
+                let index = first;
                 output.fill(if window.count() == 0 { 0.0 } else { f32::NEG_INFINITY });
                 index.fill(NONE);
                 let mut tap = 0u8;
@@ -58,11 +63,13 @@ each_isa! {
         grad_input: &'a mut [f32],
     ) {
         let (in_length, out_length, c) = params.lengths();
-        let samples = index.chunks_exact(out_length).zip(grad_output.chunks_exact(out_length));
-        for (grad_input, (index, grad_output)) in grad_input.chunks_exact_mut(in_length).zip(samples) {
+        let mut index = index;
+        for (grad_output, grad_input) in pieces((grad_output, grad_input), [out_length, in_length]) {
             grad_input.fill(0.0);
-            let pixels = index.chunks_exact(c).zip(grad_output.chunks_exact(c));
-            for (window, (index, grad_output)) in params.windows().zip(pixels) {
+            for (window, grad_output) in params.windows().zip(grad_output.chunks_exact(c)) {
+                let Some((first, rest)) = index.split_at_checked(c) else { return };
+                index = rest;
+                let index = first;
                 let mut tap = 0u8;
                 window.for_each(|pixel| {
                     let taps = grad_input.get_mut(pixel * c..).unwrap_or_default();
