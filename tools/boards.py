@@ -70,7 +70,7 @@ def main():
     names = sys.argv[1:] or NAMES
     failed = False
     for board in names:
-        build = subprocess.run(["cargo", "build", "--release", "--quiet", "--locked"], cwd=BOARDS / board)
+        build = subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", BOARDS / "target"], cwd=BOARDS / board)
         if build.returncode:
             sys.exit(f"{board}: does not build")
         config = (BOARDS / board / ".cargo" / "config.toml").read_text()
