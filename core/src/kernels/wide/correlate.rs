@@ -1,5 +1,7 @@
 //! Gradients with respect to filters: sums over pixels, in registers for as many pixels as fit the first cache.
 
+use core::marker::PhantomData;
+
 use super::lanes::{Lanes, Vectors};
 use super::{Wide, for_blocks};
 use crate::geometry::Window;
@@ -228,6 +230,45 @@ impl Problem {
     }
 }
 
+/// One [`Problem::tile`].
+struct Tile<'a, L, const KIND: u8, const R: usize, const C: usize, const N: usize> {
+    problem: &'a Problem,
+    channel: usize,
+    place: Place,
+    pixels: Pixels<'a>,
+    lanes: PhantomData<L>,
+}
+
+impl<L: Lanes, const KIND: u8, const R: usize, const C: usize, const N: usize> Wide
+    for &Tile<'_, L, KIND, R, C, N>
+{
+    #[inline(always)]
+    unsafe fn run<V: Vectors>(self) -> bool {
+        let Tile { problem, channel, place, pixels, .. } = *self;
+        // SAFETY: whoever made the tile saw to it that its sums and pixels are there.
+        unsafe { problem.tile::<L, KIND, R, C, N>(channel, place, pixels) };
+        true
+    }
+}
+
+impl Problem {
+    /// [`tile`](Self::tile), as a function of its own.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn call<V: Vectors, L: Lanes, const KIND: u8, const R: usize, const C: usize, const N: usize>(
+        &self,
+        channel: usize,
+        place: Place,
+        pixels: Pixels<'_>,
+    ) {
+        let tile = Tile::<L, KIND, R, C, N> { problem: self, channel, place, pixels, lanes: PhantomData };
+        // SAFETY: the caller's.
+        unsafe { V::call(&tile) };
+    }
+}
+
 /// Adds the products at `pixels` to all sums of `N` vectors of output channels, each of which has an input channel of its own.
 ///
 /// # Safety
@@ -243,16 +284,16 @@ unsafe fn depthwise_block<V: Vectors, L: Lanes, const N: usize>(
     unsafe {
         let mut place = Place { k_y: 0, k_x: 0, in_c: 0 };
         if [rows, columns] == [3, 3] {
-            return problem.tile::<L, DEPTHWISE, 3, 3, N>(channel, place, pixels);
+            return problem.call::<V, L, DEPTHWISE, 3, 3, N>(channel, place, pixels);
         }
         while place.k_y < rows {
             place.k_x = 0;
             while place.k_x < columns {
                 if columns - place.k_x >= 4 {
-                    problem.tile::<L, DEPTHWISE, 1, 4, N>(channel, place, pixels);
+                    problem.call::<V, L, DEPTHWISE, 1, 4, N>(channel, place, pixels);
                     place.k_x += 4;
                 } else {
-                    problem.tile::<L, DEPTHWISE, 1, 1, N>(channel, place, pixels);
+                    problem.call::<V, L, DEPTHWISE, 1, 1, N>(channel, place, pixels);
                     place.k_x += 1;
                 }
             }
@@ -274,9 +315,9 @@ unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, problem: &
         while place.k_y < rows {
             // Few input channels: several taps at once, so that there are enough sums.
             let left = rows - place.k_y;
-            if N == 1 && depth == 1 && columns == 3 && left >= 3 {
+            if const { N == 1 } && depth == 1 && columns == 3 && left >= 3 {
                 place.k_x = 0;
-                problem.tile::<L, TAPS, 3, 3, 1>(channel, place, pixels);
+                problem.call::<V, L, TAPS, 3, 3, 1>(channel, place, pixels);
                 place.k_y += 3;
                 continue;
             }
@@ -293,31 +334,31 @@ unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, problem: &
                 while place.in_c < depth {
                     place.in_c += match (together, depth - place.in_c) {
                         (4, _) => {
-                            problem.tile::<L, CHANNELS, 4, 1, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 4, 1, N>(channel, place, pixels);
                             1
                         }
                         (3, _) if const { N == 1 } => {
-                            problem.tile::<L, CHANNELS, 3, 3, 1>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 3, 3, 1>(channel, place, pixels);
                             3
                         }
                         (_, 16..) if const { N == 1 && V::SUMS >= 16 } => {
-                            problem.tile::<L, CHANNELS, 1, 16, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 1, 16, N>(channel, place, pixels);
                             16
                         }
                         (_, 8..) if const { N == 1 || N == 2 && V::SUMS >= 16 } => {
-                            problem.tile::<L, CHANNELS, 1, 8, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 1, 8, N>(channel, place, pixels);
                             8
                         }
                         (_, 6..) if const { N == 2 && V::SUMS < 16 } => {
-                            problem.tile::<L, CHANNELS, 1, 6, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 1, 6, N>(channel, place, pixels);
                             6
                         }
                         (_, 4..) => {
-                            problem.tile::<L, CHANNELS, 1, 4, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 1, 4, N>(channel, place, pixels);
                             4
                         }
                         _ => {
-                            problem.tile::<L, CHANNELS, 1, 1, N>(channel, place, pixels);
+                            problem.call::<V, L, CHANNELS, 1, 1, N>(channel, place, pixels);
                             1
                         }
                     };

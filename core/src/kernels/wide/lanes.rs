@@ -5,6 +5,8 @@
 //! Why not a crate: a portable one that was measured (`fearless_simd`) came near, but the tiles below want to know how many registers there
 //! are, and six functions are fewer lines than the dependency's documentation.
 
+use super::Wide;
+
 /// An instruction set's vectors: the widest, and narrower ones for what is left of the channels.
 pub(crate) trait Vectors {
     /// The widest.
@@ -15,6 +17,12 @@ pub(crate) trait Vectors {
     type Four: Lanes;
     /// How many sums of `Wide` a tile may hold and leave registers for what they are made from.
     const SUMS: usize;
+
+    /// Runs `part` of a kernel as a function of its own: a kernel whose tiles are all inlined into one function takes the compiler minutes.
+    ///
+    /// # Safety
+    /// The processor has the instructions, and whatever else `part` asks for.
+    unsafe fn call(part: impl Wide) -> bool;
 }
 
 /// A vector of `LANES` channels.
@@ -131,7 +139,7 @@ mod x86 {
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::{Lanes, Vectors};
+    use super::{Lanes, Vectors, Wide};
 
     lanes!(
         Sixteen,
@@ -163,6 +171,12 @@ mod x86 {
         type Eight = Eight;
         type Four = Four;
         const SUMS: usize = 12;
+
+        #[inline(always)]
+        unsafe fn call(part: impl Wide) -> bool {
+            // SAFETY: the caller's.
+            unsafe { super::super::avx2(part) }
+        }
     }
 
     /// The vectors of AVX-512, of which there are 32.
@@ -173,6 +187,12 @@ mod x86 {
         type Eight = Eight;
         type Four = Four;
         const SUMS: usize = 24;
+
+        #[inline(always)]
+        unsafe fn call(part: impl Wide) -> bool {
+            // SAFETY: the caller's.
+            unsafe { super::super::avx512(part) }
+        }
     }
 }
 #[cfg(target_arch = "x86_64")]
@@ -182,7 +202,7 @@ pub(crate) use x86::{Avx2, Avx512};
 mod arm {
     use core::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
 
-    use super::{Lanes, Vectors};
+    use super::{Lanes, Vectors, Wide};
 
     lanes!(Four, float32x4_t, 4, vdupq_n_f32(0.0), vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32);
 
@@ -194,6 +214,12 @@ mod arm {
         type Eight = Four;
         type Four = Four;
         const SUMS: usize = 24;
+
+        #[inline(always)]
+        unsafe fn call(part: impl Wide) -> bool {
+            // SAFETY: the caller's.
+            unsafe { super::super::neon(part) }
+        }
     }
 }
 #[cfg(target_arch = "aarch64")]

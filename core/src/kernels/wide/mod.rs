@@ -44,13 +44,14 @@ fn run(kernel: impl Wide) -> bool {
         Isa::Avx2 => unsafe { avx2(kernel) },
         // SAFETY: every 64-bit Arm has Neon.
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => unsafe { kernel.run::<lanes::Neon>() },
+        Isa::Neon => unsafe { neon(kernel) },
         _ => false,
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 fn avx2(kernel: impl Wide) -> bool {
     // SAFETY: the features are those of `Avx2`.
     unsafe { kernel.run::<lanes::Avx2>() }
@@ -58,9 +59,18 @@ fn avx2(kernel: impl Wide) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+#[inline(never)]
 fn avx512(kernel: impl Wide) -> bool {
     // SAFETY: the features are those of `Avx512`.
     unsafe { kernel.run::<lanes::Avx512>() }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+#[inline(never)]
+fn neon(kernel: impl Wide) -> bool {
+    // SAFETY: the feature is that of `Neon`.
+    unsafe { kernel.run::<lanes::Neon>() }
 }
 
 /// Calls `$function::<L, COUNT>(channel, $arguments...)` for blocks of `COUNT` vectors of channels that cover `0..$channels`: as many of the

@@ -1,5 +1,6 @@
 //! Convolution, and its gradient with respect to the input: rows of sources times a matrix of weights.
 
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 use super::grid::{Grid, Sides};
@@ -107,25 +108,31 @@ impl Tile {
             }
         }
     }
+}
 
-    /// The sums of a line of `count` targets in tiles of `M`, the last of which is shifted back to end with the line: sums that it computes again
-    /// are the same.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run), for all targets of the line.
+/// The sums of a line of `count` targets for `N` vectors of channels, in tiles of `M`, the last of which is shifted back to end with the line: sums
+/// that it computes again are the same.
+struct Line<L, const M: usize, const N: usize> {
+    tile: Tile,
+    count: usize,
+    lanes: PhantomData<L>,
+}
+
+impl<L: Lanes, const M: usize, const N: usize> Wide for &Line<L, M, N> {
     #[inline(always)]
-    unsafe fn line<L: Lanes, const M: usize, const N: usize>(mut self, count: usize) {
-        let (source, target) = (self.source, self.target);
+    unsafe fn run<V: Vectors>(self) -> bool {
+        let Line { mut tile, count, .. } = *self;
+        let (source, target) = (tile.source, tile.target);
         let mut first = 0;
         loop {
-            // SAFETY: the caller's; `first + M <= count`.
+            // SAFETY: whoever made the line saw to it that all of its targets are there; `first + M <= count`.
             unsafe {
-                self.source = source.add(first * self.source_step);
-                self.target = target.add(first * self.target_step);
-                self.run::<L, M, N>();
+                tile.source = source.add(first * tile.source_step);
+                tile.target = target.add(first * tile.target_step);
+                tile.run::<L, M, N>();
             }
             if first + M >= count {
-                return;
+                return true;
             }
             first = (first + M).min(count - M);
         }
@@ -152,6 +159,11 @@ impl Wide for &Product<'_> {
     }
 }
 
+/// Whether lines are cut into tiles of all [`HEIGHTS`].
+const fn is_widest<V: Vectors, L: Lanes>() -> bool {
+    L::LANES >= 8 || L::LANES == V::Wide::LANES
+}
+
 /// The sums of all targets of a grid, for `N` vectors of channels from `channel` on.
 ///
 /// # Safety
@@ -159,8 +171,7 @@ impl Wide for &Product<'_> {
 #[inline(always)]
 unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, product: &Product<'_>) {
     let Product { grid, source, target, weights, bias, rows, .. } = *product;
-    let is_widest = const { L::LANES >= 8 || L::LANES == V::Wide::LANES };
-    let cut = grid.cut(if is_widest { &HEIGHTS } else { &FEW_HEIGHTS }, N, V::SUMS);
+    let cut = grid.cut(if is_widest::<V, L>() { &HEIGHTS } else { &FEW_HEIGHTS }, N, V::SUMS);
     for i in 0..cut.counts[0] {
         for j in 0..cut.counts[1] {
             // SAFETY: the caller's.
@@ -176,36 +187,24 @@ unsafe fn block<V: Vectors, L: Lanes, const N: usize>(channel: usize, product: &
                     taps: rows,
                 };
                 // What is not among the heights is not compiled.
-                match cut.height {
-                    4 => tile.line::<L, 4, N>(cut.count),
-                    8 if const { N <= 2 } => tile.line::<L, 8, N>(cut.count),
-                    2 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 2, N>(cut.count);
-                    }
-                    3 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 3, N>(cut.count);
-                    }
-                    5 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 5, N>(cut.count);
-                    }
-                    6 if const { L::LANES >= 8 || L::LANES == V::Wide::LANES } => {
-                        tile.line::<L, 6, N>(cut.count);
-                    }
-                    7 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N <= 2 } => {
-                        tile.line::<L, 7, N>(cut.count);
-                    }
-                    12 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N <= 2 } => {
-                        tile.line::<L, 12, N>(cut.count);
-                    }
-                    14 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N == 1 } => {
-                        tile.line::<L, 14, N>(cut.count);
-                    }
-                    15 if const { (L::LANES >= 8 || L::LANES == V::Wide::LANES) && N == 1 && V::SUMS >= 16 } =>
-                    {
-                        tile.line::<L, 15, N>(cut.count);
-                    }
-                    _ => tile.line::<L, 1, N>(cut.count),
+                macro_rules! line {
+                    ($height:literal) => {
+                        V::call(&Line::<L, $height, N> { tile, count: cut.count, lanes: PhantomData })
+                    };
                 }
+                match cut.height {
+                    4 => line!(4),
+                    8 if const { N <= 2 } => line!(8),
+                    2 if const { is_widest::<V, L>() } => line!(2),
+                    3 if const { is_widest::<V, L>() } => line!(3),
+                    5 if const { is_widest::<V, L>() } => line!(5),
+                    6 if const { is_widest::<V, L>() } => line!(6),
+                    7 if const { is_widest::<V, L>() && N <= 2 } => line!(7),
+                    12 if const { is_widest::<V, L>() && N <= 2 } => line!(12),
+                    14 if const { is_widest::<V, L>() && N == 1 } => line!(14),
+                    15 if const { is_widest::<V, L>() && N == 1 && V::SUMS >= 16 } => line!(15),
+                    _ => line!(1),
+                };
             }
         }
     }

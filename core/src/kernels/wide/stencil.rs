@@ -1,5 +1,7 @@
 //! Depthwise convolution, and its gradient with respect to the input.
 
+use core::marker::PhantomData;
+
 use super::Wide;
 use super::lanes::{Lanes, One, Vectors};
 use crate::geometry::Window;
@@ -167,80 +169,12 @@ struct Line {
 }
 
 impl Line {
-    /// The sums of the line in tiles of `M` targets, the last of which is shifted back to end with it. All channels of a tile before the next: what
-    /// it sees lies side by side. `Wide` goes over as many channels from `channel` on as fill its vectors, then `Narrow`.
+    /// The line in the best tiles for its taps and channels; `heights` are the best of [`HEIGHTS`] and of [`FEW_HEIGHTS`].
     ///
     /// # Safety
-    /// As [`Tile::run`], for all targets and channels of the line.
+    /// The processor has the instructions, and every source, weight and target of the line is there.
     #[inline(always)]
-    unsafe fn run<Wide: Lanes, Narrow: Lanes, const M: usize, T: Taps>(self, channel: usize) {
-        let Self { mut tile, count, channels } = self;
-        let (source, target) = (tile.source, tile.target);
-        let mut first = 0;
-        loop {
-            // SAFETY: the caller's; `first + M <= count`.
-            unsafe {
-                tile.source = source.add(first * tile.source_step);
-                tile.target = target.add(first * tile.target_step);
-                let whole = &tile;
-                let mut channel = channel;
-                while channel + Wide::LANES <= channels {
-                    whole.run::<Wide, M, T>(channel);
-                    channel += Wide::LANES;
-                }
-                while channel + Narrow::LANES <= channels {
-                    whole.run::<Narrow, M, T>(channel);
-                    channel += Narrow::LANES;
-                }
-            }
-            if first + M >= count {
-                return;
-            }
-            first = (first + M).min(count - M);
-        }
-    }
-
-    /// The same in tiles of `height`, one of [`FEW_HEIGHTS`].
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn run_few<Wide: Lanes, Narrow: Lanes, T: Taps>(self, height: usize, channel: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            match height {
-                4 => self.run::<Wide, Narrow, 4, T>(channel),
-                8 => self.run::<Wide, Narrow, 8, T>(channel),
-                _ => self.run::<Wide, Narrow, 1, T>(channel),
-            }
-        }
-    }
-
-    /// The same in tiles of `height`, one of [`HEIGHTS`].
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn run_near<V: Vectors, const DIRECTION: isize>(self, height: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            match height {
-                3 => self.run::<V::Wide, V::Eight, 3, Near<3, DIRECTION>>(0),
-                4 => self.run::<V::Wide, V::Eight, 4, Near<3, DIRECTION>>(0),
-                5 => self.run::<V::Wide, V::Eight, 5, Near<3, DIRECTION>>(0),
-                6 => self.run::<V::Wide, V::Eight, 6, Near<3, DIRECTION>>(0),
-                8 => self.run::<V::Wide, V::Eight, 8, Near<3, DIRECTION>>(0),
-                _ => self.run::<V::Wide, V::Eight, 1, Near<3, DIRECTION>>(0),
-            }
-        }
-    }
-
-    /// The same, in the best tiles for the line's taps and channels; `heights` are the best of [`HEIGHTS`] and of [`FEW_HEIGHTS`].
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn run_all<V: Vectors>(self, heights: [usize; 2]) {
+    unsafe fn run<V: Vectors>(&self, heights: [usize; 2]) {
         let [height, few] = heights;
         let Tile { counts, source_steps: [_, per_tap], source_step, .. } = self.tile;
         let is_near = |direction: isize| per_tap == direction * source_step.cast_signed();
@@ -249,19 +183,152 @@ impl Line {
         unsafe {
             if rest > 0 {
                 match counts {
-                    [3, 3] if is_near(1) => self.run_near::<V, 1>(height),
-                    [3, 3] if is_near(-1) => self.run_near::<V, -1>(height),
-                    [3, 3] => self.run_few::<V::Wide, V::Eight, Few<3, 3>>(few, 0),
-                    [3, 2] => self.run_few::<V::Wide, V::Eight, Few<3, 2>>(few, 0),
-                    [2, 3] => self.run_few::<V::Wide, V::Eight, Few<2, 3>>(few, 0),
-                    [2, 2] => self.run_few::<V::Wide, V::Eight, Few<2, 2>>(few, 0),
-                    _ => self.run_few::<V::Wide, V::Eight, Any>(few, 0),
+                    [3, 3] if is_near(1) => self.of_height::<V, Near<3, 1>>(height),
+                    [3, 3] if is_near(-1) => self.of_height::<V, Near<3, -1>>(height),
+                    [3, 3] => self.of_few_heights::<V, Few<3, 3>>(few),
+                    [3, 2] => self.of_few_heights::<V, Few<3, 2>>(few),
+                    [2, 3] => self.of_few_heights::<V, Few<2, 3>>(few),
+                    [2, 2] => self.of_few_heights::<V, Few<2, 2>>(few),
+                    _ => self.of_few_heights::<V, Any>(few),
                 }
             }
             if rest < self.channels {
-                self.run_few::<V::Four, One, Any>(few, rest);
+                match few {
+                    4 => V::call(Rest::<4> { line: self, from: rest }),
+                    8 => V::call(Rest::<8> { line: self, from: rest }),
+                    _ => V::call(Rest::<1> { line: self, from: rest }),
+                };
             }
         }
+    }
+
+    /// In tiles of `height`, one of [`HEIGHTS`].
+    ///
+    /// # Safety
+    /// As [`run`](Self::run), and the taps are `T`.
+    #[inline(always)]
+    unsafe fn of_height<V: Vectors, T: Taps>(&self, height: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match height {
+                3 => V::call(Tiles::<T, 3>::of(self)),
+                4 => V::call(Tiles::<T, 4>::of(self)),
+                5 => V::call(Tiles::<T, 5>::of(self)),
+                6 => V::call(Tiles::<T, 6>::of(self)),
+                8 => V::call(Tiles::<T, 8>::of(self)),
+                _ => V::call(Tiles::<T, 1>::of(self)),
+            };
+        }
+    }
+
+    /// In tiles of `height`, one of [`FEW_HEIGHTS`].
+    ///
+    /// # Safety
+    /// As [`run`](Self::run), and the taps are `T`.
+    #[inline(always)]
+    unsafe fn of_few_heights<V: Vectors, T: Taps>(&self, height: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            match height {
+                4 => V::call(Tiles::<T, 4>::of(self)),
+                8 => V::call(Tiles::<T, 8>::of(self)),
+                _ => V::call(Tiles::<T, 1>::of(self)),
+            };
+        }
+    }
+
+    /// Calls `tile` for tiles of `height` targets that cover the line, the last of which is shifted back to end with it. All channels of a tile
+    /// before the next: what it sees lies side by side.
+    ///
+    /// # Safety
+    /// `height` is at most the line's count.
+    #[inline(always)]
+    unsafe fn each_tile(&self, height: usize, mut tile: impl FnMut(&Tile)) {
+        let Self { tile: mut one, count, .. } = *self;
+        let (source, target) = (one.source, one.target);
+        let mut first = 0;
+        loop {
+            // SAFETY: the caller's; `first + height <= count`.
+            unsafe {
+                one.source = source.add(first * one.source_step);
+                one.target = target.add(first * one.target_step);
+            }
+            tile(&one);
+            if first + height >= count {
+                return;
+            }
+            first = (first + height).min(count - height);
+        }
+    }
+}
+
+/// A line in tiles of `M` targets with the taps `T`: as many channels as fill eight lanes.
+struct Tiles<'a, T, const M: usize> {
+    line: &'a Line,
+    taps: PhantomData<T>,
+}
+
+impl<'a, T: Taps, const M: usize> Tiles<'a, T, M> {
+    #[inline(always)]
+    fn of(line: &'a Line) -> Self {
+        Self { line, taps: PhantomData }
+    }
+}
+
+impl<T: Taps, const M: usize> Wide for Tiles<'_, T, M> {
+    #[inline(always)]
+    unsafe fn run<V: Vectors>(self) -> bool {
+        let channels = self.line.channels;
+        // SAFETY: who made it saw to it.
+        unsafe {
+            self.line.each_tile(
+                M,
+                #[inline(always)]
+                |tile| {
+                    let mut channel = 0;
+                    while channel + V::Wide::LANES <= channels {
+                        tile.run::<V::Wide, M, T>(channel);
+                        channel += V::Wide::LANES;
+                    }
+                    if const { V::Eight::LANES < V::Wide::LANES } && channel + V::Eight::LANES <= channels {
+                        tile.run::<V::Eight, M, T>(channel);
+                    }
+                },
+            );
+        }
+        true
+    }
+}
+
+/// A line in tiles of `M` targets: the channels `from` on, which fill no eight lanes.
+struct Rest<'a, const M: usize> {
+    line: &'a Line,
+    from: usize,
+}
+
+impl<const M: usize> Wide for Rest<'_, M> {
+    #[inline(always)]
+    unsafe fn run<V: Vectors>(self) -> bool {
+        let channels = self.line.channels;
+        // SAFETY: who made it saw to it.
+        unsafe {
+            self.line.each_tile(
+                M,
+                #[inline(always)]
+                |tile| {
+                    let mut channel = self.from;
+                    while channel + V::Four::LANES <= channels {
+                        tile.run::<V::Four, M, Any>(channel);
+                        channel += V::Four::LANES;
+                    }
+                    while channel < channels {
+                        tile.run::<One, M, Any>(channel);
+                        channel += 1;
+                    }
+                },
+            );
+        }
+        true
     }
 }
 
@@ -331,7 +398,7 @@ impl Wide for &mut Stencil<'_> {
                                 ],
                                 weight_steps: [y.tap_step * window_w * c_out, x.tap_step * c_out],
                             };
-                            Line { tile, count, channels: c_out }.run_all::<V>(*heights);
+                            Line { tile, count, channels: c_out }.run::<V>(*heights);
                         }
                     }
                 }
