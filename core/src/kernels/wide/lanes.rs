@@ -20,6 +20,8 @@ pub(crate) trait Vectors {
 
     /// Runs `part` of a kernel as a function of its own: a kernel whose tiles are all inlined into one function takes the compiler minutes.
     ///
+    /// It is this function that is not inlined, as the compiler (1.95) forgets to keep those apart that have instruction sets of their own.
+    ///
     /// # Safety
     /// The processor has the instructions, and whatever else `part` asks for.
     unsafe fn call(part: impl Wide) -> bool;
@@ -172,7 +174,7 @@ mod x86 {
         type Four = Four;
         const SUMS: usize = 12;
 
-        #[inline(always)]
+        #[inline(never)]
         unsafe fn call(part: impl Wide) -> bool {
             // SAFETY: the caller's.
             unsafe { super::super::avx2(part) }
@@ -188,7 +190,7 @@ mod x86 {
         type Four = Four;
         const SUMS: usize = 24;
 
-        #[inline(always)]
+        #[inline(never)]
         unsafe fn call(part: impl Wide) -> bool {
             // SAFETY: the caller's.
             unsafe { super::super::avx512(part) }
@@ -215,7 +217,7 @@ mod arm {
         type Four = Four;
         const SUMS: usize = 24;
 
-        #[inline(always)]
+        #[inline(never)]
         unsafe fn call(part: impl Wide) -> bool {
             // SAFETY: the caller's.
             unsafe { super::super::neon(part) }

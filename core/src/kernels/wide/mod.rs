@@ -51,7 +51,6 @@ fn run(kernel: impl Wide) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-#[inline(never)]
 fn avx2(kernel: impl Wide) -> bool {
     // SAFETY: the features are those of `Avx2`.
     unsafe { kernel.run::<lanes::Avx2>() }
@@ -59,7 +58,6 @@ fn avx2(kernel: impl Wide) -> bool {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
-#[inline(never)]
 fn avx512(kernel: impl Wide) -> bool {
     // SAFETY: the features are those of `Avx512`.
     unsafe { kernel.run::<lanes::Avx512>() }
@@ -67,7 +65,6 @@ fn avx512(kernel: impl Wide) -> bool {
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon")]
-#[inline(never)]
 fn neon(kernel: impl Wide) -> bool {
     // SAFETY: the feature is that of `Neon`.
     unsafe { kernel.run::<lanes::Neon>() }
