@@ -1,7 +1,7 @@
 //! Faults of the file as a whole: header, checksum, sections, metadata.
 
 use smidgen::checksum::crc32c;
-use smidgen::frontend::{Audio, AudioConfig};
+use smidgen::frontend::{Audio, AudioConfig, Detrend, Spacing};
 use smidgen::model::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, LoadError, Model};
 use smidgen::{AllOperators, OperatorSet, Operators, Preprocessing};
 use smidgen_tests::faults::{AlignedBytes, Parts, edit_header, repair, sample};
@@ -83,12 +83,13 @@ fn wrong_magic() {
 fn wrong_version() {
     let load_as = |version| load(&with_header(|header| header.version = version));
     assert_eq!(load_as((1, 0)), Ok(()));
-    for found in [(0, 0), (1, 2), (2, 0)] {
-        assert_eq!(load_as(found), Err(LoadError::UnsupportedVersion { found, expected: (1, 1) }));
+    for found in [(0, 0), (1, 3), (2, 0)] {
+        assert_eq!(load_as(found), Err(LoadError::UnsupportedVersion { found, expected: (1, 2) }));
     }
     // It has no front end.
-    let (found, expected) = ((1, 1), (1, 0));
-    assert_eq!(load_as(found), Err(LoadError::VersionWithoutNeed { found, expected }));
+    for found in [(1, 1), (1, 2)] {
+        assert_eq!(load_as(found), Err(LoadError::VersionWithoutNeed { found, expected: (1, 0) }));
+    }
 }
 
 #[test]
@@ -305,6 +306,10 @@ fn front_ends_that_cannot_be() {
     let good = Audio { config: AudioConfig::SPEECH_8_KHZ, normalization: &[] };
     let file = with(good);
     assert_eq!((load(&file), Header::read(&file).unwrap().version), (Ok(()), (1, 1)));
+    let mut too_new = file.clone();
+    too_new[5] = 2;
+    let versions = LoadError::VersionWithoutNeed { found: (1, 2), expected: (1, 1) };
+    assert_eq!(load(&too_new), Err(versions));
     let config = AudioConfig { hop_samples: 0, ..good.config };
     assert_eq!(load(&with(Audio { config, ..good })), Err(LoadError::Preprocessing));
     assert_eq!(load(&with(Audio { normalization: &[0; 8], ..good })), Err(LoadError::Preprocessing));
@@ -312,4 +317,36 @@ fn front_ends_that_cannot_be() {
     other_memory[72] ^= 1;
     repair(&mut other_memory);
     assert_eq!(load(&other_memory), Err(LoadError::Preprocessing));
+}
+
+/// What only motion sensors need came with 1.2: older readers refuse the version, and sound is the 1.1 that they know.
+#[test]
+fn front_ends_for_motion() {
+    let with =
+        |audio: Audio<'static>| Parts { preprocessing: Preprocessing::Audio(audio), ..sample::sum() }.write();
+    let sound = AudioConfig::SPEECH_8_KHZ;
+    for config in [
+        AudioConfig::MOTION_50_HZ,
+        AudioConfig { detrend: Detrend::Mean, ..sound },
+        AudioConfig { rms: true, ..sound },
+        AudioConfig { spacing: Spacing::Linear, ..sound },
+        AudioConfig { axes: 2, ..sound },
+    ] {
+        let audio = Audio { config, normalization: &[] };
+        let file = with(audio);
+        assert_eq!((load(&file), Header::read(&file).unwrap().version), (Ok(()), (1, 2)));
+        let model = Model::<AllOperators>::from_bytes(&file).unwrap();
+        assert_eq!(model.metadata().preprocessing, Preprocessing::Audio(audio));
+        let mut too_old = file.clone();
+        too_old[5] = 1;
+        assert_eq!(load(&too_old), Err(LoadError::Preprocessing));
+    }
+    // The same sound in the words for motion would be a second encoding of it.
+    let mut file = with(Audio { config: AudioConfig { axes: 2, ..sound }, normalization: &[] });
+    let header = Header::read(&file).unwrap();
+    let metadata = &mut file[header.metadata_offset as usize..header.entries_offset as usize];
+    let axes = metadata.windows(4).rposition(|bytes| bytes == [2, 0, 0, 0]).unwrap();
+    metadata[axes] = 1;
+    repair(&mut file);
+    assert!(matches!(load(&file), Err(LoadError::Malformed { .. })));
 }

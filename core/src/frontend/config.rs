@@ -16,7 +16,35 @@ pub enum WindowShape {
     Rectangular,
 }
 
-/// What is computed from sound. [`check`](Self::check) says what is allowed.
+/// What is taken away from the samples of a frame before anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "snake_case")]
+pub enum Detrend {
+    /// Nothing.
+    #[default]
+    None,
+    /// Their mean, such as gravity in what an accelerometer measures.
+    Mean,
+    /// The straight line that is nearest to them (least squares): what drifts, too.
+    Line,
+}
+
+/// How the filters are spaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "snake_case")]
+pub enum Spacing {
+    /// Evenly on the mel scale, as one hears.
+    #[default]
+    Mel,
+    /// Evenly in Hz: bands of a spectrum.
+    Linear,
+}
+
+/// What is computed from sound, or from the axes of a motion sensor. [`check`](Self::check) says what is allowed.
+///
+/// A model file has the last four fields only where one of them is not as for sound, see [`Preprocessing`](crate::Preprocessing).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AudioConfig {
@@ -46,6 +74,37 @@ pub struct AudioConfig {
     pub frames: u32,
     /// Frames from one inference to the next, in a stream: 1 to `frames`.
     pub stride_frames: u32,
+    /// Axes of the sensor, 1 to 16, whose samples come in turns; all lengths in samples are of each axis. 1 for sound.
+    #[serde(skip, default = "one_axis")]
+    pub axes: u32,
+    /// What is taken away from the samples of a frame.
+    #[serde(skip)]
+    pub detrend: Detrend,
+    /// Whether the root of the mean of a frame's squares, after that, is a feature of each axis, before those of the filters.
+    #[serde(skip)]
+    pub rms: bool,
+    /// How the filters are spaced.
+    #[serde(skip)]
+    pub spacing: Spacing,
+}
+
+const fn one_axis() -> u32 {
+    1
+}
+
+/// The fields of an [`AudioConfig`] that sound has no need of, as a model file has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sensor {
+    axes: u32,
+    detrend: Detrend,
+    rms: bool,
+    spacing: Spacing,
+}
+
+impl Sensor {
+    /// What holds for sound.
+    pub(crate) const SOUND: Self =
+        Self { axes: 1, detrend: Detrend::None, rms: false, spacing: Spacing::Mel };
 }
 
 /// Sound, as a model takes it: the front end, and what its features are normalized with.
@@ -150,22 +209,72 @@ impl AudioConfig {
         floor: 1e-5,
         frames: 61,
         stride_frames: 16,
+        axes: 1,
+        detrend: Detrend::None,
+        rms: false,
+        spacing: Spacing::Mel,
     };
 
-    /// Features of a frame.
+    /// A start for an accelerometer of three axes at 50 Hz: of 1.28 s every 0.64 s, of each axis, the root mean square and six bands from 0.5 to 20 Hz; four
+    /// frames, an inference with every second one.
+    pub const MOTION_50_HZ: Self = Self {
+        sample_rate: 50,
+        window_samples: 64,
+        hop_samples: 32,
+        fft_length: 64,
+        low_hz: 0.5,
+        high_hz: 20.0,
+        mels: 6,
+        floor: 1e-3,
+        frames: 4,
+        stride_frames: 2,
+        axes: 3,
+        detrend: Detrend::Line,
+        rms: true,
+        spacing: Spacing::Linear,
+        ..Self::SPEECH_8_KHZ
+    };
+
+    pub(crate) const fn sensor(&self) -> Sensor {
+        let Self { axes, detrend, rms, spacing, .. } = *self;
+        Sensor { axes, detrend, rms, spacing }
+    }
+
+    pub(crate) const fn with_sensor(self, sensor: Sensor) -> Self {
+        let Sensor { axes, detrend, rms, spacing } = sensor;
+        Self { axes, detrend, rms, spacing, ..self }
+    }
+
+    /// Features of a frame: those of the first axis, then those of the next.
     pub const fn channels(&self) -> usize {
-        if self.coefficients == 0 { self.mels as usize } else { self.coefficients as usize }
+        self.axes as usize * self.axis_channels()
     }
 
-    /// Samples that the frames of one input cover.
+    /// Features of an axis.
+    pub(super) const fn axis_channels(&self) -> usize {
+        let filters = if self.coefficients == 0 { self.mels } else { self.coefficients };
+        filters as usize + self.rms as usize
+    }
+
+    /// Samples of all axes that a frame has.
+    pub const fn frame_samples(&self) -> usize {
+        self.window_samples as usize * self.axes as usize
+    }
+
+    /// Samples of all axes from one frame to the next.
+    pub const fn step_samples(&self) -> usize {
+        self.hop_samples as usize * self.axes as usize
+    }
+
+    /// Samples of all axes that the frames of one input cover.
     pub const fn input_samples(&self) -> usize {
-        (self.frames as usize).saturating_sub(1) * self.hop_samples as usize + self.window_samples as usize
+        (self.frames as usize).saturating_sub(1) * self.step_samples() + self.frame_samples()
     }
 
-    /// Complete frames in so many samples.
+    /// Complete frames in so many samples of all axes.
     pub const fn frames_in(&self, samples: usize) -> usize {
-        match samples.checked_sub(self.window_samples as usize) {
-            Some(rest) => match rest.checked_div(self.hop_samples as usize) {
+        match samples.checked_sub(self.frame_samples()) {
+            Some(rest) => match rest.checked_div(self.step_samples()) {
                 Some(hops) => hops + 1,
                 None => 0,
             },
@@ -181,7 +290,7 @@ impl AudioConfig {
         let rate = self.sample_rate;
         let finite = self.low_hz.is_finite() && self.high_hz.is_finite() && self.pre_emphasis.is_finite();
         let (window, length) = (self.window_samples, self.fft_length);
-        let field = if rate < 1_000 || rate > 200_000 {
+        let field = if rate == 0 || rate > 200_000 {
             "sample_rate"
         } else if window < 16 || !window.is_multiple_of(2) {
             "window_samples"
@@ -205,6 +314,8 @@ impl AudioConfig {
             "frames"
         } else if self.stride_frames == 0 || self.stride_frames > self.frames {
             "stride_frames"
+        } else if self.axes == 0 || self.axes > 16 {
+            "axes"
         } else {
             return Ok(());
         };
@@ -225,7 +336,8 @@ impl AudioConfig {
             output: self.channels(),
             // Even, so that what follows is a whole number of words.
             segments: (mels + 1).next_multiple_of(2),
-            history: self.window_samples as usize,
+            // Even, too: a frame of an axis is.
+            history: self.frame_samples(),
         }
     }
 

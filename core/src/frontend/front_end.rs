@@ -2,9 +2,10 @@
 
 use core::cell::Cell;
 
-use super::config::{Audio, AudioConfig, FrontEndError};
+use super::config::{Audio, AudioConfig, Detrend, FrontEndError};
 use super::fft::{place, power_spectrum};
 use super::tables::{Tables, Work, fill};
+use crate::kernels;
 
 /// The front end of a model that listens, in the caller's memory.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl<'m> FrontEnd<'m> {
         let history = &mut *self.work.history;
         if self.filled >= history.len() {
             // What the next frame has in common with this one goes to its beginning.
-            let hop = self.config.hop_samples as usize;
+            let hop = self.config.step_samples();
             let cells = Cell::from_mut(&mut *history).as_slice_of_cells();
             for (to, from) in cells.iter().zip(cells.get(hop..).unwrap_or_default()) {
                 to.set(from.get());
@@ -69,7 +70,7 @@ impl<'m> FrontEnd<'m> {
         self.work.output
     }
 
-    /// The features of a frame by itself, of [`AudioConfig::window_samples`] samples; missing ones are silence. Samples pushed before are forgotten.
+    /// The features of a frame by itself, of [`AudioConfig::frame_samples`] samples; missing ones are silence. Samples pushed before are forgotten.
     pub fn frame(&mut self, samples: &[i16]) -> &[f32] {
         let samples = samples.iter().copied().chain(core::iter::repeat(0));
         for (to, from) in self.work.history.iter_mut().zip(samples) {
@@ -82,22 +83,45 @@ impl<'m> FrontEnd<'m> {
 
 /// The features of the samples in `work.history`, into `work.output`.
 fn compute(config: &AudioConfig, tables: &Tables<'_>, work: &mut Work<'_>, first_bin: usize) {
-    load(config.pre_emphasis, tables.window, work.history, work.spectrum);
-    power_spectrum(work.spectrum, tables.twiddles, tables.split);
-    filter(first_bin, tables, work.spectrum, work.row);
-    for energy in work.row.iter_mut() {
-        *energy = libm::logf(*energy + config.floor);
-    }
-    if tables.cosines.is_empty() {
-        for (output, &value) in work.output.iter_mut().zip(&*work.row) {
-            *output = value;
+    let mut outputs = &mut *work.output;
+    for axis in 0..config.axes as usize {
+        let Some((mut output, rest)) = outputs.split_at_mut_checked(config.axis_channels()) else { break };
+        outputs = rest;
+        if config.axes == 1 && config.detrend == Detrend::None && !config.rms {
+            let pairs = work.history.as_chunks::<2>().0.iter();
+            let pairs = pairs.map(|&[even, odd]| [f32::from(even), f32::from(odd)]);
+            load(config.pre_emphasis, tables.window, pairs, work.spectrum);
+        } else {
+            let samples = work.history.iter().skip(axis).step_by(config.axes as usize);
+            let samples = samples.map(|&sample| f32::from(sample));
+            let [height, slope] = trend(config.detrend, samples.clone());
+            let mut rest = samples.zip(0_u32..).map(|(x, n)| x - (height + slope * n as f32));
+            if config.rms {
+                let Some((rms, filters)) = output.split_first_mut() else { break };
+                let sum = rest.clone().fold(0.0, |sum, x| sum + x * x);
+                *rms = kernels::sqrt(sum / config.window_samples as f32) / 32_768.0;
+                output = filters;
+            }
+            let pairs = core::iter::from_fn(|| Some([rest.next()?, rest.next()?]));
+            load(config.pre_emphasis, tables.window, pairs, work.spectrum);
         }
-    } else {
-        let mut rest = tables.cosines;
-        for output in work.output.iter_mut() {
-            let Some((cosines, after)) = rest.split_at_checked(work.row.len()) else { break };
-            *output = cosines.iter().zip(&*work.row).fold(0.0, |sum, (cosine, value)| sum + cosine * value);
-            rest = after;
+        power_spectrum(work.spectrum, tables.twiddles, tables.split);
+        filter(first_bin, tables, work.spectrum, work.row);
+        for energy in work.row.iter_mut() {
+            *energy = libm::logf(*energy + config.floor);
+        }
+        if tables.cosines.is_empty() {
+            for (output, &value) in output.iter_mut().zip(&*work.row) {
+                *output = value;
+            }
+        } else {
+            let mut rest = tables.cosines;
+            for output in output.iter_mut() {
+                let Some((cosines, after)) = rest.split_at_checked(work.row.len()) else { break };
+                *output =
+                    cosines.iter().zip(&*work.row).fold(0.0, |sum, (cosine, value)| sum + cosine * value);
+                rest = after;
+            }
         }
     }
     for (value, [mean, scale]) in work.output.iter_mut().zip(tables.normalization.as_chunks::<2>().0) {
@@ -105,19 +129,36 @@ fn compute(config: &AudioConfig, tables: &Tables<'_>, work: &mut Work<'_>, first
     }
 }
 
+/// Height at the first sample and slope of what is to be taken away from samples `x[0..n]`.
+///
+/// The line of least squares has the slope `sum (t - m) x[t] / sum (t - m)^2` with `m = (n - 1) / 2`, where the lower sum is `n (n^2 - 1) / 12`, and goes through the mean at
+/// `m`.
+fn trend(detrend: Detrend, samples: impl Iterator<Item = f32> + Clone) -> [f32; 2] {
+    if detrend == Detrend::None {
+        return [0.0; 2];
+    }
+    let (count, sum) = samples.clone().fold((0.0, 0.0), |(count, sum), x| (count + 1.0, sum + x));
+    let mean = sum / count;
+    if detrend == Detrend::Mean {
+        return [mean, 0.0];
+    }
+    let middle = (count - 1.0) / 2.0;
+    let (_, moment) = samples.fold((-middle, 0.0), |(t, moment), x| (t + 1.0, moment + t * x));
+    let slope = moment / (count * (count * count - 1.0) / 12.0);
+    [mean - slope * middle, slope]
+}
+
 /// Samples with pre-emphasis and window, pair by pair where the transform wants them.
-fn load(pre_emphasis: f32, window: &[f32], samples: &[i16], spectrum: &mut [f32]) {
+fn load(pre_emphasis: f32, window: &[f32], samples: impl Iterator<Item = [f32; 2]>, spectrum: &mut [f32]) {
     let pairs = spectrum.as_chunks_mut::<2>().0;
     if window.len() < 2 * pairs.len() {
         pairs.fill([0.0; 2]);
     }
     let bits = pairs.len().trailing_zeros();
-    let mut previous = samples.first().map_or(0.0, |&first| f32::from(first));
-    let frame = samples.as_chunks::<2>().0.iter().zip(window.as_chunks::<2>().0);
-    for (index, (&[even, odd], weights)) in (0..).zip(frame) {
-        let (even, odd) = (f32::from(even), f32::from(odd));
+    let mut previous = None;
+    for (index, ([even, odd], weights)) in (0..).zip(samples.zip(window.as_chunks::<2>().0)) {
+        let previous = previous.replace(odd).unwrap_or(even);
         let pair = [(even - pre_emphasis * previous) * weights[0], (odd - pre_emphasis * even) * weights[1]];
-        previous = odd;
         if let Some(place) = pairs.get_mut(place(index, bits)) {
             *place = pair;
         }

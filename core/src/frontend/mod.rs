@@ -8,13 +8,16 @@
 //!
 //! A frame of [`AudioConfig::window_samples`] samples goes through
 //!
+//! 0. for motion, detrending: the frame's mean or its nearest straight line is taken away, and the root of the mean of what is left, squared, is a feature;
 //! 1. pre-emphasis, `y[n] = x[n] - a * x[n - 1]`, with `x[-1] = x[0]`, of samples in `-1.0..1.0`;
 //! 2. the window, and zeros up to the length of the transform;
 //! 3. a discrete Fourier transform, `X[k] = sum over n of y[n] * exp(-2 pi i k n / N)`, and the power `|X[k]|^2`;
-//! 4. triangular filters, evenly spaced on the mel scale `1127 * ln(1 + f / 700)` (O'Shaughnessy, *Speech Communication*, 1987);
+//! 4. triangular filters, evenly spaced in Hz or on the mel scale `1127 * ln(1 + f / 700)` (O'Shaughnessy, *Speech Communication*, 1987);
 //! 5. the natural logarithm of energy plus [`AudioConfig::floor`];
 //! 6. for cepstral coefficients, the orthonormal discrete cosine transform (DCT-II) of that;
 //! 7. normalization of each channel, `(x - mean) * scale`.
+//!
+//! The axes of a motion sensor come in turns, sample by sample, and each goes through this by itself.
 //!
 //! A frame depends on its own samples only. That is why a stream gives what a recording gives: [`FrontEnd::push`] takes samples in portions of any
 //! length and says when a frame is complete.
@@ -47,7 +50,8 @@ mod spotter;
 mod tables;
 mod turn;
 
-pub use config::{Audio, AudioConfig, FrontEndError, WindowShape};
+pub(crate) use config::Sensor;
+pub use config::{Audio, AudioConfig, Detrend, FrontEndError, Spacing, WindowShape};
 pub use detector::{Detection, Detector, DetectorConfig, MAX_CLASSES};
 pub use front_end::FrontEnd;
 pub use listener::Listener;

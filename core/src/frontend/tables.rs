@@ -4,7 +4,7 @@ use core::num::NonZeroU32;
 
 use bytemuck::try_cast_slice_mut;
 
-use super::config::{Audio, AudioConfig, FrontEndError, WindowShape};
+use super::config::{Audio, AudioConfig, FrontEndError, Spacing, WindowShape};
 use super::fft::{fill_split, fill_twiddles};
 use super::turn::cosine_of_turn;
 use crate::kernels;
@@ -101,12 +101,20 @@ fn fill_window(shape: WindowShape, window: &mut [f32]) {
     }
 }
 
+/// Where a frequency lies between the filters, in a unit that they are evenly spaced in.
+fn place(spacing: Spacing, hz: f32) -> f32 {
+    match spacing {
+        Spacing::Mel => mel(hz),
+        Spacing::Linear => hz,
+    }
+}
+
 /// Fills the rises of the bins between the first and the last centre, and how many there are in each segment. Returns the first of these bins.
 fn fill_filters(config: &AudioConfig, rises: &mut [f32], segments: &mut [u16]) -> usize {
-    let AudioConfig { sample_rate, fft_length, low_hz, high_hz, mels, .. } = *config;
-    let low = mel(low_hz);
+    let AudioConfig { sample_rate, fft_length, low_hz, high_hz, mels, spacing, .. } = *config;
+    let low = place(spacing, low_hz);
     // Segments from the lower end to the first centre, from centre to centre, and from the last to the upper end.
-    let step = (mel(high_hz) - low) / (mels + 1) as f32;
+    let step = (place(spacing, high_hz) - low) / (mels + 1) as f32;
     segments.fill(0);
     let mut rises = rises.iter_mut();
     let mut first_bin = None;
@@ -116,7 +124,7 @@ fn fill_filters(config: &AudioConfig, rises: &mut [f32], segments: &mut [u16]) -
         if hz < low_hz || hz >= high_hz {
             continue;
         }
-        let position = (mel(hz) - low) / step;
+        let position = (place(spacing, hz) - low) / step;
         // A float to int cast saturates, and position is at least 0 but for rounding.
         let segment = (position as u32).min(mels);
         let rise = (position - segment as f32).clamp(0.0, 1.0);

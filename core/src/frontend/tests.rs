@@ -21,11 +21,18 @@ const ALL: AudioConfig = AudioConfig {
     floor: 1e-6,
     frames: 20,
     stride_frames: 5,
+    ..AudioConfig::SPEECH_8_KHZ
 };
 
-const CONFIGS: [AudioConfig; 4] = [
+/// What a motion sensor gives, with cepstra and pre-emphasis, too.
+const MOTION: AudioConfig = AudioConfig { coefficients: 4, pre_emphasis: 0.5, ..AudioConfig::MOTION_50_HZ };
+
+const CONFIGS: [AudioConfig; 7] = [
     AudioConfig::SPEECH_8_KHZ,
     ALL,
+    AudioConfig::MOTION_50_HZ,
+    MOTION,
+    AudioConfig { axes: 2, detrend: Detrend::Mean, rms: false, ..AudioConfig::MOTION_50_HZ },
     // More filters than bins, odd hop, from 0 Hz to half the rate.
     AudioConfig {
         mels: 64,
@@ -62,10 +69,33 @@ fn mel(hz: f64) -> f64 {
     1127.0 * (1.0 + hz / 700.0).ln()
 }
 
-/// The seven steps of the module's description, as they stand there.
+/// The steps of the module's description, as they stand there.
 fn reference(config: &AudioConfig, frame: &[i16], normalization: &[f32]) -> Vec<f64> {
-    let x: Vec<f64> = frame.iter().map(|&x| f64::from(x) / 32_768.0).collect();
+    let axes = config.axes as usize;
+    let axis = |axis| frame.iter().skip(axis).step_by(axes).copied().collect::<Vec<i16>>();
+    let features: Vec<f64> = (0..axes).flat_map(|n| reference_of_axis(config, &axis(n))).collect();
+    let normalized = features.iter().enumerate().map(|(channel, value)| match normalization {
+        [] => *value,
+        numbers => (value - f64::from(numbers[2 * channel])) * f64::from(numbers[2 * channel + 1]),
+    });
+    normalized.collect()
+}
+
+fn reference_of_axis(config: &AudioConfig, frame: &[i16]) -> Vec<f64> {
+    let mut x: Vec<f64> = frame.iter().map(|&x| f64::from(x) / 32_768.0).collect();
     let n = x.len();
+    let mean = x.iter().sum::<f64>() / n as f64;
+    let from_middle = |t: usize| t as f64 - (n as f64 - 1.0) / 2.0;
+    let slope = (0..n).map(|t| from_middle(t) * x[t]).sum::<f64>()
+        / (0..n).map(|t| from_middle(t) * from_middle(t)).sum::<f64>();
+    for (t, x) in x.iter_mut().enumerate() {
+        *x -= match config.detrend {
+            Detrend::None => 0.0,
+            Detrend::Mean => mean,
+            Detrend::Line => mean + slope * from_middle(t),
+        };
+    }
+    let rms = config.rms.then(|| (x.iter().map(|x| x * x).sum::<f64>() / n as f64).sqrt());
     let y = (0..n).map(|i| {
         let turn = core::f64::consts::TAU * i as f64 / n as f64;
         let weight = match config.window {
@@ -77,6 +107,7 @@ fn reference(config: &AudioConfig, frame: &[i16], normalization: &[f32]) -> Vec<
     });
     let y: Vec<f64> = y.collect();
     let length = config.fft_length as usize;
+    let mel = |hz: f64| if config.spacing == Spacing::Linear { hz } else { mel(hz) };
     let step = (mel(config.high_hz.into()) - mel(config.low_hz.into())) / f64::from(config.mels + 1);
     let mut energies = vec![0.0; config.mels as usize];
     for k in 0..=length / 2 {
@@ -94,7 +125,7 @@ fn reference(config: &AudioConfig, frame: &[i16], normalization: &[f32]) -> Vec<
     }
     let logs: Vec<f64> = energies.iter().map(|energy| (energy + f64::from(config.floor)).ln()).collect();
     let count = logs.len() as f64;
-    let features = if config.coefficients == 0 {
+    let filters = if config.coefficients == 0 {
         logs
     } else {
         let coefficient = |k: u32| {
@@ -104,11 +135,7 @@ fn reference(config: &AudioConfig, frame: &[i16], normalization: &[f32]) -> Vec<
         };
         (0..config.coefficients).map(coefficient).collect()
     };
-    let normalized = features.iter().enumerate().map(|(channel, value)| match normalization {
-        [] => *value,
-        numbers => (value - f64::from(numbers[2 * channel])) * f64::from(numbers[2 * channel + 1]),
-    });
-    normalized.collect()
+    rms.into_iter().chain(filters).collect()
 }
 
 fn with_front_end<R>(audio: &Audio<'_>, work: impl FnOnce(&mut FrontEnd<'_>) -> R) -> R {
@@ -133,7 +160,7 @@ fn features_are_those_of_the_formulas() {
             let audio = Audio { config, normalization };
             let samples = sound(2_000);
             with_front_end(&audio, |front_end| {
-                for frame in samples.chunks_exact(config.window_samples as usize).take(3) {
+                for frame in samples.chunks_exact(config.frame_samples()).take(3) {
                     let expected = reference(&config, frame, numbers);
                     let found = front_end.frame(frame);
                     assert_eq!(found.len(), channels);
@@ -155,7 +182,7 @@ fn a_stream_in_portions_gives_what_the_recording_gives() {
     let samples = sound(3_001);
     for config in CONFIGS {
         let audio = Audio { config, normalization: &[] };
-        let (window, hop) = (config.window_samples as usize, config.hop_samples as usize);
+        let (window, hop) = (config.frame_samples(), config.step_samples());
         let batch: Vec<Vec<u32>> = with_front_end(&audio, |front_end| {
             samples.windows(window).step_by(hop).map(|frame| bits(front_end.frame(frame))).collect()
         });
@@ -210,10 +237,29 @@ fn a_listener_asks_once_a_stride_for_the_last_frames() {
 }
 
 #[test]
+fn gravity_and_drift_are_taken_away() {
+    // What is slow is not in the bands, so that a board that lies otherwise is the same to a network.
+    let config = AudioConfig { axes: 1, ..AudioConfig::MOTION_50_HZ };
+    let swing = |n: i32| (n * 37 % 64 - 32) * 40;
+    let frame = |height: i32, slope: i32| (0..64).map(|n| (swing(n) + height + slope * n) as i16).collect();
+    let (level, tilted): (Vec<i16>, Vec<i16>) = (frame(0, 0), frame(16_384, -50));
+    let features = |detrend| {
+        with_front_end(
+            &Audio { config: AudioConfig { detrend, ..config }, normalization: &[] },
+            |front_end| [&level, &tilted].map(|frame| front_end.frame(frame).to_vec()),
+        )
+    };
+    let difference = |[a, b]: [Vec<f32>; 2]| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference(features(Detrend::Line)) < 1e-2);
+    assert!(difference(features(Detrend::Mean)) > 0.1);
+    assert!(difference(features(Detrend::None)) > 0.4);
+}
+
+#[test]
 fn silence_and_full_scale_give_finite_numbers() {
     for config in CONFIGS {
         with_front_end(&Audio { config, normalization: &[] }, |front_end| {
-            let n = config.window_samples as usize;
+            let n = config.frame_samples();
             for frame in [
                 vec![0; n],
                 vec![i16::MIN; n],
@@ -239,7 +285,9 @@ fn the_bits_are_pinned() {
 fn what_cannot_be_is_refused() {
     let base = AudioConfig::SPEECH_8_KHZ;
     let wrong = [
-        ("sample_rate", AudioConfig { sample_rate: 999, ..base }),
+        ("sample_rate", AudioConfig { sample_rate: 0, ..base }),
+        ("axes", AudioConfig { axes: 0, ..base }),
+        ("axes", AudioConfig { axes: 17, ..base }),
         ("window_samples", AudioConfig { window_samples: 255, ..base }),
         ("hop_samples", AudioConfig { hop_samples: 257, ..base }),
         ("hop_samples", AudioConfig { hop_samples: 0, ..base }),

@@ -67,7 +67,8 @@ pub enum LoadError {
         /// Offset in the file of the record that does not decode.
         offset: usize,
     },
-    /// The preprocessing has a value out of its range, or the header has another length of the front end's memory.
+    /// The preprocessing has a value out of its range, or the header has another length of the front end's memory or a version that does not have this
+    /// preprocessing.
     Preprocessing,
     /// The memory spaces' lengths do not fit 31 bits together, or one is not a multiple of 16.
     MemoryLengths,

@@ -6,7 +6,7 @@ use crate::ops::OperatorSet;
 /// The first four bytes of a model file.
 pub const MAGIC: [u8; 4] = *b"SMDG";
 /// Version of the format. A reader takes files of its own major version whose minor version is not above its own.
-pub const VERSION: (u8, u8) = (1, 1);
+pub const VERSION: (u8, u8) = (1, 2);
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 112;
 /// The alignment of the weights block, of each memory space's length and of the caller's memory, in bytes.
@@ -139,7 +139,8 @@ impl Header {
         if minor == 0 && front_end_bytes != 0 {
             return Err(LoadError::Reserved { offset: 72 });
         }
-        // The checksum begins behind the version: that is the lowest that has what the file has, so that no other passes for it.
+        // The checksum begins behind the version: that is the lowest that has what the file has, so that no other passes for it. What else raises it is in the
+        // metadata, and checked there.
         if minor != 0 && front_end_bytes == 0 {
             return Err(LoadError::VersionWithoutNeed { found: (major, minor), expected: (VERSION.0, 0) });
         }

@@ -1,8 +1,9 @@
 //! What a model file says about itself, and how its input is made from raw samples.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::frontend::Audio;
+use crate::frontend::{Audio, Sensor};
 use crate::operand::Quantization;
 
 /// What a model file says about itself.
@@ -30,7 +31,7 @@ impl<'a> Metadata<'a> {
 
 /// What is done to a raw sample before it is the network's input. It is part of the model file, so that training and device
 /// cannot drift apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Preprocessing<'a> {
     /// The caller gives the network's input itself.
@@ -43,12 +44,61 @@ pub enum Preprocessing<'a> {
         /// Standard deviation of the training set, as a fraction of 255.
         std: f32,
     },
-    /// Sound goes through a front end. Since version 1.1.
-    #[serde(borrow)]
+    /// Sound goes through a front end, since version 1.1 of the format; the axes of a motion sensor, or sound whose configuration has one of the fields for
+    /// them, since 1.2.
     Audio(Audio<'a>),
 }
 
+/// [`Preprocessing`] as a file has it: what sound has no need of is a kind of its own, so that older readers take sound and refuse the rest.
+#[derive(Serialize, Deserialize)]
+enum Encoded<'a> {
+    None,
+    Normalize {
+        mean: f32,
+        std: f32,
+    },
+    #[serde(borrow)]
+    Sound(Audio<'a>),
+    Motion(#[serde(borrow)] Audio<'a>, Sensor),
+}
+
+impl Serialize for Preprocessing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let encoded = match *self {
+            Self::None => Encoded::None,
+            Self::Normalize { mean, std } => Encoded::Normalize { mean, std },
+            Self::Audio(audio) if audio.config.sensor() == Sensor::SOUND => Encoded::Sound(audio),
+            Self::Audio(audio) => Encoded::Motion(audio, audio.config.sensor()),
+        };
+        encoded.serialize(serializer)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Preprocessing<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Encoded::deserialize(deserializer)? {
+            Encoded::None => Self::None,
+            Encoded::Normalize { mean, std } => Self::Normalize { mean, std },
+            Encoded::Sound(audio) => Self::Audio(audio),
+            // There is one encoding of everything.
+            Encoded::Motion(_, Sensor::SOUND) => return Err(D::Error::custom("sound")),
+            Encoded::Motion(audio, sensor) => {
+                Self::Audio(Audio { config: audio.config.with_sensor(sensor), ..audio })
+            }
+        })
+    }
+}
+
 impl Preprocessing<'_> {
+    /// The lowest minor version of the format that has it.
+    pub(super) fn minor_version(&self) -> u8 {
+        match self {
+            Self::None | Self::Normalize { .. } => 0,
+            Self::Audio(audio) if audio.config.sensor() == Sensor::SOUND => 1,
+            Self::Audio(_) => 2,
+        }
+    }
+
     /// Bytes of memory that a front end needs; 0 if there is none.
     pub fn front_end_bytes(&self) -> u32 {
         match self {

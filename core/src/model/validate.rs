@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use super::entry::{Entry, EntryKind, MAX_ENTRY_OPERANDS, Steps};
-use super::header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, ZEROS};
+use super::header::{ALIGNMENT, CHECKSUM_START, HEADER_BYTES, Header, VERSION, ZEROS};
 use super::{LoadError, Metadata, Model, Place, range};
 use crate::checksum::crc32c;
 use crate::operand::{Operand, Space};
@@ -94,7 +94,12 @@ impl<'m> Sections<'m> {
         match postcard::take_from_bytes::<Metadata<'_>>(self.metadata) {
             Ok((metadata, rest)) => {
                 self.check_padding(rest, self.entries.len() + self.steps.len())?;
-                let fits = metadata.preprocessing.is_valid()
+                let expected = (VERSION.0, metadata.preprocessing.minor_version());
+                if header.version.1 > expected.1 {
+                    return Err(LoadError::VersionWithoutNeed { found: header.version, expected });
+                }
+                let fits = header.version == expected
+                    && metadata.preprocessing.is_valid()
                     && metadata.preprocessing.front_end_bytes() == header.front_end_bytes;
                 if fits { Ok(()) } else { Err(LoadError::Preprocessing) }
             }

@@ -150,7 +150,7 @@ pub fn write(parts: &ModelParts<'_>, buffer: &mut [u8]) -> Result<usize, WriteEr
     let infer = parts.entries.iter().find(|entry| entry.kind == EntryKind::Infer);
     let front_end_bytes = parts.metadata.preprocessing.front_end_bytes();
     // The oldest that says it all, so that older readers take what they can.
-    let version = if front_end_bytes == 0 { (VERSION.0, 0) } else { VERSION };
+    let version = (VERSION.0, parts.metadata.preprocessing.minor_version());
     let mut header = Header {
         version,
         checksum: 0,

@@ -224,7 +224,7 @@ fn listening(
     file: &[u8],
 ) -> Result<Option<Listening>, Box<dyn std::error::Error>> {
     let Preprocessing::Audio(Audio { config, .. }) = model.metadata().preprocessing else { return Ok(None) };
-    let stride_samples = config.stride_frames as usize * config.hop_samples as usize;
+    let stride_samples = config.stride_frames as usize * config.step_samples();
     // What it is does not matter: no instruction depends on it but those of the logarithm's special cases.
     let noise = |n: usize| ((n as u32).wrapping_mul(0x9E37_79B1) >> 16) as i16;
     let samples: Vec<i16> = (0..config.input_samples() + 4 * stride_samples).map(noise).collect();
@@ -233,7 +233,7 @@ fn listening(
     let footprint = device.listening_footprint(file)?;
     // From the second inference on, there is a stride's time between them.
     let strides = heard.instructions.get(1..).unwrap_or_default();
-    let inferences_per_second = f64::from(config.sample_rate) / stride_samples as f64;
+    let inferences_per_second = f64::from(config.sample_rate * config.axes) / stride_samples as f64;
     let mean = strides.iter().sum::<u64>() as f64 / strides.len().max(1) as f64;
     let instructions_per_second = (mean * inferences_per_second).round() as u64;
     Ok(Some(Listening {

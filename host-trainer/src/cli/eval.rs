@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use smidgen::Preprocessing;
-use smidgen_trainer::data::audio::{AudioOptions, load_test_audio};
+use smidgen_trainer::data::audio::{AudioOptions, load_test_audio, load_test_series};
 use smidgen_trainer::data::{self, Dataset, ImageOptions};
 use smidgen_trainer::device::{self, Device, Report, Target};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
@@ -19,7 +19,7 @@ pub(crate) struct Eval {
     /// The model file
     #[arg(value_name = "MODEL.smg")]
     model: PathBuf,
-    /// Directory of a data set in MNIST's format, or of images in test/CLASS [default: the bundled digits]
+    /// Directory of a data set in MNIST's or CIFAR's format, or of images in test/CLASS [default: the bundled digits]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where to run: host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
@@ -124,7 +124,14 @@ fn audio_options(interface: &Interface<'_>, provenance: &str) -> Option<AudioOpt
     let data = &provenance["recipe"]["data"];
     let name_pattern = data["name_pattern"].as_str().unwrap_or_default().to_owned();
     let test_below = data["test_below"].as_u64().and_then(|below| u32::try_from(below).ok()).unwrap_or(0);
-    Some(AudioOptions { config: audio.config, name_pattern, test_below })
+    let background = data["background"].as_str().unwrap_or_default().to_owned();
+    Some(AudioOptions { config: audio.config, name_pattern, test_below, background })
+}
+
+/// The value that is full scale, for a model of time series.
+fn of_series(provenance: &str) -> Option<f32> {
+    let provenance: serde_json::Value = serde_json::from_str(provenance).ok()?;
+    provenance["recipe"]["data"]["full_scale"].as_f64().map(|scale| scale as f32)
 }
 
 /// The first `limit` test samples of the data in `directory`, or of the bundled digits.
@@ -137,13 +144,17 @@ fn test_set(
     let images = image_options(interface, provenance);
     let test = match (directory, audio_options(interface, provenance)) {
         (None, Some(_)) => {
-            return Err("the model listens: give the directory of its WAV files with --data DIR".into());
+            return Err("the model listens: give the directory of its recordings with --data DIR".into());
+        }
+        (Some(directory), Some(audio)) if of_series(provenance).is_some() => {
+            load_test_series(directory, &audio, of_series(provenance).unwrap_or(1.0))?
         }
         (Some(directory), Some(audio)) => load_test_audio(directory, &audio)?,
         (None, None) => data::digits()?.test,
         (Some(directory), None) if directory.join("test").is_dir() => {
             data::load_test_images(directory, images)?
         }
+        (Some(directory), None) if data::is_cifar_dir(directory) => data::load_cifar_dir(directory)?.test,
         (Some(directory), None) => data::load_mnist_dir(directory)?.test,
     };
     match limit {

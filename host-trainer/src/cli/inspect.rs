@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use smidgen::frontend::{Audio, AudioConfig};
+use smidgen::frontend::{Audio, AudioConfig, Spacing};
 use smidgen::{ElementType, Preprocessing, Quantization};
 use smidgen_trainer::inspect::{
     EntryInspection, Inspection, Memory, MemoryMap, Moment, Tensor, Use, inspect,
@@ -55,12 +55,18 @@ fn text(found: &Inspection<'_>) -> Result<String, std::fmt::Error> {
         Preprocessing::Normalize { mean, std } => line("input", format!("(byte / 255 - {mean}) / {std}"))?,
         Preprocessing::Audio(Audio { config, .. }) => {
             let AudioConfig { sample_rate, window_samples, hop_samples, frames, .. } = config;
-            let (channels, kind) =
-                (config.channels(), if config.coefficients == 0 { "mel bands" } else { "cepstra" });
-            let of = format!("of {window_samples} samples every {hop_samples} at {sample_rate} Hz");
+            let (channels, memory) = (config.channels(), config.memory_bytes());
+            let kind = match (config.coefficients, config.spacing) {
+                (0, Spacing::Mel) => "mel bands",
+                (0, Spacing::Linear) => "bands",
+                _ => "cepstra",
+            };
+            let with = if config.rms { " and root mean squares" } else { "" };
+            let axes = if config.axes == 1 { String::new() } else { format!(" of {} axes", config.axes) };
+            let of = format!("of {window_samples} samples{axes} every {hop_samples} at {sample_rate} Hz");
             line(
                 "input",
-                format!("{frames} frames {of}, {channels} {kind}, {} bytes of memory", config.memory_bytes()),
+                format!("{frames} frames {of}, {channels} {kind}{with}, {memory} bytes of memory"),
             )?;
         }
     }

@@ -50,6 +50,9 @@ impl Listen {
         let Preprocessing::Audio(audio) = model.metadata().preprocessing else {
             return Err(format!("{}: the model takes no sound", self.model.display()).into());
         };
+        if audio.config.axes != 1 {
+            return Err(format!("{}: the model takes motion, not sound", self.model.display()).into());
+        }
         let mut all = Vec::new();
         for path in &self.recordings {
             let samples = played(path, &audio.config)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::quantize::Sensitivity;
 use smidgen_trainer::compile::{LowerOptions, Prefer};
-use smidgen_trainer::data::audio::load_audio_dir;
+use smidgen_trainer::data::audio::{load_audio_dir, load_series_dir};
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target, check};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
@@ -125,13 +125,18 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
         ("digits", None) => data::digits()?,
         ("digits" | "mnist", Some(directory)) => data::load_mnist_dir(directory)?,
         ("images", Some(directory)) => data::load_image_dir(directory, recipe.data.image_options())?,
+        ("cifar", Some(directory)) => data::load_cifar_dir(directory)?,
         ("audio", Some(directory)) => load_audio_dir(directory, &recipe.audio_options())?,
-        (dataset @ ("mnist" | "images" | "audio"), None) => return Err(format!(
+        ("series", Some(directory)) => {
+            load_series_dir(directory, &recipe.audio_options(), recipe.data.full_scale)?
+        }
+        (dataset @ ("mnist" | "images" | "cifar" | "audio" | "series"), None) => return Err(format!(
             "the recipe's data.dataset is {dataset}, which is not bundled: give its directory with --data DIR"
         )
         .into()),
         (other, _) => {
-            return Err(format!("data.dataset is {other:?}, expected digits, mnist, images or audio").into());
+            let expected = "digits, mnist, images, cifar, audio or series";
+            return Err(format!("data.dataset is {other:?}, expected {expected}").into());
         }
     };
     Ok(split.leaving_out(&recipe.data.leave_out)?)

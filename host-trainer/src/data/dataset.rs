@@ -226,6 +226,8 @@ pub struct Split {
     pub test: Dataset,
     /// The training samples before their centres were cut out, if random places are to be cut out of them.
     pub uncropped: Option<Dataset>,
+    /// Of sound: background noise to mix in, at the rate of the samples. Empty without any.
+    pub background: Vec<Vec<i16>>,
 }
 
 impl Split {
@@ -244,7 +246,7 @@ impl Split {
                 test_classes: test.class_names.len(),
             });
         }
-        Ok(Self { train, test, uncropped: None })
+        Ok(Self { train, test, uncropped: None, background: Vec::new() })
     }
 
     /// The same split without the training samples of these classes. The test set keeps them.
@@ -266,6 +268,7 @@ impl Split {
             train: part(&self.train)?,
             uncropped: self.uncropped.as_ref().map(part).transpose()?,
             test: self.test,
+            background: self.background,
         })
     }
 }

@@ -156,6 +156,26 @@ pub enum DataError {
         /// How many classes there are.
         classes: usize,
     },
+    /// A time series that cannot be read.
+    #[error("{place}: {message}; correct or remove it")]
+    Series {
+        /// The file, and the line or row in it.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of the classes' names has not one for each class.
+    #[error(
+        "{file}: there are {found} names, expected {expected}, one a line; download it again, or remove it to have numbers"
+    )]
+    ClassNames {
+        /// The file.
+        file: String,
+        /// How many names it has.
+        found: usize,
+        /// How many classes there are.
+        expected: usize,
+    },
     /// A dataset without samples, or whose samples have no elements, or without classes.
     #[error("{dataset}: there are no {what}, expected at least one; give a set that has some")]
     EmptyDataset {

@@ -26,6 +26,7 @@
 
 pub mod audio;
 mod augment;
+mod cifar;
 mod dataset;
 mod digits;
 mod error;
@@ -37,6 +38,7 @@ mod sampling;
 mod shuffle;
 
 pub use augment::{Augmentation, Augmenter, Mixer, Mixing, Pixel, Variation};
+pub use cifar::{is_cifar_dir, load_cifar_dir};
 pub use dataset::{Dataset, Split};
 pub use digits::digits;
 pub use error::DataError;

@@ -14,6 +14,7 @@ pub(super) enum Use {
     Class = 6,
     Sound = 7,
     Mask = 8,
+    Background = 9,
 }
 
 /// The output function of `SplitMix64`: a bijection of `u64` that spreads every bit over all bits.

@@ -413,17 +413,25 @@ pub fn quantize_trained_for(
         (None, &[mean, ..], &[std, ..]) => Preprocessing::Normalize { mean, std },
         _ => Preprocessing::None,
     };
+    // How the data's files are read; what says nothing is left out, because all of it is in the device's flash.
+    let mut data = serde_json::json!({
+        "image_size": recipe.data.image_size,
+        "crop": recipe.data.crop,
+        "name_pattern": recipe.data.name_pattern,
+        "test_below": recipe.data.test_below,
+    });
+    if recipe.data.dataset == "series" {
+        data["full_scale"] = recipe.data.full_scale.into();
+    }
+    if !recipe.data.background.is_empty() {
+        data["background"] = recipe.data.background.as_str().into();
+    }
     let provenance = serde_json::json!({
         "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
         "recipe": {
             "name": recipe.name,
             "network": { "net": recipe.network.net },
-            "data": {
-                "image_size": recipe.data.image_size,
-                "crop": recipe.data.crop,
-                "name_pattern": recipe.data.name_pattern,
-                "test_below": recipe.data.test_below,
-            },
+            "data": data,
             "training": { "seed": recipe.training.seed },
             "sha256": hex(&Sha256::digest(recipe.to_toml())),
         },

@@ -87,7 +87,11 @@ impl Prepared {
         let augmenter = match normalization.audio() {
             None => augmenter,
             Some(_) if recipe.audio_augmentation.is_none() => None,
-            Some(audio) => Some(Variation::Sound(AudioAugmenter::new(recipe.audio_augmentation, &audio)?)),
+            Some(audio) => Some(Variation::Sound(AudioAugmenter::new(
+                recipe.audio_augmentation,
+                &audio,
+                &split.background,
+            )?)),
         };
         let teacher = match recipe.distillation.teacher.as_str() {
             "" => Vec::new(),

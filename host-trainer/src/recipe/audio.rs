@@ -1,7 +1,7 @@
 //! The front end of a recipe.
 
 use serde::{Deserialize, Serialize};
-use smidgen::frontend::{AudioConfig, FrontEndError, WindowShape};
+use smidgen::frontend::{AudioConfig, Detrend, FrontEndError, Spacing, WindowShape};
 
 use super::RecipeError;
 
@@ -39,6 +39,14 @@ pub struct AudioSettings {
     pub frames: u32,
     /// Frames from one inference to the next, in a stream.
     pub stride_frames: u32,
+    /// Axes of the sensor, 1 for sound.
+    pub axes: u32,
+    /// What is taken away from the samples of a frame.
+    pub detrend: Detrend,
+    /// Whether the root mean square of a frame is a feature of each axis.
+    pub rms: bool,
+    /// How the filters are spaced.
+    pub spacing: Spacing,
 }
 
 impl Default for AudioSettings {
@@ -46,6 +54,7 @@ impl Default for AudioSettings {
         let AudioConfig { sample_rate, window_samples, hop_samples, window, pre_emphasis, low_hz, .. } =
             AudioConfig::SPEECH_8_KHZ;
         let AudioConfig { mels, coefficients, floor, frames, stride_frames, .. } = AudioConfig::SPEECH_8_KHZ;
+        let AudioConfig { axes, detrend, rms, spacing, .. } = AudioConfig::SPEECH_8_KHZ;
         Self {
             sample_rate,
             window_samples,
@@ -60,6 +69,10 @@ impl Default for AudioSettings {
             floor,
             frames,
             stride_frames,
+            axes,
+            detrend,
+            rms,
+            spacing,
         }
     }
 }
@@ -82,6 +95,10 @@ impl AudioSettings {
             floor: self.floor,
             frames: self.frames,
             stride_frames: self.stride_frames,
+            axes: self.axes,
+            detrend: self.detrend,
+            rms: self.rms,
+            spacing: self.spacing,
         }
     }
 

@@ -91,8 +91,8 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Kind of data: `digits` is bundled; `mnist`, `images` (PNG or JPEG in `train/CLASS` and `test/CLASS`) and
-    /// `audio` (WAV files, there or named by `name_pattern`) are read from `--data DIR`.
+    /// Kind of data: `digits` is bundled; `mnist`, `images` (PNG or JPEG in `train/CLASS` and `test/CLASS`),
+    /// `cifar` (the binary files of CIFAR-10 or CIFAR-100), `series` (CSV or NumPy files, as `audio`) and `audio` (WAV files, there or named by `name_pattern`) are read from `--data DIR`.
     pub dataset: String,
     /// The part of the training samples that is held out to choose the best epoch, in 0..1.
     pub validation_fraction: f64,
@@ -114,6 +114,11 @@ pub struct Data {
     pub test_below: u32,
     /// Names of classes of which no sample is trained on. The network has an output for each all the same: a device can learn them later.
     pub leave_out: Vec<String>,
+    /// For `series`: the value that is full scale, such as 4 for an accelerometer of 4 g.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub full_scale: f32,
+    /// For `audio`: a folder in the data directory with recordings of background noise, which are no samples; empty for none.
+    pub background: String,
 }
 
 impl Data {
@@ -130,6 +135,8 @@ impl Data {
         rule((0.0..1.0).contains(&validation), "data.validation_fraction", &validation, expected)?;
         rule(self.folds != 1 && self.folds <= 1000, "data.folds", &self.folds, "0, or 2 to 1000")?;
         rule(self.fold < self.folds.max(1), "data.fold", &self.fold, "less than data.folds")?;
+        let scale = self.full_scale;
+        rule(scale.is_finite() && scale > 0.0, "data.full_scale", &scale, "a number above 0")?;
         for (key, pair) in [("data.image_size", &self.image_size), ("data.crop", &self.crop)] {
             let good =
                 pair.is_empty() || pair.len() == 2 && pair.iter().all(|side| (1..=4096).contains(side));
@@ -153,6 +160,8 @@ impl Default for Data {
             name_pattern: String::new(),
             test_below: 0,
             leave_out: Vec::new(),
+            full_scale: 1.0,
+            background: String::new(),
         }
     }
 }
@@ -318,6 +327,7 @@ impl Recipe {
             config: self.audio.config(),
             name_pattern: self.data.name_pattern.clone(),
             test_below: self.data.test_below,
+            background: self.data.background.clone(),
         }
     }
 
@@ -373,6 +383,8 @@ impl Recipe {
         )?;
         loss.check(augmentation.mixes(), distillation)?;
         self.audio.check()?;
+        let axes = self.audio.axes;
+        rule(axes == 1 || data.dataset == "series", "audio.axes", &axes, "1, unless data.dataset is series")?;
         optimizer.check()?;
         averaging.check(training.epochs)?;
         schedule.check()?;

@@ -25,6 +25,9 @@ pub struct AudioAugmentation {
     /// Noise: an amplitude up to this, where 1 is full scale; small ones are likelier.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub noise: f32,
+    /// Background noise: a piece of a recording, from a random place, with up to this part of its loudness.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub background: f32,
     /// Masks over time (Park et al.: *SpecAugment*, Interspeech 2019): how many.
     pub time_masks: u32,
     /// The most frames that a mask over time covers.
@@ -57,6 +60,7 @@ impl AudioAugmentation {
         check("speed", self.speed, 0.9, "a fraction from 0 to 0.9")?;
         check("gain_db", self.gain_db, 100.0, "decibels from 0 to 100")?;
         check("noise", self.noise, 1.0, "an amplitude from 0 to 1")?;
+        check("background", self.background, 1.0, "a part from 0 to 1")?;
         check("time_masks", self.time_masks as f32, 100.0, "0 to 100")?;
         check("channel_masks", self.channel_masks as f32, 100.0, "0 to 100")
     }
@@ -70,6 +74,7 @@ pub struct AudioAugmenter {
     settings: AudioAugmentation,
     config: AudioConfig,
     normalization: Vec<u8>,
+    background: Vec<Vec<i16>>,
 }
 
 thread_local! {
@@ -77,13 +82,23 @@ thread_local! {
 }
 
 impl AudioAugmenter {
-    /// An augmenter for clips whose features are normalized with this.
+    /// An augmenter for clips whose features are normalized with this, with recordings of background noise.
     ///
     /// # Errors
-    /// [`DataError::Setting`].
-    pub fn new(settings: AudioAugmentation, audio: &Audio<'_>) -> Result<Self, DataError> {
+    /// [`DataError::Setting`], also if there is to be background noise and no recording has any.
+    pub fn new(
+        settings: AudioAugmentation,
+        audio: &Audio<'_>,
+        background: &[Vec<i16>],
+    ) -> Result<Self, DataError> {
         settings.check()?;
-        Ok(Self { settings, config: audio.config, normalization: audio.normalization.to_vec() })
+        let background: Vec<_> = background.iter().filter(|noise| !noise.is_empty()).cloned().collect();
+        if settings.background > 0.0 && background.is_empty() {
+            let expected = "0 without data.background, the folder of the noise";
+            return Err(DataError::Setting { name: "background", found: settings.background, expected });
+        }
+        let normalization = audio.normalization.to_vec();
+        Ok(Self { settings, config: audio.config, normalization, background })
     }
 
     /// The shape of what comes out, `[frames, channels, 1]`.
@@ -105,19 +120,23 @@ impl AudioAugmenter {
         let level = unit(&mut random);
         // Squared, so that half of all clips have less than a quarter of the noise.
         let amplitude = noise * level * level * 32_768.0;
+        let (noise, loudness) = self.draw_background(&mut generator(seed, Use::Background, epoch, sample));
+        let mut noise = noise.map(|noise| loudness * f32::from(noise));
         let audio = Audio { config: self.config, normalization: &self.normalization };
         CLIP.with_borrow_mut(|(source, varied)| {
             source.clear();
             source.extend(clip_of_bytes(clip).map(f32::from));
             varied.clear();
-            let centre = source.len() as f32 / 2.0;
+            let axes = self.config.axes as usize;
+            let centre = (source.len() / axes) as f32 / 2.0;
             for n in 0..source.len() {
-                let at = centre + (n as f32 - centre - shift) * factor;
-                let mut value = gain * interpolate(source, at);
+                let at = centre + ((n / axes) as f32 - centre - shift) * factor;
+                let mut value = gain * interpolate(&source[n % axes..], axes, at);
                 if amplitude > 0.0 {
                     // The sum of two uniform numbers: a triangle, near enough to a bell.
                     value += symmetric(&mut random, amplitude) + symmetric(&mut random, amplitude);
                 }
+                value += noise.next().unwrap_or(0.0);
                 // A float to int cast saturates.
                 varied.push(libm::roundf(value) as i16);
             }
@@ -138,19 +157,38 @@ impl AudioAugmenter {
     }
 }
 
+impl AudioAugmenter {
+    /// A recording of background noise from a random place on, over and over, and its loudness; nothing if there is to be none.
+    fn draw_background<'a>(
+        &'a self,
+        random: &mut rand_xoshiro::Xoshiro256PlusPlus,
+    ) -> (impl Iterator<Item = i16> + use<'a>, f32) {
+        let noise: &[i16] = match self.background.len() {
+            0 => &[],
+            _ if self.settings.background == 0.0 => &[],
+            count => &self.background[below(random, count as u32) as usize],
+        };
+        let (start, loudness) = match noise.len() {
+            0 => (0, 0.0),
+            length => (below(random, length as u32) as usize, unit(random) * self.settings.background),
+        };
+        (noise[start..].iter().chain(noise.iter().cycle()).copied(), loudness)
+    }
+}
+
 /// Where a mask begins and how long it is: up to `longest`, within `extent`.
 fn draw_mask(random: &mut rand_xoshiro::Xoshiro256PlusPlus, extent: usize, longest: u32) -> (usize, usize) {
     let length = below(random, longest.min(extent as u32) + 1);
     (below(random, extent as u32 - length + 1) as usize, length as usize)
 }
 
-/// Between the samples, by the cubic through four of them (Catmull and Rom); 0 outside.
-fn interpolate(samples: &[f32], at: f32) -> f32 {
+/// Between every `axes`th of the samples, by the cubic through four of them (Catmull and Rom); 0 outside.
+fn interpolate(samples: &[f32], axes: usize, at: f32) -> f32 {
     let floor = libm::floorf(at);
     let t = at - floor;
     let first = floor as i64 - 1;
     let sample = |offset: i64| {
-        usize::try_from(first + offset).ok().and_then(|n| samples.get(n)).copied().unwrap_or(0.0)
+        usize::try_from(first + offset).ok().and_then(|n| samples.get(n * axes)).copied().unwrap_or(0.0)
     };
     let [a, b, c, d] = [0, 1, 2, 3].map(sample);
     let (cubic, square) = ((d - a) + 3.0 * (b - c), 2.0 * a - 5.0 * b + 4.0 * c - d);
@@ -174,7 +212,7 @@ mod tests {
 
     fn varied(settings: AudioAugmentation, sample: u32) -> Vec<f32> {
         let mut output = vec![f32::NAN; 20 * 24];
-        AudioAugmenter::new(settings, &AUDIO).unwrap().apply(&clip(), 1, 2, sample, &mut output);
+        AudioAugmenter::new(settings, &AUDIO, &[]).unwrap().apply(&clip(), 1, 2, sample, &mut output);
         output
     }
 
@@ -227,6 +265,24 @@ mod tests {
     }
 
     #[test]
+    fn background_noise_comes_from_a_random_place_with_a_random_loudness() {
+        let settings = AudioAugmentation { background: 0.5, ..AudioAugmentation::default() };
+        // Shorter than the clip, so that it comes again.
+        let noise: Vec<i16> = (0..500_i32).map(|n| (n * 7_919 % 20_011 - 10_000) as i16).collect();
+        let augmenter = AudioAugmenter::new(settings, &AUDIO, &[vec![], noise]).unwrap();
+        let varied = |sample| {
+            let mut output = vec![f32::NAN; 20 * 24];
+            augmenter.apply(&clip(), 1, 2, sample, &mut output);
+            output
+        };
+        assert_eq!(varied(3), varied(3));
+        let (found, quiet) = ([varied(3), varied(4), varied(5)], plain());
+        assert!(found[0] != found[1] && found[1] != found[2]);
+        let louder = |row: &[f32]| row.iter().zip(&quiet).filter(|(a, b)| a > b).count();
+        assert!(found.iter().all(|row| louder(row) > 20 * 24 * 8 / 10));
+    }
+
+    #[test]
     fn masks_cover_whole_frames_and_channels() {
         let settings =
             AudioAugmentation { time_masks: 1, time_mask_frames: 5, ..AudioAugmentation::default() };
@@ -245,8 +301,9 @@ mod tests {
             ("speed", AudioAugmentation { speed: 1.0, ..AudioAugmentation::default() }),
             ("gain_db", AudioAugmentation { gain_db: f32::NAN, ..AudioAugmentation::default() }),
             ("noise", AudioAugmentation { noise: -0.1, ..AudioAugmentation::default() }),
+            ("background", AudioAugmentation { background: 0.1, ..AudioAugmentation::default() }),
         ] {
-            match AudioAugmenter::new(settings, &AUDIO).unwrap_err() {
+            match AudioAugmenter::new(settings, &AUDIO, &[]).unwrap_err() {
                 DataError::Setting { name, .. } => assert_eq!(name, expected),
                 other => panic!("{other}"),
             }

@@ -31,8 +31,8 @@ pub fn features(audio: &Audio<'_>, clip: &[i16], output: &mut [f32]) {
         let mut front_end = FrontEnd::new(audio, bytemuck::cast_slice_mut(memory))
             .expect("the data set checked the configuration");
         for (frame, row) in output.chunks_exact_mut(config.channels()).enumerate() {
-            let start = (frame * config.hop_samples as usize).min(clip.len());
-            let end = (start + config.window_samples as usize).min(clip.len());
+            let start = (frame * config.step_samples()).min(clip.len());
+            let end = (start + config.frame_samples()).min(clip.len());
             row.copy_from_slice(front_end.frame(&clip[start..end]));
         }
     });

@@ -20,6 +20,8 @@ pub struct AudioOptions {
     pub name_pattern: String,
     /// With a pattern: recordings whose index is less than this are for testing.
     pub test_below: u32,
+    /// A folder in the directory with recordings of background noise; empty for none.
+    pub background: String,
 }
 
 /// A recording and what its path says of it.
@@ -36,9 +38,23 @@ struct Found {
 /// # Errors
 /// A directory or file cannot be read, a file is no WAV file or not named as the pattern says, a set is empty, or a class is missing in one: the error names it.
 pub fn load_audio_dir(directory: &Path, options: &AudioOptions) -> Result<Split, DataError> {
-    let found = find(directory, options)?;
+    let split = load(directory, options, &["wav"], &|path| wav_clip(path, options))?;
+    Ok(Split { background: load_background(directory, options)?, ..split })
+}
+
+/// Reads the clips of a recording.
+pub(super) type Clips<'a> = &'a dyn Fn(&Path) -> Result<Vec<Vec<i16>>, DataError>;
+
+/// Loads the recordings of files with one of these extensions.
+pub(super) fn load(
+    directory: &Path,
+    options: &AudioOptions,
+    extensions: &[&str],
+    clips: Clips<'_>,
+) -> Result<Split, DataError> {
+    let found = find(directory, options, extensions)?;
     let classes = classes_of(&found);
-    let set = |is_test| load_set(directory, &found, is_test, &classes, options);
+    let set = |is_test| load_set(directory, &found, is_test, &classes, options, clips);
     let (train, test) = (set(false)?, set(true)?);
     for (there, missing) in [(&train, &test), (&test, &train)] {
         for (label, class) in classes.iter().enumerate() {
@@ -51,13 +67,55 @@ pub fn load_audio_dir(directory: &Path, options: &AudioOptions) -> Result<Split,
     Split::new(train, test)
 }
 
+/// The recordings of background noise, at the rate of the samples.
+fn load_background(directory: &Path, options: &AudioOptions) -> Result<Vec<Vec<i16>>, DataError> {
+    if options.background.is_empty() {
+        return Ok(Vec::new());
+    }
+    let folder = directory.join(&options.background);
+    if !folder.is_dir() {
+        return Err(DataError::MissingDirectory { directory: folder });
+    }
+    let recordings = files(&folder, &["wav"])?;
+    if recordings.is_empty() {
+        return Err(DataError::MissingFile { directory: folder, names: vec!["*.wav".into()] });
+    }
+    let load = |path: &PathBuf| {
+        let recording = read_wav(path)?;
+        let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
+        if at_rate.is_empty() {
+            return Err(DataError::EmptyFile { file: path.display().to_string(), expected: "sound" });
+        }
+        // A float to int cast saturates.
+        Ok(at_rate.iter().map(|sample| libm::roundf(sample * 32_768.0) as i16).collect())
+    };
+    recordings.iter().map(load).collect()
+}
+
 /// Loads the test recordings only.
 ///
 /// # Errors
 /// As [`load_audio_dir`].
 pub fn load_test_audio(directory: &Path, options: &AudioOptions) -> Result<Dataset, DataError> {
-    let found = find(directory, options)?;
-    load_set(directory, &found, true, &classes_of(&found), options)
+    load_test(directory, options, &["wav"], &|path| wav_clip(path, options))
+}
+
+/// Loads the test recordings of files with one of these extensions.
+pub(super) fn load_test(
+    directory: &Path,
+    options: &AudioOptions,
+    extensions: &[&str],
+    clips: Clips<'_>,
+) -> Result<Dataset, DataError> {
+    let found = find(directory, options, extensions)?;
+    load_set(directory, &found, true, &classes_of(&found), options, clips)
+}
+
+/// The one clip of a WAV file.
+fn wav_clip(path: &Path, options: &AudioOptions) -> Result<Vec<Vec<i16>>, DataError> {
+    let recording = read_wav(path)?;
+    let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
+    Ok(vec![clip(&at_rate, options.config.input_samples()).collect()])
 }
 
 fn classes_of(found: &[Found]) -> Vec<String> {
@@ -71,14 +129,15 @@ fn load_set(
     is_test: bool,
     classes: &[String],
     options: &AudioOptions,
+    clips: Clips<'_>,
 ) -> Result<Dataset, DataError> {
     let (mut samples, mut labels) = (Vec::new(), Vec::new());
     for Found { path, label, .. } in found.iter().filter(|found| found.is_test == is_test) {
-        let recording = read_wav(path)?;
-        let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
-        samples.extend(clip(&at_rate, options.config.input_samples()));
-        // It was made of all of them.
-        labels.push(classes.binary_search(label).unwrap_or_default() as u32);
+        for clip in clips(path)? {
+            samples.extend(clip);
+            // It was made of all of them.
+            labels.push(classes.binary_search(label).unwrap_or_default() as u32);
+        }
     }
     let name = format!("{} ({})", directory.display(), if is_test { "test" } else { "train" });
     Dataset::of_audio(name, &samples, options.config, labels, classes.to_vec())
@@ -95,7 +154,7 @@ fn clip(samples: &[f32], length: usize) -> impl Iterator<Item = i16> + '_ {
     })
 }
 
-fn find(directory: &Path, options: &AudioOptions) -> Result<Vec<Found>, DataError> {
+fn find(directory: &Path, options: &AudioOptions, extensions: &[&str]) -> Result<Vec<Found>, DataError> {
     if !directory.is_dir() {
         return Err(DataError::MissingDirectory { directory: directory.into() });
     }
@@ -106,13 +165,17 @@ fn find(directory: &Path, options: &AudioOptions) -> Result<Vec<Found>, DataErro
             if !root.is_dir() {
                 return Err(DataError::MissingDirectory { directory: root });
             }
-            for path in wav_files(&root)? {
+            for path in files(&root, extensions)? {
                 let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
                 found.push(Found { label: folder.to_string_lossy().into_owned(), path, is_test });
             }
         }
     } else {
-        for path in wav_files(directory)? {
+        let noise = (!options.background.is_empty()).then(|| directory.join(&options.background));
+        for path in files(directory, extensions)? {
+            if noise.as_ref().is_some_and(|noise| path.starts_with(noise)) {
+                continue;
+            }
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let Some((label, index)) = read_name(&options.name_pattern, &name) else {
                 let (file, pattern) = (path.display().to_string(), options.name_pattern.clone());
@@ -122,28 +185,33 @@ fn find(directory: &Path, options: &AudioOptions) -> Result<Vec<Found>, DataErro
         }
     }
     if found.is_empty() {
-        return Err(DataError::MissingFile { directory: directory.into(), names: vec!["*.wav".into()] });
+        let names = extensions.iter().map(|extension| format!("*.{extension}")).collect();
+        return Err(DataError::MissingFile { directory: directory.into(), names });
     }
     Ok(found)
 }
 
-/// All WAV files in a directory and those in it, in the order of their paths. Hidden ones are left out.
-fn wav_files(directory: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// All files with one of these extensions in a directory and those in it, in the order of their paths. Hidden ones are left out.
+fn files(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |cause| DataError::Unreadable { file: directory.display().to_string(), cause };
-    let mut files = Vec::new();
+    let wanted = |path: &Path| {
+        let extension = path.extension().unwrap_or_default();
+        extensions.iter().any(|wanted| extension.eq_ignore_ascii_case(wanted))
+    };
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
             continue;
         }
         if path.is_dir() {
-            files.extend(wav_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav")) {
-            files.push(path);
+            found.extend(files(&path, extensions)?);
+        } else if wanted(&path) {
+            found.push(path);
         }
     }
-    files.sort();
-    Ok(files)
+    found.sort();
+    Ok(found)
 }
 
 /// What stands for `{label}` and `{index}` in a name. A placeholder reaches to the first place where the text after it is found, the last one to the end.
@@ -182,7 +250,29 @@ mod tests {
     }
 
     fn options(name_pattern: &str) -> AudioOptions {
-        AudioOptions { config: AudioConfig::SPEECH_8_KHZ, name_pattern: name_pattern.into(), test_below: 5 }
+        AudioOptions {
+            config: AudioConfig::SPEECH_8_KHZ,
+            name_pattern: name_pattern.into(),
+            test_below: 5,
+            background: String::new(),
+        }
+    }
+
+    #[test]
+    fn background_noise_is_loaded_and_is_no_sample() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["1_x_0", "1_x_5"] {
+            write(&directory.path().join(format!("{name}.wav")), &[9; 1_000]);
+        }
+        let noisy = AudioOptions { background: "noise".into(), ..options("{label}_{}_{index}") };
+        let error = load_audio_dir(directory.path(), &noisy).unwrap_err();
+        assert!(matches!(error, DataError::MissingDirectory { .. }), "{error}");
+        fs::create_dir(directory.path().join("noise")).unwrap();
+        let error = load_audio_dir(directory.path(), &noisy).unwrap_err();
+        assert!(matches!(error, DataError::MissingFile { .. }), "{error}");
+        write(&directory.path().join("noise/street.wav"), &[7, 8]);
+        let split = load_audio_dir(directory.path(), &noisy).unwrap();
+        assert_eq!((split.train.len(), split.background), (1, vec![vec![7, 8]]));
     }
 
     #[test]

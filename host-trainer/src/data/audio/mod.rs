@@ -7,6 +7,7 @@ mod augment;
 mod features;
 mod folder;
 mod resample;
+mod series;
 mod wav;
 
 pub use augment::{AudioAugmentation, AudioAugmenter};
@@ -14,4 +15,5 @@ pub(in crate::data) use features::features_of_bytes;
 pub use features::{bytes_of_clip, clip_of_bytes, features, frames_of};
 pub use folder::{AudioOptions, load_audio_dir, load_test_audio};
 pub use resample::resample;
+pub use series::{load_series_dir, load_test_series, read_series};
 pub use wav::{Recording, read_wav};
