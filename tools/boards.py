@@ -37,9 +37,8 @@ def sections(image):
             yield address, size, None if kind == NO_BITS else image[offset : offset + size], text
 
 
-def check(board, image):
-    """The figures of an image, and what is wrong with it."""
-    regions = memory_map(board)
+def check(image, regions):
+    """What an image takes of each of these memories, where its stack begins, and what is wrong with it."""
     used = dict.fromkeys(regions, 0)
     statics, wrong = [], []
     for address, size, content, name in sections(image):
@@ -62,8 +61,16 @@ def check(board, image):
         wrong.append(f"the stack begins at {stack:#x}, above the statics at {min(statics):#x}: not linked by flip-link")
     if stack - start < STACK_BYTES:
         wrong.append(f"{stack - start} bytes of stack, expected at least {STACK_BYTES}")
-    flash = f"{used['FLASH']:7} of {regions['FLASH'][1]} bytes of flash"
-    return f"{board:14} {flash}, {used['RAM']:6} of {regions['RAM'][1]} of RAM, the rest is stack", wrong
+    return used, stack, wrong
+
+
+def control(image, regions, used, stack):
+    """What is wrong with the check itself: it has to complain of memories that are a byte too small for this image."""
+    start, length = regions["RAM"]
+    end = start + length
+    first = stack - STACK_BYTES + 1
+    too_small = {"FLASH": (regions["FLASH"][0], used["FLASH"] - 1), "RAM": (first, end - first)}
+    return [f"the check finds nothing wrong with too small a {name}" for name, region in too_small.items() if not check(image, regions | {name: region})[2]]
 
 
 def main():
@@ -76,8 +83,11 @@ def main():
         config = (BOARDS / board / ".cargo" / "config.toml").read_text()
         (target,) = re.findall(r'^target = "(.+)"$', config, re.M)
         image = (BOARDS / "target" / target / "release" / board).read_bytes()
-        figures, wrong = check(board, image)
-        print(figures)
+        regions = memory_map(board)
+        used, stack, wrong = check(image, regions)
+        wrong = wrong or control(image, regions, used, stack)
+        flash = f"{used['FLASH']:7} of {regions['FLASH'][1]} bytes of flash"
+        print(f"{board:14} {flash}, {used['RAM']:6} of {regions['RAM'][1]} of RAM, the rest is stack")
         for line in wrong:
             print(f"{board}: {line}", file=sys.stderr)
         failed |= bool(wrong)

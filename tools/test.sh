@@ -15,6 +15,7 @@ step() {
 
 firmware() { (cd firmware && "$@"); }
 boards() { (cd firmware/boards && "$@"); }
+board() { (cd "firmware/boards/$1" && shift && "$@"); }
 
 if [ -z "${SMIDGEN_SHARED:-}" ]; then
   printf 'SMIDGEN_SHARED is not set: tests on the full MNIST set will be skipped (and fail under CI=true).\n' >&2
@@ -31,6 +32,10 @@ step "clippy, core's vectors of 64-bit Arm" cargo clippy -p smidgen --features s
 step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
 step "format of the boards' images" boards cargo fmt --all --check
 step "images for boards" tools/boards.py
+step "clippy, the boards' application" boards cargo clippy --quiet -p smidgen-application --all-targets -- -D warnings
+step "the boards' application, here" boards cargo test --quiet -p smidgen-application
+# One of them: what the others do otherwise is their pins, and all are built.
+step "clippy, microbit-v2" board microbit-v2 cargo clippy --release --quiet -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "licences and sources" cargo deny --log-level error check licenses bans sources
 step "licences and sources of the boards' images" cargo deny --manifest-path firmware/boards/Cargo.toml --config deny.toml --log-level error check licenses bans sources

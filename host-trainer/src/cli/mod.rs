@@ -7,6 +7,7 @@ mod diff_trace;
 mod doctor;
 mod eval;
 mod export;
+mod flash;
 mod import;
 mod inspect;
 mod learn;
@@ -74,6 +75,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Play recordings to a model that listens, here or on an emulated core
     Listen(listen::Listen),
+    /// Build a model into the application for a board, and flash it
+    Flash(flash::Flash),
     /// Count a model's instructions, memory and code on an emulated core
     Bench(bench::Bench),
     /// Measure how fast a network trains here, on synthetic data
@@ -101,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Listen(listen) => listen.run(),
+        Command::Flash(flash) => flash.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),
     });

@@ -45,6 +45,46 @@ pub enum DeviceError {
         /// What cargo said.
         output: String,
     },
+    /// The linker of the boards' images is not installed.
+    #[error("flip-link: not found; install it with `cargo install flip-link`, or run `make setup`")]
+    FlipLinkMissing,
+    /// What flashes is not installed.
+    #[error(
+        "probe-rs: not found; install it with `cargo install probe-rs-tools --locked` (on Linux it needs libudev-dev), see https://probe.rs"
+    )]
+    ProbeRsMissing,
+    /// No debug probe is attached.
+    #[error(
+        "no debug probe was found: attach the board by a USB cable that carries data{hint}; `probe-rs list` shows what is there:\n{output}"
+    )]
+    NoProbe {
+        /// What else this board needs.
+        hint: &'static str,
+        /// What probe-rs said.
+        output: String,
+    },
+    /// probe-rs could not flash.
+    #[error("`probe-rs {command}` failed:\n{output}")]
+    Flashing {
+        /// What was asked of it.
+        command: String,
+        /// What it said.
+        output: String,
+    },
+    /// A board's image takes more than there is.
+    #[error(
+        "{board}: the image takes {found} bytes of {memory}, there are {available}; take a smaller model"
+    )]
+    BoardTooSmall {
+        /// The board.
+        board: &'static str,
+        /// Flash or RAM.
+        memory: &'static str,
+        /// Bytes that it takes.
+        found: usize,
+        /// Bytes that the chip has.
+        available: usize,
+    },
     /// The image is not an ELF file with the expected sections.
     #[error("{}: {message}", image.display())]
     Image {

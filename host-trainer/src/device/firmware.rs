@@ -141,8 +141,7 @@ fn build(
     lock.lock().map_err(DeviceError::file(&lock_path))?;
 
     let mut name = binary.to_owned();
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&folder).args(["build", "--release", "--locked", "--quiet", "--color=never"]);
+    let mut command = cargo_build(&folder);
     command
         .args(["--package", package, "--bin", binary, "--target", machine.triple])
         .arg("--target-dir")
@@ -162,12 +161,6 @@ fn build(
     } else {
         command.env_remove("CARGO_PROFILE_RELEASE_OPT_LEVEL");
     }
-    // Flags of whoever calls are not meant for the firmware.
-    for variable in
-        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "DEFMT_LOG"]
-    {
-        command.env_remove(variable);
-    }
     if machine.dsp {
         command.args(["--features", "dsp"]);
     }
@@ -175,31 +168,59 @@ fn build(
     flags.extend(machine.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     if let Some(model) = model {
-        // A name of its own for every content: cargo sees a change by the name.
-        let path = images.join(format!("{:08x}-{}.smg", crc32c(model), model.len()));
-        if fs::read(&path).ok().as_deref() != Some(model) {
-            fs::write(&path, model).map_err(DeviceError::file(&path))?;
-        }
         name = format!("{name}-{:08x}-{}", crc32c(model), model.len());
-        let absolute = path.canonicalize().map_err(DeviceError::file(&path))?;
-        command.env("SMIDGEN_MODEL", absolute);
+        command.env("SMIDGEN_MODEL", model_file(&images, model)?);
     }
-    let output = command.output().map_err(DeviceError::CargoNotStarted)?;
-    if !output.status.success() {
-        let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if output.contains("target may not be installed") {
-            return Err(DeviceError::RustTargetMissing { triple: machine.triple });
-        }
-        return Err(DeviceError::Build { machine: machine.name, output });
-    }
+    run(command, machine.name, machine.triple)?;
     let built = target.join(machine.triple).join("release").join(binary);
     let image = images.join(name);
     replace(&built, &image)?;
     Ok(image)
 }
 
+/// A build in `folder`. Flags of whoever calls are not meant for the firmware.
+pub(super) fn cargo_build(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(folder).args(["build", "--release", "--locked", "--quiet", "--color=never"]);
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "DEFMT_LOG"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// The absolute path of a file among `images` that holds this model. Its name is that of the content: cargo sees a change by the name.
+pub(super) fn model_file(images: &Path, model: &[u8]) -> Result<PathBuf, DeviceError> {
+    let path = images.join(format!("{:08x}-{}.smg", crc32c(model), model.len()));
+    if fs::read(&path).ok().as_deref() != Some(model) {
+        fs::write(&path, model).map_err(DeviceError::file(&path))?;
+    }
+    path.canonicalize().map_err(DeviceError::file(&path))
+}
+
+/// Builds for `machine`, whose target is `triple`.
+pub(super) fn run(
+    mut command: Command,
+    machine: &'static str,
+    triple: &'static str,
+) -> Result<(), DeviceError> {
+    let output = command.output().map_err(DeviceError::CargoNotStarted)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if output.contains("target may not be installed") {
+        Err(DeviceError::RustTargetMissing { triple })
+    } else if output.contains("linker `flip-link` not found") {
+        Err(DeviceError::FlipLinkMissing)
+    } else {
+        Err(DeviceError::Build { machine, output })
+    }
+}
+
 /// Makes `image` a copy of `built`. Whoever runs the image meanwhile keeps the one that they opened.
-fn replace(built: &Path, image: &Path) -> Result<(), DeviceError> {
+pub(super) fn replace(built: &Path, image: &Path) -> Result<(), DeviceError> {
     let bytes = fs::read(built).map_err(DeviceError::file(built))?;
     if fs::read(image).ok().as_ref() == Some(&bytes) {
         return Ok(());
@@ -223,7 +244,11 @@ pub(super) fn code_size(image: &Path, model_bytes: usize) -> Result<CodeSize, De
 }
 
 /// Bytes that an image takes of the flash and, as statics, of the RAM. What has first values takes both.
-pub(super) fn footprint(image: &Path, machine: &Machine) -> Result<[usize; 2], DeviceError> {
+pub(super) fn footprint(
+    image: &Path,
+    flash_region: Region,
+    ram_region: Region,
+) -> Result<[usize; 2], DeviceError> {
     let error = |message: &str| DeviceError::Image { image: image.to_owned(), message: message.to_owned() };
     let bytes = fs::read(image).map_err(DeviceError::file(image))?;
     let elf = object::File::parse(bytes.as_slice()).map_err(|_| error("not an ELF file"))?;
@@ -234,11 +259,11 @@ pub(super) fn footprint(image: &Path, machine: &Machine) -> Result<[usize; 2], D
         let is_stored = !matches!(section.kind(), SectionKind::UninitializedData);
         match section.kind() {
             SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::ReadOnlyString
-                if within(machine.flash) =>
+                if within(flash_region) =>
             {
                 flash += size;
             }
-            SectionKind::Data | SectionKind::UninitializedData if within(machine.ram) => {
+            SectionKind::Data | SectionKind::UninitializedData if within(ram_region) => {
                 ram += size;
                 flash += if is_stored { size } else { 0 };
             }

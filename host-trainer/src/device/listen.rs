@@ -119,7 +119,7 @@ impl Device {
     pub fn listening_footprint(&self, model: &[u8]) -> Result<Footprint, DeviceError> {
         let machine = self.machine()?;
         let image = firmware::embedded(machine, model, Variant::ListeningApplication, Optimize::Default)?;
-        let [flash_bytes, static_bytes] = firmware::footprint(&image, machine)?;
+        let [flash_bytes, static_bytes] = firmware::footprint(&image, machine.flash, machine.ram)?;
         Ok(Footprint { flash_bytes, static_bytes })
     }
 
@@ -224,4 +224,17 @@ fn listen_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Resul
     }
     let memory_bytes = (arena_bytes + front_end_bytes + input_bytes) as u32;
     Ok(ListenReport { heard, instructions: Vec::new(), memory_bytes, stack_peak_bytes: 0 })
+}
+
+/// Whether a model goes from what a microphone gives to classes.
+///
+/// # Errors
+/// [`DeviceError::Refused`] if not.
+pub(super) fn check(model: &[u8]) -> Result<(), DeviceError> {
+    match listening(AlignedBytes::copy_of(model).as_slice())?.1.axes {
+        1 => Ok(()),
+        axes => {
+            Err(refused(&"NotAListener", &format!("the model takes motion, of {axes} axes, and no sound")))
+        }
+    }
 }

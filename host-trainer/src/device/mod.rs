@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod board;
 mod error;
 mod firmware;
 mod host;
@@ -35,6 +36,7 @@ use smidgen::{AllOperators, EntryKind, Model, Space};
 use smidgen_protocol::machine::{self, Machine};
 use smidgen_protocol::{Job, MAX_TRACED, Run};
 
+pub use board::{BOARDS, Board, UnknownBoard};
 pub use error::DeviceError;
 use firmware::Variant;
 pub use firmware::{CodeSize, Optimize};

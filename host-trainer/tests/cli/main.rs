@@ -3,11 +3,13 @@
 mod bad_data;
 mod bad_models;
 mod bad_recipes;
+mod boards;
 mod devices;
 mod learning;
 mod recipes;
 mod results;
 mod samples;
+mod series;
 mod support;
 mod traces;
 mod training;
