@@ -32,8 +32,9 @@ step "clippy, core's vectors of 64-bit Arm" cargo clippy -p smidgen --features s
 step "clippy, firmware" firmware cargo clippy --quiet -- -D warnings
 step "format of the boards' images" boards cargo fmt --all --check
 step "images for boards" tools/boards.py
-step "clippy, the boards' application" boards cargo clippy --quiet -p smidgen-application --all-targets -- -D warnings
-step "the boards' application, here" boards cargo test --quiet -p smidgen-application
+host=$(rustc -vV | sed -n 's/^host: //p')
+step "clippy, the boards' application" boards cargo clippy --quiet -p smidgen-application --target "$host" --all-targets -- -D warnings
+step "the boards' application, here" boards cargo test --quiet -p smidgen-application --target "$host"
 # One of them: what the others do otherwise is their pins, and all are built.
 step "clippy, microbit-v2" board microbit-v2 cargo clippy --release --quiet -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

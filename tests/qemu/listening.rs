@@ -12,7 +12,7 @@ use smidgen_trainer::graph::Network;
 use crate::emulator;
 
 /// Frames that overlap by an odd number of samples, cepstra, pre-emphasis: everything.
-const CONFIG: AudioConfig = AudioConfig {
+pub(crate) const CONFIG: AudioConfig = AudioConfig {
     hop_samples: 101,
     pre_emphasis: 0.9,
     coefficients: 10,
@@ -37,7 +37,7 @@ fn recording(seed: u32, length: usize) -> Vec<i16> {
 }
 
 /// A small network that listens.
-fn model() -> Vec<u8> {
+pub(crate) fn model() -> Vec<u8> {
     let normalization: Vec<u8> =
         (0..10).flat_map(|channel| [-3.0 + channel as f32 / 3.0, 0.25]).flat_map(f32::to_le_bytes).collect();
     let audio = Audio { config: CONFIG, normalization: &normalization };
@@ -53,7 +53,7 @@ fn model() -> Vec<u8> {
     compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata).unwrap()
 }
 
-fn bits(features: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(features: &[f32]) -> Vec<u32> {
     features.iter().map(|value| value.to_bits()).collect()
 }
 

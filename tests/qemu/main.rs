@@ -7,6 +7,7 @@ mod kernels;
 mod listening;
 mod models;
 mod parity;
+mod recordings;
 
 use smidgen_trainer::device::{DeviceError, Target, check};
 
