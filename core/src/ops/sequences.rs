@@ -68,3 +68,73 @@ pub(in crate::ops) fn row<T>(matrix: &[T], columns: usize, index: usize) -> &[T]
 pub(in crate::ops) fn row_mut<T>(matrix: &mut [T], columns: usize, index: usize) -> &mut [T] {
     matrix.chunks_exact_mut(columns.max(1)).nth(index).unwrap_or_default()
 }
+
+/// What the tests of operators on sequences share.
+#[cfg(test)]
+pub(in crate::ops) mod cases {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::Order;
+    use crate::operand::Operand;
+    use crate::ops::test_support::{Random, in_arena};
+
+    /// Sizes of one case.
+    #[derive(Clone, Copy, Debug)]
+    pub(in crate::ops) struct Sizes {
+        pub order: Order,
+        pub samples: usize,
+        pub height: usize,
+        pub width: usize,
+        /// Channels of the input; a GRU's are its gates, so many for each unit.
+        pub inputs: usize,
+        pub units: usize,
+    }
+
+    impl Sizes {
+        pub(in crate::ops) fn random(random: &mut Random, from_zero: bool) -> Self {
+            let order = Order { time_major: random.integer(0, 1) == 1, from_zero };
+            let [samples, height, width, inputs] = core::array::from_fn(|_| random.integer(1, 4));
+            Self { order, samples, height, width, inputs, units: random.integer(1, 9) }
+        }
+
+        pub(in crate::ops) fn rows(&self) -> usize {
+            self.samples * self.height * self.width
+        }
+
+        pub(in crate::ops) fn sequences(&self) -> usize {
+            if self.order.time_major { self.width } else { self.height }
+        }
+
+        pub(in crate::ops) fn shape(&self, channels: usize) -> [usize; 4] {
+            [self.samples, self.height, self.width, channels]
+        }
+
+        /// Rows of each sequence of each sample, in the order of time.
+        pub(in crate::ops) fn sequence_rows(&self) -> Vec<Vec<usize>> {
+            let mut all = vec![];
+            for sample in 0..self.samples {
+                for sequence in 0..self.sequences() {
+                    let steps = if self.order.time_major { self.height } else { self.width };
+                    let row = |step: usize| {
+                        let (y, x) = if self.order.time_major { (step, sequence) } else { (sequence, step) };
+                        (sample * self.height + y) * self.width + x
+                    };
+                    all.push((0..steps).map(row).collect());
+                }
+            }
+            all
+        }
+    }
+
+    /// Parts of an arena that a step's operands are, one after another.
+    pub(in crate::ops) fn lay_out(shapes: &[[usize; 4]]) -> (Vec<Operand>, usize) {
+        let mut next = 0;
+        let operands = shapes.iter().map(|&shape| {
+            let operand = in_arena(next, shape);
+            next += shape.iter().product::<usize>();
+            operand
+        });
+        (operands.collect(), next)
+    }
+}

@@ -11,61 +11,15 @@ use crate::ops::Operator;
 use crate::ops::int8::reference::{self, Case, divide, high_mul, shape};
 use crate::ops::lstm::gradient::grad_recurrent;
 use crate::ops::lstm::{sigmoid_q15, tanh_q15};
+use crate::ops::sequences::cases::{Sizes, lay_out};
 use crate::ops::test_support::{
-    Random, assert_close, assert_same_bits, changed, dot, in_arena, numeric_gradient, run_in_arena, step,
-    wide,
+    Random, assert_close, assert_same_bits, changed, dot, numeric_gradient, run_in_arena, step, wide,
 };
 use crate::quantization::Multiplier;
 use crate::step::StepError;
 
 /// As the LSTM's: a few roundings for each of up to thirty terms, through up to four steps of time; with micromath the functions are approximations.
 const TOLERANCE: f64 = if cfg!(feature = "micromath") { 4e-3 } else { 3e-6 };
-
-/// Sizes of one case.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    order: Order,
-    samples: usize,
-    height: usize,
-    width: usize,
-    units: usize,
-}
-
-impl Sizes {
-    fn random(random: &mut Random, from_zero: bool) -> Self {
-        let order = Order { time_major: random.integer(0, 1) == 1, from_zero };
-        let [samples, height, width] = core::array::from_fn(|_| random.integer(1, 4));
-        Self { order, samples, height, width, units: random.integer(1, 9) }
-    }
-
-    fn rows(&self) -> usize {
-        self.samples * self.height * self.width
-    }
-
-    fn sequences(&self) -> usize {
-        if self.order.time_major { self.width } else { self.height }
-    }
-
-    fn shape(&self, parts: usize) -> [usize; 4] {
-        [self.samples, self.height, self.width, parts * self.units]
-    }
-
-    /// Rows of each sequence of each sample, in the order of time.
-    fn sequence_rows(&self) -> Vec<Vec<usize>> {
-        let mut all = vec![];
-        for sample in 0..self.samples {
-            for sequence in 0..self.sequences() {
-                let steps = if self.order.time_major { self.height } else { self.width };
-                let row = |step: usize| {
-                    let (y, x) = if self.order.time_major { (step, sequence) } else { (sequence, step) };
-                    (sample * self.height + y) * self.width + x
-                };
-                all.push((0..steps).map(row).collect());
-            }
-        }
-        all
-    }
-}
 
 /// Everything that goes into an f32 GRU.
 #[derive(Clone, Debug)]
@@ -133,7 +87,7 @@ fn forward(sizes: &Sizes, from: &Inputs<f32>) -> [Vec<f32>; 3] {
     let mut hidden = from.hidden.clone();
     let mut output = vec![f32::NAN; sizes.rows() * units];
     let mut cache = vec![f32::NAN; sizes.rows() * units * CACHED];
-    let shapes = [GATES, 1].map(|parts| shape(sizes.shape(parts)));
+    let shapes = [GATES, 1].map(|parts| shape(sizes.shape(parts * sizes.units)));
     float::forward(
         sizes.order,
         (shapes[0], &from.gates),
@@ -167,7 +121,7 @@ fn backward(sizes: &Sizes, from: &Inputs<f32>, grad_output: &[f32]) -> [Vec<f32>
     let mut gates = vec![f32::NAN; sizes.rows() * GATES * units];
     let (mut sums, mut recurrent) = (gates.clone(), vec![f32::NAN; units * GATES * units]);
     let mut scratch = vec![f32::NAN; units];
-    let [one, three] = [1, GATES].map(|parts| shape(sizes.shape(parts)));
+    let [one, three] = [1, GATES].map(|parts| shape(sizes.shape(parts * sizes.units)));
     let grads = (&mut gates[..], &mut sums[..]);
     gradient::grad_gates(
         sizes.order,
@@ -211,26 +165,16 @@ fn gradients_are_central_differences() {
     }
 }
 
-/// Parts of an arena that a step's operands are, one after another.
-fn lay_out(shapes: &[[usize; 4]]) -> (Vec<crate::operand::Operand>, usize) {
-    let mut next = 0;
-    let operands = shapes.iter().map(|&shape| {
-        let operand = in_arena(next, shape);
-        next += shape.iter().product::<usize>();
-        operand
-    });
-    (operands.collect(), next)
-}
-
 #[test]
 fn the_steps_are_the_functions() {
     let mut random = Random(43);
     let order = Order { time_major: false, from_zero: true };
-    let sizes = Sizes { order, samples: 2, height: 2, width: 3, units: 6 };
+    let sizes = Sizes { order, samples: 2, height: 2, width: 3, inputs: 0, units: 6 };
     let from = inputs(&sizes, &mut random);
     let expected = forward(&sizes, &from);
     let [weights, bias, state] = [[1, 1, 6, 18], [1, 1, 1, 18], [1, 1, 2, 6]];
-    let shapes = [sizes.shape(3), weights, bias, sizes.shape(1), state, sizes.shape(4)];
+    let [one, three, cached] = [1, GATES, CACHED].map(|parts| sizes.shape(parts * 6));
+    let shapes = [three, weights, bias, one, state, cached];
     let (operands, length) = lay_out(&shapes);
     let mut steps = vec![];
     for writes in [2, 3] {
@@ -250,8 +194,7 @@ fn the_steps_are_the_functions() {
     let grad_output = random.values(sizes.rows() * 6);
     let [gates, sums, _] = backward(&sizes, &from, &grad_output);
     let [output, _, cache] = &expected;
-    let three = sizes.shape(3);
-    let shapes = [sizes.shape(1), sizes.shape(1), sizes.shape(4), weights, three, three, [1, 1, 1, 6]];
+    let shapes = [one, one, cached, weights, three, three, [1, 1, 1, 6]];
     let (operands, length) = lay_out(&shapes);
     let mut arena = [&grad_output[..], output, cache, &from.recurrent].concat();
     arena.resize(length, f32::NAN);
@@ -359,11 +302,15 @@ impl Quantized {
             (GATES * self.sizes.units, shape([1, 1, self.sizes.sequences(), self.sizes.units]));
         let hidden = Some(Quantization { scale: 0.008, zero_point: self.params.zero_point });
         Case::new(Operator::GruI8, &self.params.attributes())
-            .reads(ElementType::I8, shape(self.sizes.shape(3)), reference::at(self.params.gates_zero_point))
+            .reads(
+                ElementType::I8,
+                shape(self.sizes.shape(rows)),
+                reference::at(self.params.gates_zero_point),
+            )
             .constant(ElementType::I8, shape([rows, 1, 1, self.sizes.units]), &self.recurrent)
             .constant(ElementType::I32, shape([1, 1, 1, rows]), &self.biases)
             .constant(ElementType::I32, shape([1, 1, 3, 2]), self.factors.as_flattened())
-            .writes(ElementType::I8, shape(self.sizes.shape(1)), hidden)
+            .writes(ElementType::I8, shape(self.sizes.shape(self.sizes.units)), hidden)
             .writes(ElementType::I8, state, hidden)
             .writes(ElementType::I16, state, None)
     }
@@ -384,7 +331,7 @@ fn int8_is_the_definition_and_remembers() {
             biases: &quantized.biases,
             factors: &quantized.factors,
         };
-        let [from, to] = [GATES, 1].map(|parts| shape(quantized.sizes.shape(parts)));
+        let [from, to] = [GATES, 1].map(|parts| shape(quantized.sizes.shape(parts * units)));
         for _ in 0..2 {
             let gates = random.bytes(quantized.sizes.rows() * GATES * units);
             let mut output = vec![0; quantized.sizes.rows() * units];
@@ -405,7 +352,7 @@ fn int8_is_the_definition_and_remembers() {
 #[test]
 fn the_int8_step_says_what_is_wrong() {
     let order = Order { time_major: false, from_zero: true };
-    let sizes = Sizes { order, samples: 1, height: 2, width: 3, units: 5 };
+    let sizes = Sizes { order, samples: 1, height: 2, width: 3, inputs: 0, units: 5 };
     let mut random = reference::Random(46);
     let mut quantized = Quantized::random(&mut random, sizes);
     let case = quantized.case();

@@ -9,9 +9,9 @@ use super::{GATES, Order, float, gradient, int8, sigmoid_q15, tanh_q15};
 use crate::operand::{ElementType, Quantization};
 use crate::ops::Operator;
 use crate::ops::int8::reference::{self, Case, divide, high_mul, shape};
+use crate::ops::sequences::cases::{Sizes, lay_out};
 use crate::ops::test_support::{
-    Random, assert_close, assert_same_bits, changed, dot, in_arena, numeric_gradient, run_in_arena, step,
-    wide,
+    Random, assert_close, assert_same_bits, changed, dot, numeric_gradient, run_in_arena, step, wide,
 };
 use crate::quantization::Multiplier;
 use crate::step::StepError;
@@ -19,53 +19,6 @@ use crate::step::StepError;
 /// Largest error relative to the largest value: a few roundings of 6e-8 for each of up to thirty terms, and through up to six steps of time. With micromath the
 /// functions of the gates are approximations, and so are their slopes.
 const TOLERANCE: f64 = if cfg!(feature = "micromath") { 4e-3 } else { 3e-6 };
-
-/// Sizes of one case.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    order: Order,
-    samples: usize,
-    height: usize,
-    width: usize,
-    inputs: usize,
-    units: usize,
-}
-
-impl Sizes {
-    fn random(random: &mut Random, from_zero: bool) -> Self {
-        let order = Order { time_major: random.integer(0, 1) == 1, from_zero };
-        let [samples, height, width, inputs] = core::array::from_fn(|_| random.integer(1, 4));
-        Self { order, samples, height, width, inputs, units: random.integer(1, 9) }
-    }
-
-    fn rows(&self) -> usize {
-        self.samples * self.height * self.width
-    }
-
-    fn sequences(&self) -> usize {
-        if self.order.time_major { self.width } else { self.height }
-    }
-
-    fn shape(&self, channels: usize) -> [usize; 4] {
-        [self.samples, self.height, self.width, channels]
-    }
-
-    /// Rows of each sequence of each sample, in the order of time.
-    fn sequence_rows(&self) -> Vec<Vec<usize>> {
-        let mut all = vec![];
-        for sample in 0..self.samples {
-            for sequence in 0..self.sequences() {
-                let steps = if self.order.time_major { self.height } else { self.width };
-                let row = |step: usize| {
-                    let (y, x) = if self.order.time_major { (step, sequence) } else { (sequence, step) };
-                    (sample * self.height + y) * self.width + x
-                };
-                all.push((0..steps).map(row).collect());
-            }
-        }
-        all
-    }
-}
 
 /// Everything that goes into an f32 LSTM.
 #[derive(Clone, Debug)]
@@ -174,17 +127,6 @@ fn f32_is_the_formula_and_remembers() {
         assert_close("hidden state", &hidden, &expected_hidden, TOLERANCE);
         assert_close("cell state", &cell, &expected_cell, TOLERANCE);
     }
-}
-
-/// Parts of an arena that a step's operands are, one after another.
-fn lay_out(shapes: &[[usize; 4]]) -> (Vec<crate::operand::Operand>, usize) {
-    let mut next = 0;
-    let operands = shapes.iter().map(|&shape| {
-        let operand = in_arena(next, shape);
-        next += shape.iter().product::<usize>();
-        operand
-    });
-    (operands.collect(), next)
 }
 
 #[test]
