@@ -18,6 +18,8 @@ smidgen::include_model!(
     Network = concat!(env!("OUT_DIR"), "/model.smg")
 );
 
+const REFUSED: &str = "the built-in model is refused";
+
 type Memory = Aligned<[u8; Network::ARENA_BYTES]>;
 
 #[cortex_m_rt::entry]
@@ -36,18 +38,18 @@ fn run(memory: &'static mut Memory) -> u32 {
         let session = Session::new(Network::model(), &mut memory.0);
         (session, clock.ticks().wrapping_sub(began))
     });
-    let Ok(mut session) = loaded else { return refuse(&mut files) };
+    let Ok(mut session) = loaded else { return files.refused(REFUSED) };
     let memory_bytes = Network::ARENA_BYTES as u32;
     #[cfg(feature = "defmt")]
     defmt::info!("model of {=usize} bytes, memory of {=u32} bytes", Network::file().len(), memory_bytes);
     let loaded = Record::Loaded { memory_bytes, stack_bytes: load_stack_bytes, ticks };
-    if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
+    if files.loaded(&calibration, &loaded).is_err() {
         return exit::FILES;
     }
     let mut round = 0;
     while read_inputs(EntryKind::Infer, &mut session, &mut files).is_ok() {
         let (ticks, stack_bytes) = clock.stack(|clock| timed(EntryKind::Infer, &mut session, clock));
-        let Ok(ticks) = ticks else { return refuse(&mut files) };
+        let Ok(ticks) = ticks else { return files.refused(REFUSED) };
         let ran = Record::Ran { round, entry: 0, ticks, stack_bytes: Some(stack_bytes) };
         let written = write_outputs(EntryKind::Infer, &mut session, &mut files);
         if written.is_err() || files.record(&ran).is_err() {
@@ -57,18 +59,5 @@ fn run(memory: &'static mut Memory) -> u32 {
     }
     #[cfg(feature = "defmt")]
     defmt::info!("{=u32} samples", round);
-    match files.record(&Record::Finished) {
-        Ok(()) => exit::SUCCESS,
-        Err(_) => exit::FILES,
-    }
-}
-
-/// Reports that the model or a run was refused. The words for each error would be more than the rest of this image; the host, which has the
-/// same model, knows them.
-fn refuse(files: &mut Files) -> u32 {
-    let record = Record::Failed { kind: "Refused", message: "the built-in model is refused" };
-    match files.record(&record) {
-        Ok(()) => exit::REFUSED,
-        Err(_) => exit::FILES,
-    }
+    files.finished()
 }

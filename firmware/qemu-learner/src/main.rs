@@ -20,6 +20,8 @@ smidgen::include_model!(
     Network = concat!(env!("OUT_DIR"), "/model.smg")
 );
 
+const REFUSED: &str = "the built-in model or a sample is refused";
+
 type Memory = Aligned<[u8; Network::ARENA_BYTES]>;
 
 #[cortex_m_rt::entry]
@@ -37,9 +39,9 @@ fn run(memory: &'static mut Memory) -> u32 {
     let session = Session::new(Network::model(), &mut memory.0).ok();
     let learner = session.and_then(|session| Learner::new(session, Policy::default()).ok());
     let ticks = clock.ticks().wrapping_sub(began);
-    let Some(mut learner) = learner else { return refuse(&mut files) };
+    let Some(mut learner) = learner else { return files.refused(REFUSED) };
     let loaded = Record::Loaded { memory_bytes: Network::ARENA_BYTES as u32, stack_bytes: 0, ticks };
-    if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
+    if files.loaded(&calibration, &loaded).is_err() {
         return exit::FILES;
     }
     let (mut round, mut seed) = (0, [0; 4]);
@@ -53,7 +55,7 @@ fn run(memory: &'static mut Memory) -> u32 {
             let loss = learner.step_written(label, &mut ());
             (loss, clock.ticks().wrapping_sub(began))
         });
-        let ((Ok(loss), ticks), stack_bytes) = measured else { return refuse(&mut files) };
+        let ((Ok(loss), ticks), stack_bytes) = measured else { return files.refused(REFUSED) };
         let outcome = match loss.outcome {
             Outcome::Learned => 0u8,
             Outcome::Skipped => 1,
@@ -75,10 +77,7 @@ fn run(memory: &'static mut Memory) -> u32 {
         }
         round += 1;
     }
-    match files.record(&Record::Finished) {
-        Ok(()) => exit::SUCCESS,
-        Err(_) => exit::FILES,
-    }
+    files.finished()
 }
 
 /// Reads a sample to where the program reads it, and its label; `None` if there are no more.
@@ -90,13 +89,4 @@ fn read(learner: &mut Learner<'_, '_, Network>, files: &mut Files, log: &mut Log
     let label = u32::from_le_bytes(label);
     log.sample(learner.session_mut().input_bytes_mut(EntryKind::Train, 0).ok()?, label);
     Some(label)
-}
-
-/// Reports that the model or a sample was refused.
-fn refuse(files: &mut Files) -> u32 {
-    let record = Record::Failed { kind: "Refused", message: "the built-in model or a sample is refused" };
-    match files.record(&record) {
-        Ok(()) => exit::REFUSED,
-        Err(_) => exit::FILES,
-    }
 }

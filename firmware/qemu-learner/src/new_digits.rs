@@ -12,8 +12,8 @@ use smidgen::{Aligned, Learner, Session};
 use smidgen_firmware::clock::Clock;
 use smidgen_firmware::files::Files;
 use smidgen_firmware::semihosting;
+use smidgen_protocol::exit;
 use smidgen_protocol::job::Host;
-use smidgen_protocol::{Record, exit};
 
 smidgen::include_model!(
     /// The network.
@@ -35,8 +35,7 @@ fn main() -> ! {
     static mut KEPT_SAMPLES: Kept = Replay::new(1);
     let Ok(mut files) = Files::open() else { semihosting::exit(exit::FILES) };
     let code = match learn(MEMORY, KEPT_SAMPLES, &mut files) {
-        Ok(()) if files.record(&Record::Finished).is_ok() => exit::SUCCESS,
-        Ok(()) => exit::FILES,
+        Ok(()) => files.finished(),
         Err(_) => exit::REFUSED,
     };
     semihosting::exit(code)

@@ -13,8 +13,8 @@ use smidgen::{Aligned, EntryKind, Learner, Preprocessing, Quantization, Session}
 use smidgen_firmware::clock::Clock;
 use smidgen_firmware::files::Files;
 use smidgen_firmware::semihosting;
+use smidgen_protocol::exit;
 use smidgen_protocol::job::Host;
-use smidgen_protocol::{Record, exit};
 
 smidgen::include_model!(
     /// The network.
@@ -45,8 +45,7 @@ fn main() -> ! {
     static mut KEPT_UTTERANCES: Kept = Replay::new(1);
     let Ok(mut files) = Files::open() else { semihosting::exit(exit::FILES) };
     let code = match learn(MEMORY, KEPT_UTTERANCES, &mut files) {
-        Ok(()) if files.record(&Record::Finished).is_ok() => exit::SUCCESS,
-        Ok(()) => exit::FILES,
+        Ok(()) => files.finished(),
         Err(_) => exit::REFUSED,
     };
     semihosting::exit(code)

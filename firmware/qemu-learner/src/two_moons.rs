@@ -14,9 +14,9 @@ use smidgen::{Aligned, Learner, Session};
 use smidgen_firmware::clock::Clock;
 use smidgen_firmware::files::Files;
 use smidgen_firmware::semihosting::{self, File};
+use smidgen_protocol::exit;
 use smidgen_protocol::job::Host;
 use smidgen_protocol::moons::Moons;
-use smidgen_protocol::{Record, exit};
 
 smidgen::include_model!(
     /// The network: two numbers, a few layers, two classes.
@@ -31,8 +31,7 @@ fn main() -> ! {
     static mut MEMORY: Aligned<[u8; Network::ARENA_BYTES]> = Aligned([0; Network::ARENA_BYTES]);
     let Ok(mut files) = Files::open() else { semihosting::exit(exit::FILES) };
     let code = match learn(MEMORY, &mut files) {
-        Ok(()) if files.record(&Record::Finished).is_ok() => exit::SUCCESS,
-        Ok(()) => exit::FILES,
+        Ok(()) => files.finished(),
         Err(_) => exit::REFUSED,
     };
     semihosting::exit(code)

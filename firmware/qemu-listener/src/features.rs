@@ -40,7 +40,7 @@ fn run(memory: &'static mut Memory) -> u32 {
     let ticks = clock.ticks().wrapping_sub(began);
     let Some(mut front_end) = front_end else { return exit::REFUSED };
     let loaded = Record::Loaded { memory_bytes: Network::FRONT_END_BYTES as u32, stack_bytes: 0, ticks };
-    if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
+    if files.loaded(&calibration, &loaded).is_err() {
         return exit::FILES;
     }
     let (mut round, mut bytes) = (0, [0; 2]);
@@ -63,8 +63,5 @@ fn run(memory: &'static mut Memory) -> u32 {
         }
         round += 1;
     }
-    match files.record(&Record::Finished) {
-        Ok(()) => exit::SUCCESS,
-        Err(_) => exit::FILES,
-    }
+    files.finished()
 }

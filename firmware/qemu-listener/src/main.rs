@@ -55,7 +55,7 @@ fn run(memory: &'static mut Memory) -> u32 {
     let Some(mut spotter) = spotter else { return exit::REFUSED };
     let memory_bytes = (Network::ARENA_BYTES + Network::FRONT_END_BYTES + Network::INPUT_BYTES) as u32;
     let loaded = Record::Loaded { memory_bytes, stack_bytes: 0, ticks };
-    if files.record(&calibration).and_then(|()| files.record(&loaded)).is_err() {
+    if files.loaded(&calibration, &loaded).is_err() {
         return exit::FILES;
     }
     let (mut bytes, mut samples) = ([0; 2 * BLOCK], [0; BLOCK]);
@@ -90,8 +90,5 @@ fn run(memory: &'static mut Memory) -> u32 {
             (round, spent) = (round + 1, 0);
         }
     }
-    match files.record(&Record::Finished) {
-        Ok(()) => exit::SUCCESS,
-        Err(_) => exit::FILES,
-    }
+    files.finished()
 }

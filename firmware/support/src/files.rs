@@ -2,7 +2,7 @@
 
 use postcard::{from_bytes, to_slice};
 use smidgen_protocol::job::Host;
-use smidgen_protocol::{PROTOCOL, Record, Request, files};
+use smidgen_protocol::{PROTOCOL, Record, Request, exit, files};
 
 use crate::semihosting::{File, FileError, Mode};
 
@@ -28,6 +28,27 @@ impl Files {
             outputs: File::open(files::OUTPUTS, Mode::Write)?,
             records: File::open(files::RECORDS, Mode::Write)?,
         })
+    }
+
+    /// Writes what measuring takes, and what loading the model took: the first records of an image with a model built in.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn loaded(&mut self, calibration: &Record<'_>, loaded: &Record<'_>) -> Result<(), FileError> {
+        self.record(calibration)?;
+        self.record(loaded)
+    }
+
+    /// Writes that all is done, and returns the exit code.
+    pub fn finished(&mut self) -> u32 {
+        self.record(&Record::Finished).map_or(exit::FILES, |()| exit::SUCCESS)
+    }
+
+    /// Writes that the model or a run was refused, and returns the exit code. The words for each error would be more than the rest of an image; the host, which has the
+    /// same model, knows them.
+    pub fn refused(&mut self, message: &str) -> u32 {
+        let record = Record::Failed { kind: "Refused", message };
+        self.record(&record).map_or(exit::FILES, |()| exit::REFUSED)
     }
 
     /// Reads inputs until `bytes` is full or they end, and returns how many bytes were read.
