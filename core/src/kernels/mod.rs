@@ -11,13 +11,14 @@ mod fma;
 pub mod int8;
 pub mod isa;
 mod math;
+pub(crate) mod per_channel;
 pub(crate) mod philox;
 pub(crate) mod pieces;
 mod runs;
 pub(crate) mod stencil;
 mod tile;
 #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod wide;
+pub(crate) mod wide;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod x86;
 
@@ -31,10 +32,12 @@ use crate::operand::Shape;
 
 /// The register-tiled kernels of [`wide`] where there are any: each says whether it ran its problem.
 #[cfg(not(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-mod wide {
+pub(crate) mod wide {
     pub(crate) use never as convolve;
     pub(crate) use never as convolve_transposed;
     pub(crate) use never as correlate;
+    pub(crate) use never as scale;
+    pub(crate) use never as scale_gradient;
     pub(crate) use never as stencil;
 
     #[inline(always)]

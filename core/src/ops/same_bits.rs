@@ -41,6 +41,15 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
     let params = GradInputParams { activation, batch_elements: 2 * H * W };
     grad_input(params, Some(&x), Some(&g), &moments, &parameters, &sums, &mut y);
     record(&y);
+    y.copy_from_slice(&x);
+    normalize(activation, None, &moments, &parameters, &mut y);
+    record(&y);
+    y.copy_from_slice(&x);
+    grad_input(params, None, Some(&g), &moments, &parameters, &sums, &mut y);
+    record(&y);
+    y.copy_from_slice(&g);
+    grad_input(params, Some(&x), None, &moments, &parameters, &sums, &mut y);
+    record(&y);
     activation::forward(activation, &x, &mut y);
     record(&y);
     activation::backward(activation, &x, &g, &mut y);
@@ -144,9 +153,14 @@ fn outputs(channels: usize, activation: Activation, seed: u64) -> Vec<u32> {
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
-    let activations =
-        [Activation::None, Activation::Relu, Activation::Relu6, Activation::LeakyRelu { alpha: 0.1 }];
-    for channels in [1, 3, 8, 13, 16, 31, 64, 67, 130] {
+    let activations = [
+        Activation::None,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::LeakyRelu { alpha: 0.1 },
+        Activation::ReluN1To1,
+    ];
+    for channels in [1, 3, 8, 13, 16, 24, 31, 64, 67, 130] {
         for (seed, activation) in activations.into_iter().enumerate() {
             let run = |isa| choose(isa).map(|()| outputs(channels, activation, 7 + seed as u64));
             let expected = run(Isa::Scalar).unwrap();

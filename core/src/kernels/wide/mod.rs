@@ -12,6 +12,7 @@ mod correlate;
 mod grid;
 mod lanes;
 mod peak;
+mod per_channel;
 mod product;
 mod stencil;
 
@@ -103,5 +104,6 @@ macro_rules! for_blocks {
 pub(crate) use correlate::correlate;
 use for_blocks;
 pub use peak::multiply_adds;
+pub(crate) use per_channel::{scale, scale_gradient};
 pub(crate) use product::{convolve, convolve_transposed};
 pub(crate) use stencil::stencil;

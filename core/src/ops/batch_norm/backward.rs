@@ -1,9 +1,10 @@
 //! Backward passes: the sums that are the gradients of gamma and beta, and the gradient with respect to the input.
 
-use super::{LANES, Runs, rows, rows_mut, scale_and_shift, whole, whole_mut};
+use super::{LANES, Runs, rows, rows_mut, scale_and_shift};
 use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
-use crate::kernels::fma;
+use crate::kernels::per_channel::PerChannel;
+use crate::kernels::{fma, wide};
 use crate::ops::activation::{Activation, with_known_activation};
 
 /// What the inner loops know of `W` channels.
@@ -177,109 +178,55 @@ pub fn grad_input(
     sums: &[f32],
     grad_input: &mut [f32],
 ) {
-    grad_input_kernel(params, input, grad_output, moments, parameters, sums, grad_input);
-}
-
-each_isa! {
-    fn grad_input_kernel<WIDE>(
-        params: GradInputParams,
-        input: Option<&'a [f32]>,
-        grad_output: Option<&'a [f32]>,
-        moments: &'a [f32],
-        parameters: &'a [f32],
-        sums: &'a [f32],
-        grad_input: &'a mut [f32],
-    ) {
-        let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
-        let (grad_gamma, grad_beta) = rows(sums);
-        let weight = 1.0 / params.batch_elements as f32;
-        let runs = Runs::new(mean.len());
-        for first in runs.blocks() {
-            let mut lanes = Lanes::ZERO;
-            for (c, lane) in runs.channels_of(first).zip(lanes.iter_mut()) {
-                let (Some(&mean), Some(&inv_std), Some(&gamma), Some(&beta), Some(&grad_gamma), Some(&grad_beta)) =
-                    (mean.get(c), inv_std.get(c), gamma.get(c), beta.get(c), grad_gamma.get(c), grad_beta.get(c))
-                else {
-                    continue;
-                };
-                let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
-                let slope = -(scale * inv_std * grad_gamma * weight);
-                let constant = -(scale * grad_beta * weight);
-                [mean, scale, shift, slope, constant].into_iter().zip(lane).for_each(|(value, to)| *to = value);
-            }
-            with_known_activation!(
-                params.activation,
-                grad_input_runs(runs, first, input, grad_output, &lanes, grad_input)
-            );
-        }
-    }
-}
-
-/// What [`grad_input`] needs of each lane's channel: `scale * g + (slope * (x - mean) + constant)`.
-struct Lanes {
-    mean: [f32; LANES],
-    scale: [f32; LANES],
-    shift: [f32; LANES],
-    slope: [f32; LANES],
-    constant: [f32; LANES],
-}
-
-impl Lanes {
-    const ZERO: Self = Self {
-        mean: [0.0; LANES],
-        scale: [0.0; LANES],
-        shift: [0.0; LANES],
-        slope: [0.0; LANES],
-        constant: [0.0; LANES],
+    let GradInputParams { activation, batch_elements } = params;
+    let ((mean, inv_std), (gamma, beta)) = (rows(moments), rows(parameters));
+    let (grad_gamma, grad_beta) = rows(sums);
+    let weight = 1.0 / batch_elements as f32;
+    let table = |c: usize| {
+        let (Some(&mean), Some(&inv_std), Some(&gamma), Some(&beta), Some(&grad_gamma), Some(&grad_beta)) =
+            (mean.get(c), inv_std.get(c), gamma.get(c), beta.get(c), grad_gamma.get(c), grad_beta.get(c))
+        else {
+            return [0.0; 5];
+        };
+        let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
+        let slope = -(scale * inv_std * grad_gamma * weight);
+        let constant = -(scale * grad_beta * weight);
+        [mean, scale, shift, slope, constant]
     };
-
-    /// Mean, scale, shift, slope and constant of each lane, to write.
-    #[inline(always)]
-    fn iter_mut(&mut self) -> impl Iterator<Item = [&mut f32; 5]> {
-        let Self { mean, scale, shift, slope, constant } = self;
-        let tables = mean.iter_mut().zip(scale).zip(shift.iter_mut().zip(slope)).zip(constant);
-        tables.map(|(((mean, scale), (shift, slope)), constant)| [mean, scale, shift, slope, constant])
+    let inputs = [input, grad_output];
+    let mut problem = PerChannel { activation, channels: mean.len(), table, inputs, output: grad_input };
+    if wide::scale_gradient(&mut problem) {
+        return;
     }
-
-    #[inline(always)]
-    fn iter(&self) -> impl Iterator<Item = Lane> {
-        let Self { mean, scale, shift, slope, constant } = self;
-        let tables = mean.iter().zip(scale).zip(shift.iter().zip(slope)).zip(constant);
-        tables.map(|(((&mean, &scale), (&shift, &slope)), &constant)| Lane {
-            mean,
-            scale,
-            shift,
-            slope,
-            constant,
-        })
+    let PerChannel { activation, channels, table, inputs, output } = problem;
+    let runs = Runs::new(channels);
+    for first in runs.blocks() {
+        let mut numbers = [[0.0; 5]; LANES];
+        for (c, numbers) in runs.channels_of(first).zip(&mut numbers) {
+            *numbers = table(c);
+        }
+        grad_input_runs(activation, runs, first, inputs, &numbers, output);
     }
 }
 
-/// One of [`Lanes`].
-struct Lane {
-    mean: f32,
-    scale: f32,
-    shift: f32,
-    slope: f32,
-    constant: f32,
-}
-
-impl Lane {
-    #[inline(always)]
-    fn grad(&self, activation: Activation, x: f32, grad_output: f32) -> f32 {
-        let g = activation.gradient(fma(x, self.scale, self.shift), grad_output);
-        fma(self.scale, g, fma(self.slope, x - self.mean, self.constant))
-    }
-}
-
+/// `scale * g + (slope * (x - mean) + constant)`.
 #[inline(always)]
+fn grad(
+    [mean, scale, shift, slope, constant]: [f32; 5],
+    activation: Activation,
+    x: f32,
+    grad_output: f32,
+) -> f32 {
+    let g = activation.gradient(fma(x, scale, shift), grad_output);
+    fma(scale, g, fma(slope, x - mean, constant))
+}
+
 fn grad_input_runs(
     activation: Activation,
     runs: Runs,
     first: usize,
-    input: Option<&[f32]>,
-    grad_output: Option<&[f32]>,
-    lanes: &Lanes,
+    [input, grad_output]: [Option<&[f32]>; 2],
+    numbers: &[[f32; 5]; LANES],
     grad_input: &mut [f32],
 ) {
     let run = |row| <[f32]>::get(row, first..);
@@ -291,52 +238,31 @@ fn grad_input_runs(
     });
     match (input.is_some(), grad_output.is_some()) {
         (true, true) => {
-            for ((output, input), grad) in outputs.zip(inputs).zip(grads) {
-                if let (Some(input), Some(grad), Some(output)) =
-                    (whole(input), whole(grad), whole_mut(output))
-                {
-                    let elements = output.iter_mut().zip(input.iter().zip(grad));
-                    for ((y, (&x, &grad)), lane) in elements.zip(lanes.iter()) {
-                        *y = lane.grad(activation, x, grad);
-                    }
-                } else {
-                    let elements = output.iter_mut().zip(input.iter().zip(grad));
-                    for ((y, (&x, &grad)), lane) in elements.zip(lanes.iter()) {
-                        *y = lane.grad(activation, x, grad);
-                    }
+            for ((output, input), grads) in outputs.zip(inputs).zip(grads) {
+                let elements = output.iter_mut().zip(input.iter().zip(grads));
+                for ((y, (&x, &grad_output)), &numbers) in elements.zip(numbers) {
+                    *y = grad(numbers, activation, x, grad_output);
                 }
             }
         }
         (true, false) => {
             for (output, input) in outputs.zip(inputs) {
-                if let (Some(input), Some(output)) = (whole(input), whole_mut(output)) {
-                    for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
-                        *y = lane.grad(activation, x, *y);
-                    }
-                } else {
-                    for ((y, &x), lane) in output.iter_mut().zip(input).zip(lanes.iter()) {
-                        *y = lane.grad(activation, x, *y);
-                    }
+                for ((y, &x), &numbers) in output.iter_mut().zip(input).zip(numbers) {
+                    *y = grad(numbers, activation, x, *y);
                 }
             }
         }
         (false, true) => {
-            for (output, grad) in outputs.zip(grads) {
-                if let (Some(grad), Some(output)) = (whole(grad), whole_mut(output)) {
-                    for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
-                        *y = lane.grad(activation, *y, grad);
-                    }
-                } else {
-                    for ((y, &grad), lane) in output.iter_mut().zip(grad).zip(lanes.iter()) {
-                        *y = lane.grad(activation, *y, grad);
-                    }
+            for (output, grads) in outputs.zip(grads) {
+                for ((y, &grad_output), &numbers) in output.iter_mut().zip(grads).zip(numbers) {
+                    *y = grad(numbers, activation, *y, grad_output);
                 }
             }
         }
         (false, false) => {
             for output in outputs {
-                for (y, lane) in output.iter_mut().zip(lanes.iter()) {
-                    *y = lane.grad(activation, *y, *y);
+                for (y, &numbers) in output.iter_mut().zip(numbers) {
+                    *y = grad(numbers, activation, *y, *y);
                 }
             }
         }

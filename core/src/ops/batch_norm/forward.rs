@@ -1,10 +1,11 @@
 //! Forward passes: inference, batch statistics, normalization.
 
-use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift, whole, whole_mut};
+use super::{LANES, Runs, inverse_deviation, rows, rows_mut, scale_and_shift};
 use crate::kernels::channels::{columns, columns_mut, for_each_block, join};
 use crate::kernels::each_isa::each_isa;
-use crate::kernels::fma;
-use crate::ops::activation::{Activation, with_known_activation};
+use crate::kernels::per_channel::PerChannel;
+use crate::kernels::{fma, wide};
+use crate::ops::activation::Activation;
 
 /// Batch norm with running statistics, for inference: `output = activation((x - mean) / sqrt(variance + epsilon) * gamma + beta)`,
 /// computed as `activation(x * scale + shift)` with one fused multiply-add.
@@ -37,71 +38,53 @@ pub fn normalize(
     scale_shift(activation, input, parameters, moments, None, output);
 }
 
-each_isa! {
-    /// `output = activation(x * scale + shift)`; `statistics` are mean and variance with an `epsilon`, else moments.
-    fn scale_shift<WIDE>(
-        activation: Activation,
-        input: Option<&'a [f32]>,
-        parameters: &'a [f32],
-        statistics: &'a [f32],
-        epsilon: Option<f32>,
-        output: &'a mut [f32],
-    ) {
-        let ((gamma, beta), (mean, spread)) = (rows(parameters), rows(statistics));
-        let runs = Runs::new(gamma.len());
-        for first in runs.blocks() {
-            let (mut scale, mut shift) = ([0.0; LANES], [0.0; LANES]);
-            for ((scale, shift), c) in scale.iter_mut().zip(&mut shift).zip(runs.channels_of(first)) {
-                if let (Some(&mean), Some(&spread), Some(&gamma), Some(&beta)) =
-                    (mean.get(c), spread.get(c), gamma.get(c), beta.get(c))
-                {
-                    let inv_std = epsilon.map_or(spread, |epsilon| inverse_deviation(spread, epsilon));
-                    (*scale, *shift) = scale_and_shift(mean, inv_std, gamma, beta);
-                }
-            }
-            with_known_activation!(activation, scale_shift_runs(runs, first, input, &scale, &shift, output));
-        }
-    }
-}
-
-#[inline(always)]
-fn scale_shift_runs(
+/// `output = activation(x * scale + shift)`; `statistics` are mean and variance with an `epsilon`, else moments.
+fn scale_shift(
     activation: Activation,
-    runs: Runs,
-    first: usize,
     input: Option<&[f32]>,
-    scale: &[f32; LANES],
-    shift: &[f32; LANES],
+    parameters: &[f32],
+    statistics: &[f32],
+    epsilon: Option<f32>,
     output: &mut [f32],
 ) {
-    let outputs = output.chunks_mut(runs.stride.max(1)).filter_map(|row| {
-        let end = row.len().min(first + runs.length);
-        row.get_mut(first..end)
-    });
-    let tables = || scale.iter().zip(shift);
-    match input {
-        None => {
-            for output in outputs {
-                if let Some(output) = whole_mut(output) {
-                    for (y, (&scale, &shift)) in output.iter_mut().zip(tables()) {
-                        *y = activation.apply(fma(*y, scale, shift));
-                    }
-                } else {
-                    for (y, (&scale, &shift)) in output.iter_mut().zip(tables()) {
+    let ((gamma, beta), (mean, spread)) = (rows(parameters), rows(statistics));
+    let table = |c: usize| {
+        let (Some(&mean), Some(&spread), Some(&gamma), Some(&beta)) =
+            (mean.get(c), spread.get(c), gamma.get(c), beta.get(c))
+        else {
+            return [0.0; 2];
+        };
+        let inv_std = epsilon.map_or(spread, |epsilon| inverse_deviation(spread, epsilon));
+        let (scale, shift) = scale_and_shift(mean, inv_std, gamma, beta);
+        [scale, shift]
+    };
+    let mut problem = PerChannel { activation, channels: gamma.len(), table, inputs: [input, None], output };
+    if wide::scale(&mut problem) {
+        return;
+    }
+    let PerChannel { activation, channels, table, inputs: [input, _], output } = problem;
+    let runs = Runs::new(channels);
+    for first in runs.blocks() {
+        let mut numbers = [[0.0; 2]; LANES];
+        for (c, numbers) in runs.channels_of(first).zip(&mut numbers) {
+            *numbers = table(c);
+        }
+        let outputs = output.chunks_mut(runs.stride.max(1)).filter_map(|row| {
+            let end = row.len().min(first + runs.length);
+            row.get_mut(first..end)
+        });
+        match input {
+            None => {
+                for output in outputs {
+                    for (y, &[scale, shift]) in output.iter_mut().zip(&numbers) {
                         *y = activation.apply(fma(*y, scale, shift));
                     }
                 }
             }
-        }
-        Some(input) => {
-            let inputs = input.chunks(runs.stride.max(1)).filter_map(|row| row.get(first..));
-            for (output, input) in outputs.zip(inputs) {
-                if let (Some(input), Some(output)) = (whole(input), whole_mut(output)) {
-                    for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
-                        *y = activation.apply(fma(x, scale, shift));
-                    }
-                } else {
-                    for ((y, &x), (&scale, &shift)) in output.iter_mut().zip(input).zip(tables()) {
+            Some(input) => {
+                let inputs = input.chunks(runs.stride.max(1)).filter_map(|row| row.get(first..));
+                for (output, input) in outputs.zip(inputs) {
+                    for ((y, &x), &[scale, shift]) in output.iter_mut().zip(input).zip(&numbers) {
                         *y = activation.apply(fma(x, scale, shift));
                     }
                 }

@@ -59,19 +59,6 @@ fn inverse_deviation(variance: f32, epsilon: f32) -> f32 {
     1.0 / sqrt(variance + epsilon)
 }
 
-/// A run of [`LANES`] elements or the rest of a row behind it, as an array: the compiler makes vectors of a loop whose length it knows without a
-/// beginning and an end of single elements. Not where there are no vectors.
-#[inline(always)]
-fn whole(run: &[f32]) -> Option<&[f32; LANES]> {
-    if cfg!(feature = "simd") { run.first_chunk() } else { None }
-}
-
-/// A run of [`LANES`] elements as an array, to write.
-#[inline(always)]
-fn whole_mut(run: &mut [f32]) -> Option<&mut [f32; LANES]> {
-    if cfg!(feature = "simd") { run.first_chunk_mut() } else { None }
-}
-
 /// How a `[rows, C]` matrix is cut into runs of at most [`LANES`] neighbouring elements that all use the same table of
 /// channel values: a block of channels of one row if rows are long, several whole rows if they are short.
 #[derive(Clone, Copy, Debug)]
