@@ -189,6 +189,9 @@ impl Line {
                     [3, 2] => self.of_few_heights::<V, Few<3, 2>>(few),
                     [2, 3] => self.of_few_heights::<V, Few<2, 3>>(few),
                     [2, 2] => self.of_few_heights::<V, Few<2, 2>>(few),
+                    [2, 1] => self.of_few_heights::<V, Few<2, 1>>(few),
+                    [1, 2] => self.of_few_heights::<V, Few<1, 2>>(few),
+                    [1, 1] => self.of_few_heights::<V, Few<1, 1>>(few),
                     _ => self.of_few_heights::<V, Any>(few),
                 }
             }
