@@ -3,7 +3,7 @@
 //! No operation crosses lanes, and each is one IEEE operation, so that the number of lanes cannot change a result.
 //!
 //! Why not a crate: a portable one that was measured (`fearless_simd`) came near, but the tiles below want to know how many registers there
-//! are, and ten functions are fewer lines than the dependency's documentation.
+//! are, and eight functions are fewer lines than the dependency's documentation.
 
 use super::Wide;
 
