@@ -124,6 +124,7 @@ impl<'a> InOut<'a> {
     }
 
     /// The parts of the input and of the output from one byte to another.
+    #[inline(never)]
     pub fn part(&mut self, input: (usize, usize), output: (usize, usize)) -> InOut<'_> {
         match self {
             Self::Apart { input: from, output: to } => InOut::Apart {
@@ -183,11 +184,15 @@ impl<'a> Memory<'a> {
         reads: [&Operand; R],
         writes: [&Operand; W],
     ) -> Result<Views<'_, R, W>, StepError> {
-        self.reborrow().into_views(reads, writes)
+        const { assert!(R <= MAX_READS && W <= MAX_WRITES) }
+        let mut views = Views::empty();
+        let Views { reads: read_views, writes: write_views } = &mut views;
+        self.cut((&reads, read_views), (&writes, write_views))?;
+        Ok(views)
     }
 
-    /// Views of an input and an output in the arena that do not overlap, and of a constant: what a small layer mostly has, in a tenth of the instructions that [`views`](Self::views)
-    /// takes. `None` if they lie elsewhere.
+    /// Views of an input and an output in the arena that do not overlap, and of a constant: what a small layer mostly has, in
+    /// fewer instructions than [`views`](Self::views) takes. `None` if they lie elsewhere.
     #[inline]
     pub(crate) fn layer(
         &mut self,
@@ -243,16 +248,17 @@ impl<'a> Memory<'a> {
         if partial.space != Space::Chunk || writes.iter().any(|write| write.space == Space::Chunk) {
             return Err(StepError::Memory);
         }
-        let Memory { constant, parameter, state, gradient, chunks, arena } = self.reborrow();
+        let Memory { constant, parameter, state, gradient, chunks, arena } = self;
         let source = match chunks {
             Chunks::One(Bytes::Shared(bytes)) => PartialSource::One(bytes),
             Chunks::One(Bytes::Exclusive(bytes)) => PartialSource::One(bytes),
-            Chunks::All(list) => PartialSource::All(list),
+            Chunks::All(list) => PartialSource::All(*list),
         };
-        let chunks = Chunks::One(Bytes::Shared(&[]));
-        let rest = Memory { constant, parameter, state, gradient, chunks, arena };
-        let Views { writes, .. } = rest.into_views([], writes)?;
-        Ok((Partials { source, range }, writes))
+        let places = Places::<MAX_WRITES>::of(&writes)?;
+        let mut views = Views::<0, W>::empty();
+        let mut cut = Cut::new((&[], &mut []), (places.get(), &mut views.writes));
+        cut.spaces(constant, [parameter, state, gradient], arena)?;
+        Ok((Partials { source, range }, views.writes))
     }
 
     /// As [`Memory::read`], for as long as the memory itself is borrowed.
@@ -260,8 +266,12 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// As [`Memory::read`].
     pub fn into_read(self, operand: &Operand) -> Result<&'a [u8], StepError> {
-        let Views { reads: [bytes], .. } = self.into_views([operand], [])?;
-        Ok(bytes)
+        let Place { space, start, end } = Place::of(operand)?;
+        let bytes = match self.into_space(space) {
+            Bytes::Shared(bytes) => bytes,
+            Bytes::Exclusive(bytes) => bytes,
+        };
+        bytes.get(start..end).ok_or(StepError::Memory)
     }
 
     /// As [`Memory::write`], for as long as the memory itself is borrowed.
@@ -269,8 +279,21 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// As [`Memory::write`].
     pub fn into_write(self, operand: &Operand) -> Result<&'a mut [u8], StepError> {
-        let Views { writes: [bytes], .. } = self.into_views([], [operand])?;
-        Ok(bytes)
+        let Place { space, start, end } = Place::of(operand)?;
+        let Bytes::Exclusive(bytes) = self.into_space(space) else { return Err(StepError::Memory) };
+        bytes.get_mut(start..end).ok_or(StepError::Memory)
+    }
+
+    fn into_space(self, space: Space) -> Bytes<'a> {
+        match (space, self.chunks) {
+            (Space::Constant, _) => Bytes::Shared(self.constant),
+            (Space::Parameter, _) => self.parameter,
+            (Space::State, _) => self.state,
+            (Space::Gradient, _) => self.gradient,
+            (Space::Chunk, Chunks::One(bytes)) => bytes,
+            (Space::Chunk, Chunks::All(_)) => Bytes::Shared(&[]),
+            (Space::Arena, _) => Bytes::Exclusive(self.arena),
+        }
     }
 
     /// As [`Memory::views`], but the first write may overlap the first read. These two come as one; in the views they are empty.
@@ -282,10 +305,33 @@ impl<'a> Memory<'a> {
         reads: [&Operand; R],
         writes: [&Operand; W],
     ) -> Result<(InOut<'_>, Views<'_, R, W>), StepError> {
-        let (mut read_places, mut write_places) = (places(reads)?, places(writes)?);
-        let (Some(read), Some(write)) = (read_places.first_mut(), write_places.first_mut()) else {
-            return Err(StepError::Memory);
-        };
+        const { assert!(R >= 1 && W >= 1 && R <= MAX_READS && W <= MAX_WRITES) }
+        let mut views = Views::empty();
+        let Views { reads: read_views, writes: write_views } = &mut views;
+        let both = self.both((&reads, read_views), (&writes, write_views))?;
+        Ok((both, views))
+    }
+
+    /// Views of reads, and of writes that overlap nothing. Not generic over their numbers, so that there is only one of it in an image.
+    #[inline(never)]
+    fn cut<'s>(
+        &'s mut self,
+        (reads, read_views): Wanted<'_, &'s [u8]>,
+        (writes, write_views): Wanted<'_, &'s mut [u8]>,
+    ) -> Result<(), StepError> {
+        let (reads, writes) = (Places::<MAX_READS>::of(reads)?, Places::<MAX_WRITES>::of(writes)?);
+        Cut::new((reads.get(), read_views), (writes.get(), write_views)).memory(self)
+    }
+
+    /// As [`cut`](Self::cut), but the first read and the first write may overlap; these two are returned and have no views.
+    #[inline(never)]
+    fn both<'s>(
+        &'s mut self,
+        (reads, read_views): Wanted<'_, &'s [u8]>,
+        (writes, write_views): Wanted<'_, &'s mut [u8]>,
+    ) -> Result<InOut<'s>, StepError> {
+        let (mut reads, mut writes) = (Places::<MAX_READS>::of(reads)?, Places::<MAX_WRITES>::of(writes)?);
+        let ([read, ..], [write, ..]) = (&mut reads.places, &mut writes.places);
         let (input, output) = (*read, *write);
         let over = input.overlaps(output);
         if over {
@@ -294,46 +340,21 @@ impl<'a> Memory<'a> {
             (write.start, write.end) = (input.start.min(output.start), input.end.max(output.end));
         }
         let start = write.start;
-        let mut views = self.reborrow().into_views_of(read_places, write_places)?;
-        let (Some(source), Some(region)) = (views.reads.first_mut(), views.writes.first_mut()) else {
-            return Err(StepError::Memory);
-        };
-        let (source, region) = (core::mem::take(source), core::mem::take(region));
-        let within = |place: Place| (place.start - start, place.end - start);
-        let both = if over {
-            InOut::Over { region, input: within(input), output: within(output) }
-        } else {
-            InOut::Apart { input: source, output: region }
-        };
-        Ok((both, views))
+        let (read_places, write_places) = (reads.get(), writes.get());
+        Cut::new((read_places, &mut *read_views), (write_places, &mut *write_views)).memory(self)?;
+        let region = write_views.first_mut().map(core::mem::take).unwrap_or_default();
+        let source = read_views.first_mut().map(core::mem::take).unwrap_or_default();
+        if over {
+            let within = |place: Place| (place.start - start, place.end - start);
+            return Ok(InOut::Over { region, input: within(input), output: within(output) });
+        }
+        Ok(InOut::Apart { input: source, output: region })
     }
+}
 
-    fn into_views<const R: usize, const W: usize>(
-        self,
-        reads: [&Operand; R],
-        writes: [&Operand; W],
-    ) -> Result<Views<'a, R, W>, StepError> {
-        self.into_views_of(places(reads)?, places(writes)?)
-    }
-
-    #[inline]
-    fn into_views_of<const R: usize, const W: usize>(
-        self,
-        reads: [Place; R],
-        writes: [Place; W],
-    ) -> Result<Views<'a, R, W>, StepError> {
-        const { assert!(R <= MAX_READS && W <= MAX_WRITES) }
-        let mut views = Views { reads: [&[]; R], writes: core::array::from_fn(|_| <&mut [u8]>::default()) };
-        let cut = Cut {
-            reads: &reads,
-            writes: &writes,
-            read_views: &mut views.reads,
-            write_views: &mut views.writes,
-            found: 0,
-            taken: 0,
-        };
-        cut.memory(self)?;
-        Ok(views)
+impl<const R: usize, const W: usize> Views<'_, R, W> {
+    fn empty() -> Self {
+        Self { reads: [&[]; R], writes: core::array::from_fn(|_| <&mut [u8]>::default()) }
     }
 }
 
@@ -346,117 +367,156 @@ struct Place {
 }
 
 impl Place {
+    #[inline(never)]
+    fn of(operand: &Operand) -> Result<Self, StepError> {
+        let (start, end) = operand.range().ok_or(StepError::Memory)?;
+        Ok(Self { space: operand.space, start, end })
+    }
+
     fn overlaps(self, other: Self) -> bool {
         self.space == other.space && self.start < other.end && other.start < self.end
     }
 }
 
-#[inline]
-fn places<const N: usize>(operands: [&Operand; N]) -> Result<[Place; N], StepError> {
-    let mut places = [Place { space: Space::Constant, start: 0, end: 0 }; N];
-    for (place, operand) in places.iter_mut().zip(operands) {
-        let (start, end) = operand.range().ok_or(StepError::Memory)?;
-        *place = Place { space: operand.space, start, end };
-    }
-    Ok(places)
+/// Where several operands lie, at most `N`.
+struct Places<const N: usize> {
+    places: [Place; N],
+    count: usize,
 }
 
-/// Cuts views out of the spaces: the writes of each space from front to back, and the reads out of what is between them. It is not generic
-/// over their numbers, so that there is only one of it in an image.
+impl<const N: usize> Places<N> {
+    fn of(operands: &[&Operand]) -> Result<Self, StepError> {
+        let mut places = [Place { space: Space::Constant, start: 0, end: 0 }; N];
+        for (place, operand) in places.iter_mut().zip(operands) {
+            *place = Place::of(operand)?;
+        }
+        Ok(Self { places, count: operands.len() })
+    }
+
+    fn get(&self) -> &[Place] {
+        self.places.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// Operands, and where their views go.
+type Wanted<'v, V> = (&'v [&'v Operand], &'v mut [V]);
+
+/// Cuts views out of the spaces.
 struct Cut<'a, 'v> {
     reads: &'v [Place],
-    writes: &'v [Place],
     read_views: &'v mut [&'a [u8]],
+    writes: &'v [Place],
     write_views: &'v mut [&'a mut [u8]],
-    /// A bit for each read that has its view.
-    found: u32,
-    /// A bit for each write that has its view.
-    taken: u32,
+    /// A bit for each space that has one of them.
+    used: u32,
 }
 
-impl<'a> Cut<'a, '_> {
-    #[inline(never)]
-    fn memory(mut self, memory: Memory<'a>) -> Result<(), StepError> {
-        let Memory { constant, parameter, state, gradient, chunks, arena } = memory;
-        let chunk = match chunks {
-            Chunks::One(bytes) => bytes,
-            Chunks::All(_) => Bytes::Shared(&[]),
-        };
-        let spaces = [Bytes::Shared(constant), parameter, state, gradient, chunk, Bytes::Exclusive(arena)];
-        // Most steps have operands in two of them.
-        let places = self.reads.iter().chain(self.writes);
-        let used = places.fold(0, |used: u32, place| used | 1 << place.space as u32);
-        for (space, bytes) in Space::ALL.into_iter().zip(spaces) {
-            if used >> space as u32 & 1 == 1 {
-                self.space(space, bytes)?;
-            }
-        }
-        let missing = (0..).zip(self.reads).find(|&(index, _)| self.found >> index & 1 == 0);
-        let Some((_, &read)) = missing else { return Ok(()) };
-        match self.writes.iter().position(|write| write.overlaps(read)) {
-            Some(write) => Err(StepError::Overlap { write: write as u8 }),
-            None => Err(StepError::Memory),
-        }
+impl<'a, 'v> Cut<'a, 'v> {
+    fn new(
+        (reads, read_views): (&'v [Place], &'v mut [&'a [u8]]),
+        (writes, write_views): (&'v [Place], &'v mut [&'a mut [u8]]),
+    ) -> Self {
+        let used = reads.iter().chain(writes).fold(0, |used, place| used | 1 << place.space as u32);
+        Self { reads, read_views, writes, write_views, used }
     }
 
-    /// All views in one space.
-    #[inline(never)]
-    fn space(&mut self, space: Space, bytes: Bytes<'a>) -> Result<(), StepError> {
-        let mut bytes = match bytes {
-            Bytes::Exclusive(bytes) => bytes,
-            Bytes::Shared(_) if self.writes.iter().any(|write| write.space == space) => {
-                return Err(StepError::Memory);
-            }
-            Bytes::Shared(bytes) => {
-                self.gap(space, 0, bytes);
-                return Ok(());
-            }
+    fn memory(mut self, memory: &'a mut Memory<'_>) -> Result<(), StepError> {
+        let Memory { constant, parameter, state, gradient, chunks, arena } = memory;
+        self.spaces(constant, [parameter, state, gradient], arena)?;
+        let chunk = match chunks {
+            Chunks::One(bytes) => bytes.reborrow(),
+            Chunks::All(_) => Bytes::Shared(&[]),
         };
-        let mut cursor = 0;
-        while let Some((index, write)) = self.next_write(space) {
-            let skip = write.start.checked_sub(cursor).ok_or(StepError::Overlap { write: index as u8 })?;
-            let (before, rest) = bytes.split_at_mut_checked(skip).ok_or(StepError::Memory)?;
-            let length = write.end.wrapping_sub(write.start);
-            let (wanted, rest) = rest.split_at_mut_checked(length).ok_or(StepError::Memory)?;
-            if let Some(view) = self.write_views.get_mut(index) {
-                *view = wanted;
-            }
-            self.taken |= 1 << index;
-            self.gap(space, cursor, before);
-            bytes = rest;
-            cursor = write.end;
+        if self.uses(Space::Chunk) { self.space(Space::Chunk, chunk) } else { Ok(()) }
+    }
+
+    /// The views in all spaces but that of chunks.
+    fn spaces(
+        &mut self,
+        constant: &'a [u8],
+        others: [&'a mut Bytes<'_>; 3],
+        arena: &'a mut [u8],
+    ) -> Result<(), StepError> {
+        // Most steps have operands in these two.
+        if self.uses(Space::Constant) {
+            self.space(Space::Constant, Bytes::Shared(constant))?;
         }
-        self.gap(space, cursor, bytes);
+        if self.uses(Space::Arena) {
+            self.space(Space::Arena, Bytes::Exclusive(arena))?;
+        }
+        for (space, bytes) in [Space::Parameter, Space::State, Space::Gradient].into_iter().zip(others) {
+            if self.uses(space) {
+                self.space(space, bytes.reborrow())?;
+            }
+        }
         Ok(())
     }
 
-    /// The first write of a space that has no view.
-    fn next_write(&self, space: Space) -> Option<(usize, Place)> {
-        let mut next: Option<(usize, Place)> = None;
-        for (index, &write) in self.writes.iter().enumerate() {
-            let is_left = write.space == space && self.taken >> index & 1 == 0;
-            if is_left && next.is_none_or(|(_, next)| write.start < next.start) {
-                next = Some((index, write));
-            }
-        }
-        next
+    fn uses(&self, space: Space) -> bool {
+        self.used >> space as u32 & 1 == 1
     }
 
-    /// Views of the reads that lie in these bytes of the space, from `start` on, which are only read.
+    /// All views in one space: the writes are cut out from back to front, so that what is left always begins at its beginning; the reads are found in what is
+    /// left and in what lay behind each write.
     #[inline(never)]
-    fn gap(&mut self, space: Space, start: usize, bytes: &'a [u8]) {
-        if self.found == (1 << self.reads.len()) - 1 {
-            return;
-        }
-        for ((index, read), view) in (0..).zip(self.reads).zip(self.read_views.iter_mut()) {
-            if read.space != space || read.start < start {
-                continue;
+    fn space(&mut self, space: Space, bytes: Bytes<'a>) -> Result<(), StepError> {
+        let mut behind: [&'a [u8]; MAX_WRITES] = [&[]; MAX_WRITES];
+        let is_here = |place: &&Place| place.space == space;
+        let front: &'a [u8] = match bytes {
+            Bytes::Shared(_) if self.writes.iter().any(|write| is_here(&write)) => {
+                return Err(StepError::Memory);
             }
-            if let Some(found) = bytes.get(read.start - start..read.end - start) {
-                *view = found;
-                self.found |= 1 << index;
+            Bytes::Shared(bytes) => bytes,
+            Bytes::Exclusive(bytes) => {
+                let (mut front, mut left) = (bytes, (1u32 << self.writes.len()) - 1);
+                loop {
+                    let mut last = None;
+                    for (index, place) in self.writes.iter().enumerate().filter(|(_, place)| is_here(place)) {
+                        let key = (place.end, place.start, index);
+                        if left >> index & 1 == 1 && last.is_none_or(|last| key > last) {
+                            last = Some(key);
+                        }
+                    }
+                    let Some((end, start, index)) = last else { break };
+                    left &= !(1 << index);
+                    let split = front.split_at_mut_checked(end);
+                    let split = split.and_then(|(before, after)| {
+                        before.split_at_mut_checked(start).map(|(before, wanted)| (before, wanted, after))
+                    });
+                    let Some((before, wanted, after)) = split else {
+                        return Err(missing(&Place { space, start, end }, index, self.writes));
+                    };
+                    if let (Some(view), Some(rest)) = (self.write_views.get_mut(index), behind.get_mut(index))
+                    {
+                        (*view, *rest) = (wanted, after);
+                    }
+                    front = before;
+                }
+                front
             }
+        };
+        for (read, view) in
+            self.reads.iter().zip(self.read_views.iter_mut()).filter(|(read, _)| is_here(read))
+        {
+            let mut found = front.get(read.start..read.end);
+            for (write, rest) in self.writes.iter().zip(&behind).filter(|(write, _)| is_here(write)) {
+                if found.is_none() && write.end <= read.start {
+                    found = rest.get(read.start - write.end..read.end - write.end);
+                }
+            }
+            *view = found.ok_or_else(|| missing(read, MAX_WRITES, self.writes))?;
         }
+        Ok(())
+    }
+}
+
+/// Why an operand is not there: another one's write lies over it, that of number `index` being its own, or it lies outside of its space.
+#[cold]
+fn missing(operand: &Place, index: usize, writes: &[Place]) -> StepError {
+    let mut others = (0..).zip(writes).filter(|&(other, _)| other != index);
+    match others.find(|(_, write)| write.overlaps(*operand)) {
+        Some((write, _)) => StepError::Overlap { write: write as u8 },
+        None => StepError::Memory,
     }
 }
 

@@ -36,6 +36,7 @@ pub fn macs(step: Step<'_>) -> u64 {
             Operator::FullyConnected
             | Operator::FullyConnectedI8
             | Operator::FullyConnectedPairsI8
+            | Operator::FullyConnectedDoublePairsI8
             | Operator::FullyConnectedFoursI8
             | Operator::FullyConnectedEightsI8
             // The layer of its gates is a step of its own.

@@ -82,9 +82,10 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         // `core/src/kernels/int8/sums.rs`.
         Op::AveragePool2dI8 => &["Helium", "Armv7E-M", "Armv8-M with DSP"],
         // `core/src/kernels/int8/dsp/`.
-        Op::Conv2dPairsI8 | Op::FullyConnectedPairsI8 | Op::DepthwiseConv2dQuadsI8 => {
-            &["Armv7E-M", "Armv8-M with DSP"]
-        }
+        Op::Conv2dPairsI8
+        | Op::FullyConnectedPairsI8
+        | Op::FullyConnectedDoublePairsI8
+        | Op::DepthwiseConv2dQuadsI8 => &["Armv7E-M", "Armv8-M with DSP"],
         // `core/src/kernels/int8/armv7m/` and `armv6m/`.
         Op::Conv2dRowsI8 | Op::FullyConnectedFoursI8 => &["Armv7-M", "Armv6-M"],
         Op::DepthwiseConv2dTapsI8 => &["Armv7-M", "Armv7E-M", "Armv8-M with DSP", "Armv6-M"],

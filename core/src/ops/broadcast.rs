@@ -163,6 +163,54 @@ pub(super) fn zip<T: NoUninit + AnyBitPattern>(
     Ok(())
 }
 
+/// Both sides along a run; one that is `None` is what the run holds.
+type Sides<'a> = [Option<Row<'a, i8>>; 2];
+
+/// Calls `visit` with each run of the first write, which may lie in the place of either side, and with both sides along it.
+///
+/// For int8. Not generic over what is done with a run, so that an image has it once.
+#[inline(never)]
+pub(super) fn for_each_row(
+    step: Step<'_>,
+    memory: &mut Memory<'_>,
+    visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
+) -> Result<(), StepError> {
+    let ([left, right], [write]) = (step.reads()?, step.writes()?);
+    let (sides, output) = match [left, right].map(|side| side.same_place(write)) {
+        [true, true] => ([None, None], memory.write(write)?),
+        [false, false] => {
+            let Views { reads, writes: [output] } = memory.views([left, right], [write])?;
+            (reads.map(Some), output)
+        }
+        [is_left, _] => {
+            let other = if is_left { right } else { left };
+            let Views { reads: [other], writes: [output] } = memory.views([other], [write])?;
+            (if is_left { [None, Some(other)] } else { [Some(other), None] }, output)
+        }
+    };
+    let sides = sides.map(|side| side.map(|side| elements::<i8>(side).unwrap_or_default()));
+    let output = elements_mut(output)?;
+    if left.shape == right.shape {
+        visit(output, sides.map(|side| side.map(Row::Run)));
+        return Ok(());
+    }
+    // A run is the innermost dimension.
+    let ([n, h, w, length], shapes) = (write.shape.dims(), [left.shape.dims(), right.shape.dims()]);
+    let mut runs = output.chunks_exact_mut(length.max(1));
+    for [n, y, x] in (0..n).flat_map(|n| (0..h).flat_map(move |y| (0..w).map(move |x| [n, y, x]))) {
+        let Some(run) = runs.next() else { break };
+        let mut rows = [None, None];
+        for ((row, side), [side_n, side_h, side_w, side_c]) in rows.iter_mut().zip(sides).zip(shapes) {
+            // The one value along a dimension of 1 stands for all.
+            let moved = |index: usize, count: usize| if count == 1 { 0 } else { index };
+            let start = (moved(n, side_n) * side_h + moved(y, side_h)) * side_w + moved(x, side_w);
+            *row = side.and_then(|values| Row::new(values, start * side_c, length, side_c == length));
+        }
+        visit(run, rows);
+    }
+    Ok(())
+}
+
 /// `output = apply(left, right)` on slices of the sides' shapes; nothing if the shapes do not fit.
 pub(super) fn zip_slices<T: Copy>(
     [left_shape, right_shape]: [Shape; 2],

@@ -39,6 +39,7 @@ pub mod max_pool_2d;
 pub mod movement;
 mod operands;
 mod overlap;
+mod packed;
 pub mod pointwise_mean;
 mod pooling;
 pub mod prelu;
@@ -176,6 +177,11 @@ macro_rules! operators {
             /// Whether it can be part of inference: it is neither a gradient nor a statistic, a loss or an update.
             pub const fn is_inference(self) -> bool {
                 matches!(self as u8, 1..=20 | 30..=39 | 100..=149 | 160..)
+            }
+
+            /// Whether its weights are packed for a family of processors, which have a kernel in assembly for them.
+            pub const fn is_packed(self) -> bool {
+                matches!(self as u8, 160..=179)
             }
 
             /// Whether it reads all chunks' instances of an operand, in a step that runs once.
@@ -473,6 +479,9 @@ operators! {
     /// int8 fully connected layer, weights as channel eights.
     163 FullyConnectedEightsI8 "fully_connected_eights_i8" Never
         fully_connected::eights::check, fully_connected::eights::run;
+    /// int8 fully connected layer, weights as double pairs of channels.
+    164 FullyConnectedDoublePairsI8 "fully_connected_double_pairs_i8" Never
+        fully_connected::double_pairs::check, fully_connected::double_pairs::run;
     /// int8 convolution, weights in rows.
     170 Conv2dRowsI8 "conv_2d_rows_i8" Never conv_2d::rows::check, conv_2d::rows::run;
     /// int8 fully connected layer, weights as channel fours.

@@ -31,6 +31,7 @@ pub fn overlap<O: Operators>(step: Step<'_>) -> Option<usize> {
         Conv2dPairsI8 conv_2d::pairs::overlap;
         Conv2dRowsI8 conv_2d::rows::overlap;
         FullyConnectedPairsI8 fully_connected::pairs::overlap;
+        FullyConnectedDoublePairsI8 fully_connected::double_pairs::overlap;
         DepthwiseConv2dQuadsI8 depthwise_conv_2d::quads::overlap;
     }
 }

@@ -14,7 +14,9 @@ use random::Random;
 use smidgen::InOut;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
-use smidgen::kernels::int8::{Folded, eights, fours, pairs, quads, rows, taps};
+use smidgen::kernels::int8::{
+    Folded, PackedChannel, PackedKernel, PackedLayer, double_pairs, eights, fours, pairs, quads, rows, taps,
+};
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
 use smidgen_firmware::files::Files;
@@ -135,10 +137,12 @@ fn convolution(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<
     let constants = Constants { filter, channels, zero_point };
     let by_pairs = in_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_rows = in_rows(&layer, &constants, input, [stream, scratch], [expected, found]);
+    let by_double_pairs = in_double_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_fours = in_fours(&layer, &constants, input, stream, [expected, found]);
     let by_eights = in_eights(&layer, &constants, input, stream, [expected, found]);
     // One that no layout can hold is not counted.
-    [by_pairs, by_rows, by_fours, by_eights].into_iter().flatten().reduce(|all, same| all && same)
+    let all = [by_pairs, by_rows, by_double_pairs, by_fours, by_eights];
+    all.into_iter().flatten().reduce(|all, same| all && same)
 }
 
 /// A convolution's shape.
@@ -153,6 +157,12 @@ impl Layer<'_> {
     fn weights(&self) -> usize {
         let [.., in_c] = self.size;
         self.window.y.kernel * self.window.x.kernel * in_c
+    }
+
+    /// What a kernel on packed weights is told.
+    fn packed<'a>(&'a self, constants: &Constants<'_>, stream: &'a [i32]) -> PackedLayer<'a> {
+        let &Layer { window, size, out_size, padding } = self;
+        PackedLayer { window, size, out_size, padding, range: [constants.zero_point, -128, 127], stream }
     }
 
     fn in_length(&self) -> usize {
@@ -191,6 +201,24 @@ fn in_place(both: &mut [i8; LENGTH], in_length: usize, out_length: usize) -> InO
     InOut::Over { region, input: (0, in_length), output: (0, out_length) }
 }
 
+/// Whether a fully connected layer's kernel gives the same, row by row.
+fn rows_are_same(
+    layer: &PackedLayer<'_>,
+    kernel: PackedKernel,
+    input: &[i8],
+    scratch: &mut [i32],
+    [expected, found]: Outputs<'_>,
+) -> bool {
+    let (PackedLayer { size: [.., in_c], out_size: [.., out_c], .. }, mut length) = (*layer, 0);
+    let row = PackedLayer { size: [1, 1, in_c], out_size: [1, 1, out_c], ..*layer };
+    found.fill(UNTOUCHED);
+    for (input, output) in input.chunks_exact(in_c).zip(found.chunks_exact_mut(out_c)) {
+        kernel(&row, &mut InOut::apart(input, output), bytemuck::cast_slice_mut(scratch));
+        length += out_c;
+    }
+    same(expected, found, length)
+}
+
 /// Whether the layer in channel pairs is the same. `None` if they cannot hold it.
 fn in_pairs(
     layer: &Layer<'_>,
@@ -199,42 +227,59 @@ fn in_pairs(
     [stream, scratch]: Words<'_>,
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
-    let ([.., in_c], [_, out_w, out_c], weights) = (layer.size, layer.out_size, layer.weights());
+    let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
     let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let single_tap = layer.window == &Window::ONE;
     let stream = stream.get_mut(..pairs::pair_words(weights) * out_c.div_ceil(2))?;
     for (pair, words) in stream.chunks_mut(pairs::pair_words(weights)).enumerate() {
         let channel = |index: usize| {
             let (weights, bias, scale) = constants.channel(index, weights)?;
-            Some(pairs::PairedChannel { weights, bias, scale })
+            Some(PackedChannel { weights, bias, scale })
         };
         pairs::pack([channel(2 * pair), channel(2 * pair + 1)], words)?;
     }
     let scratch = scratch.get_mut(..pairs::scratch_words(weights, single_tap))?;
-    let call = pairs::Convolution {
-        window: layer.window,
-        size: layer.size,
-        out_size: [out_w, out_c],
-        padding: layer.padding,
-        relu: constants.zero_point == -128,
-        stream,
-    };
+    let call = layer.packed(constants, stream);
     found.fill(UNTOUCHED);
-    pairs::convolve(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
+    let both = &mut InOut::apart(input, &mut found[..out_length]);
+    pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
     let mut all_same = same(expected, found, out_length);
     if single_tap {
-        found.fill(UNTOUCHED);
-        for (input, output) in input.chunks_exact(in_c).zip(found.chunks_exact_mut(out_c)) {
-            pairs::fully_connected(stream, &mut InOut::apart(input, output), scratch);
-        }
-        all_same &= same(expected, found, out_length);
+        all_same &= rows_are_same(&call, pairs::fully_connected, input, scratch, [expected, found]);
     }
     if single_tap && in_c == out_c {
         found[..in_length].copy_from_slice(input);
-        pairs::convolve(&call, &mut in_place(found, in_length, out_length), scratch);
+        let both = &mut in_place(found, in_length, out_length);
+        pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
         all_same &= same(expected, found, out_length);
     }
     Some(all_same)
+}
+
+/// Whether the layer in double pairs, as a fully connected one, is the same. `None` if it has more than one tap, or they cannot hold it.
+fn in_double_pairs(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    [stream, scratch]: Words<'_>,
+    outputs: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [.., out_c]) = (layer.size, layer.out_size);
+    if layer.window != &Window::ONE {
+        return None;
+    }
+    let words = double_pairs::double_words(in_c);
+    let stream = stream.get_mut(..words * out_c.div_ceil(double_pairs::CHANNELS))?;
+    for (four, words) in stream.chunks_mut(words).enumerate() {
+        let channel = |index: usize| {
+            let (weights, bias, scale) = constants.channel(four * double_pairs::CHANNELS + index, in_c)?;
+            Some(PackedChannel { weights, bias, scale })
+        };
+        double_pairs::pack(core::array::from_fn(channel), words)?;
+    }
+    let scratch = scratch.get_mut(..double_pairs::row_words(in_c))?;
+    let call = layer.packed(constants, stream);
+    Some(rows_are_same(&call, double_pairs::fully_connected, input, scratch, outputs))
 }
 
 /// Whether the layer in rows is the same, also over its input if the window has a single tap and the output is no larger. `None` if they cannot hold it.
@@ -254,14 +299,14 @@ fn in_rows(
         rows::pack(weights, bias, scale, words)?;
     }
     let scratch = scratch.get_mut(..rows::scratch_words(weights, single_tap))?;
-    let Layer { window, size, out_size, padding } = *layer;
-    let call = rows::Convolution { window, size, out_size, padding, stream };
+    let call = layer.packed(constants, stream);
+    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
     found.fill(UNTOUCHED);
-    rows::convolve(&call, InOut::apart(input, &mut found[..out_length]), scratch);
+    rows::convolve(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
     let mut all_same = same(expected, found, out_length);
     if single_tap && out_c <= in_c {
         found[..in_length].copy_from_slice(input);
-        rows::convolve(&call, in_place(found, in_length, out_length), scratch);
+        rows::convolve(&call, &mut in_place(found, in_length, out_length), scratch);
         found[out_length..in_length].fill(UNTOUCHED);
         all_same &= same(expected, found, out_length);
     }
@@ -274,9 +319,9 @@ fn in_fours(
     constants: &Constants<'_>,
     input: &[i8],
     stream: &mut [i32; LENGTH],
-    [expected, found]: Outputs<'_>,
+    outputs: Outputs<'_>,
 ) -> Option<bool> {
-    let ([.., in_c], [.., out_c], out_length) = (layer.size, layer.out_size, layer.out_length());
+    let ([.., in_c], [.., out_c]) = (layer.size, layer.out_size);
     if layer.window != &Window::ONE {
         return None;
     }
@@ -284,17 +329,16 @@ fn in_fours(
     for (four, words) in stream.chunks_mut(fours::four_words(in_c)).enumerate() {
         let channel = |index: usize| {
             let (weights, bias, scale) = constants.channel(four * fours::CHANNELS + index, in_c)?;
-            Some(fours::FourthChannel { weights, bias, scale })
+            Some(PackedChannel { weights, bias, scale })
         };
         fours::pack(core::array::from_fn(channel), words)?;
     }
-    found.fill(UNTOUCHED);
-    fours::fully_connected(stream, [in_c, out_c], input, &mut found[..out_length]);
-    Some(same(expected, found, out_length))
+    let call = layer.packed(constants, stream);
+    Some(rows_are_same(&call, fours::fully_connected, input, &mut [], outputs))
 }
 
-/// Whether the layer in channel eights, as a fully connected one, is the same, also with the least output that a ReLU has. `None` if it has more than one tap, or
-/// they cannot hold it.
+/// Whether the layer in channel eights, as a fully connected one, is the same, also with the least output that a ReLU has, which is left in `expected`. `None` if it has more than one tap,
+/// or they cannot hold it.
 fn in_eights(
     layer: &Layer<'_>,
     constants: &Constants<'_>,
@@ -302,7 +346,7 @@ fn in_eights(
     stream: &mut [i32; LENGTH],
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
-    let ([.., in_c], [.., out_c], out_length) = (layer.size, layer.out_size, layer.out_length());
+    let ([.., in_c], [.., out_c]) = (layer.size, layer.out_size);
     if layer.window != &Window::ONE {
         return None;
     }
@@ -311,28 +355,20 @@ fn in_eights(
     for (eight, words) in stream.chunks_mut(words).enumerate() {
         let channel = |index: usize| {
             let index = eight * eights::CHANNELS + index;
-            let Channel { bias, multiplier } = Channel::from_words(*constants.channels.get(index)?);
-            Some(eights::EighthChannel {
-                weights: constants.filter.chunks(in_c).nth(index)?,
-                bias,
-                multiplier,
-            })
+            let Channel { bias, multiplier: scale } = Channel::from_words(*constants.channels.get(index)?);
+            Some(PackedChannel { weights: constants.filter.chunks(in_c).nth(index)?, bias, scale })
         };
         eights::pack(core::array::from_fn(channel), words)?;
     }
-    let zero_point = constants.zero_point;
-    found.fill(UNTOUCHED);
-    eights::fully_connected(stream, [in_c, out_c], [zero_point, -128, 127], input, &mut found[..out_length]);
-    let all_same = same(expected, found, out_length);
-    eights::fully_connected(
-        stream,
-        [in_c, out_c],
-        [zero_point, zero_point, 127],
-        input,
-        &mut found[..out_length],
-    );
-    let clamped = expected.iter().map(|&value| i32::from(value).max(zero_point) as i8);
-    Some(all_same && clamped.zip(&found[..out_length]).all(|(expected, &found)| expected == found))
+    let (call, zero_point) = (layer.packed(constants, stream), constants.zero_point);
+    let all_same =
+        rows_are_same(&call, eights::fully_connected, input, &mut [], [&mut *expected, &mut *found]);
+    let relu = PackedLayer { range: [zero_point, zero_point, 127], ..call };
+    expected[..layer.out_length()]
+        .iter_mut()
+        .for_each(|value| *value = i32::from(*value).max(zero_point) as i8);
+    let relu_same = rows_are_same(&relu, eights::fully_connected, input, &mut [], [expected, found]);
+    Some(all_same && relu_same)
 }
 
 /// A depthwise convolution: of any window in taps, and of 3 by 3 taps and whole quads in these, too, also in place.
@@ -397,8 +433,7 @@ fn depthwise_taps(
     (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
-    let Layer { window, size, out_size, padding } = *layer;
-    let ([in_h, in_w, in_c], [out_h, out_w, out_c]) = (size, out_size);
+    let Layer { window, size: [in_h, in_w, in_c], out_size: [out_h, out_w, out_c], .. } = *layer;
     let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let taps = window.y.kernel * window.x.kernel;
     let stream = stream.get_mut(..taps::channel_words(taps) * out_c)?;
@@ -409,13 +444,14 @@ fn depthwise_taps(
         taps::pack(weights, bias, scale, words)?;
     }
     let scratch = rows.get_mut(..taps::scratch_bytes(window, in_w, in_c)?)?;
-    let call = taps::Depthwise { window, size, out_size, padding, stream };
+    let call = layer.packed(constants, stream);
+    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
     found.fill(UNTOUCHED);
-    taps::depthwise(&call, InOut::apart(input, &mut found[..out_length]), scratch);
+    taps::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
     let mut all_same = same(expected, found, out_length);
     if taps::overlap(window, [in_h, in_w * in_c], [out_h, out_w * out_c])? == 0 && out_length <= in_length {
         found[..in_length].copy_from_slice(input);
-        taps::depthwise(&call, in_place(found, in_length, out_length), scratch);
+        taps::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
         found[out_length..in_length].fill(UNTOUCHED);
         all_same &= same(expected, found, out_length);
     }
@@ -430,8 +466,7 @@ fn depthwise_quads(
     (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
-    let Layer { window, size, out_size: [out_h, out_w, _], padding } = *layer;
-    let [in_h, in_w, count] = size;
+    let Layer { window, size: [in_h, in_w, count], out_size: [out_h, out_w, _], .. } = *layer;
     let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let stream = stream.get_mut(..quads::QUAD_WORDS * count / quads::CHANNELS)?;
     for (quad, words) in stream.as_chunks_mut().0.iter_mut().enumerate() {
@@ -444,8 +479,8 @@ fn depthwise_quads(
         quads::pack(|channel, tap| constants.filter[tap * count + first + channel], packed, words)?;
     }
     let scratch = rows.get_mut(..quads::scratch_bytes(window, in_w, count)?)?;
-    let relu = constants.zero_point == -128;
-    let call = quads::Depthwise { window, size, out_size: [out_h, out_w], padding, relu, stream };
+    let call = layer.packed(constants, stream);
+    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
     found.fill(UNTOUCHED);
     quads::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
     let mut all_same = same(expected, found, out_length);

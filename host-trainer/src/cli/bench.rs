@@ -27,6 +27,9 @@ pub(crate) struct Bench {
     /// The emulated core: cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
     #[arg(long, value_name = "TARGET")]
     on: Target,
+    /// Count the whole, and not each step: without building the image that runs any model
+    #[arg(long)]
+    whole: bool,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -114,15 +117,16 @@ impl Bench {
     ) -> Result<Figures, Box<dyn std::error::Error>> {
         let device = Device::new(self.on);
         // Each step by itself, in the image that runs any model; and the whole, as an application has it.
-        let report = device.run(file, sample)?;
+        let report = if self.whole { None } else { Some(device.run(file, sample)?) };
         let whole = device.measure(file, sample)?;
         let (code, measured_code) = (device.code_size(file)?, device.measured_code_size(file)?);
         let missing = || format!("{}: the device counted nothing", self.on);
         let entry = inspect(model).entries.into_iter().find(|entry| entry.kind == EntryKind::Infer);
         let entry = entry.ok_or_else(missing)?;
-        let counted = report.steps.iter().map(|step| step.instructions.ok_or_else(missing));
-        let counted = counted.collect::<Result<Vec<_>, _>>()?;
-        if counted.len() != entry.steps.len() {
+        let counted = report.iter().flat_map(|report| &report.steps);
+        let counted =
+            counted.map(|step| step.instructions.ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        if !self.whole && counted.len() != entry.steps.len() {
             return Err(missing().into());
         }
         let steps = entry.steps.into_iter().zip(counted).map(|(step, instructions)| StepFigures {

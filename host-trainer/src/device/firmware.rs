@@ -6,6 +6,8 @@ use std::process::Command;
 
 use object::{Object, ObjectSection, SectionKind};
 use smidgen::checksum::crc32c;
+use smidgen::model::Header;
+use smidgen::ops::{Operator, OperatorSet};
 use smidgen_protocol::machine::{Machine, Region};
 
 use super::{DeviceError, firmware_folder};
@@ -20,6 +22,20 @@ pub enum Optimize {
     Speed,
     /// For size (`opt-level = "s"`).
     Size,
+}
+
+impl Optimize {
+    /// What suits an application with this model. Layers whose weights are packed spend their time in assembly, and the rest of the code is better small. Not so on the Cortex-M55: its
+    /// convolutions are not packed, and the compiler makes vector loops of what is around them.
+    pub fn of(model: &[u8]) -> Self {
+        let operators = Header::read(model).map_or(OperatorSet::EMPTY, |header| header.operators);
+        let is_packed = |operator: Operator| {
+            operator.is_packed()
+                && operator != Operator::FullyConnectedEightsI8
+                && operators.contains(operator as u8)
+        };
+        if Operator::ALL.iter().copied().any(is_packed) { Self::Size } else { Self::Default }
+    }
 }
 
 /// Which image a model is built into.

@@ -178,7 +178,7 @@ impl Device {
         let machine = self.machine_for(model)?;
         let round = host::round_bytes(model, &[EntryKind::Infer])?;
         let rounds = whole_rounds(inputs, round.inputs)?;
-        let image = firmware::embedded(machine, model, variant, Optimize::Default)?;
+        let image = firmware::embedded(machine, model, variant, Optimize::of(model))?;
         let run = Run { entries: [EntryKind::Infer].into_iter().collect(), rounds, ..Run::default() };
         // The image takes samples until they end, and reads no request.
         let work = qemu::Work { model: None, inputs, job: &Job::Run(run.clone()) };
@@ -202,7 +202,7 @@ impl Device {
     /// See [`DeviceError`].
     pub fn measured_code_size(&self, model: &[u8]) -> Result<CodeSize, DeviceError> {
         let image =
-            firmware::embedded(self.machine_for(model)?, model, Variant::Measured, Optimize::Default)?;
+            firmware::embedded(self.machine_for(model)?, model, Variant::Measured, Optimize::of(model))?;
         firmware::code_size(&image, model.len())
     }
 
@@ -211,7 +211,7 @@ impl Device {
     /// # Errors
     /// See [`DeviceError`].
     pub fn application_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
-        firmware::embedded(self.machine_for(model)?, model, Variant::Application, Optimize::Default)
+        firmware::embedded(self.machine_for(model)?, model, Variant::Application, Optimize::of(model))
     }
 
     /// Proves that nothing in an application with this model built in can panic: its panic handler calls a function that is nowhere, so that it

@@ -1,6 +1,6 @@
 //! Valid model files to start from: small ones, that together use every operator.
 
-use smidgen::kernels::int8::{pairs, quads};
+use smidgen::kernels::int8::{double_pairs, pairs, quads};
 use smidgen::model::MemoryLengths;
 use smidgen::ops::Operator;
 use smidgen::ops::log_softmax::{self, int8::LogSoftmaxI8};
@@ -280,7 +280,11 @@ pub fn packed() -> Parts {
     let stream = b.stream([1, 1, 2, pairs::pair_words(80) as u32]);
     let scratch = b.words(pairs::row_words(80) as u32);
     b.step(Operator::FullyConnectedPairsI8, &clamp, &[flat, stream], &[output, scratch]);
-    b.entry(EntryKind::Infer, &[input], &[output]);
+    let last = b.i8([1, 1, 1, 5], 0.1, -128);
+    let stream = b.stream([1, 1, 2, double_pairs::double_words(3) as u32]);
+    let scratch = b.words(double_pairs::row_words(3) as u32);
+    b.step(Operator::FullyConnectedDoublePairsI8, &clamp, &[output, stream], &[last, scratch]);
+    b.entry(EntryKind::Infer, &[input], &[last]);
     b.finish()
 }
 

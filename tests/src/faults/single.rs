@@ -1,8 +1,6 @@
 //! A sample with the packed operators whose streams `check` reads.
 
-use smidgen::kernels::int8::eights::{self, EighthChannel};
-use smidgen::kernels::int8::fours::{self, FourthChannel};
-use smidgen::kernels::int8::{Folded, rows, taps};
+use smidgen::kernels::int8::{Folded, PackedChannel, eights, fours, rows, taps};
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, EntryKind, Operator, Space};
 
@@ -47,7 +45,7 @@ pub(super) fn packed_single() -> Parts {
     let mut stream = vec![0; fours::four_words(60)];
     let all = weights(3 * 60);
     let channel =
-        |index: usize| Some(FourthChannel { weights: all.chunks(60).nth(index)?, bias: 7, scale: scale(5) });
+        |index: usize| Some(PackedChannel { weights: all.chunks(60).nth(index)?, bias: 7, scale: scale(5) });
     fours::pack(std::array::from_fn(channel), &mut stream).expect("it fits 24 bits");
     let stream = b.constant_i32([1, 1, 1, stream.len() as u32], &stream);
     b.step(Operator::FullyConnectedFoursI8, &clamp, &[flat, stream], &[output]);
@@ -57,8 +55,9 @@ pub(super) fn packed_single() -> Parts {
     let mut stream = vec![0; 2 * words];
     let (all, multiplier) = (weights(9 * 3), Multiplier { multiplier: 1 << 30, shift: -6 });
     for (eight, stream) in stream.chunks_mut(words).enumerate() {
-        let channel =
-            |index: usize| Some(EighthChannel { weights: all.chunks(3).nth(index)?, bias: -9, multiplier });
+        let channel = |index: usize| {
+            Some(PackedChannel { weights: all.chunks(3).nth(index)?, bias: -9, scale: multiplier })
+        };
         let channels = std::array::from_fn(|index| channel(eights::CHANNELS * eight + index));
         eights::pack(channels, stream).expect("no shift is to the left");
     }

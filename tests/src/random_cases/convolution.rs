@@ -1,10 +1,10 @@
 //! Convolutions, depthwise convolutions and fully connected layers, in every layout.
 
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::eights::{self, EighthChannel};
-use smidgen::kernels::int8::fours::{self, FourthChannel};
-use smidgen::kernels::int8::pairs::{self, PairedChannel};
-use smidgen::kernels::int8::{Folded, quads, rows as weight_rows, taps};
+use smidgen::kernels::int8::{
+    Folded, PackedChannel, PackedKernel, PackedLayer, double_pairs, eights, fours, pairs, quads,
+    rows as weight_rows, taps,
+};
 use smidgen::ops::conv_2d::int8::{self as conv_2d, Conv2dI8};
 use smidgen::ops::depthwise_conv_2d::int8::{self as depthwise_conv_2d, DepthwiseConv2dI8};
 use smidgen::ops::fully_connected::int8::{self as fully_connected_i8, FullyConnectedI8};
@@ -128,9 +128,9 @@ impl Layer {
         self.channels.iter().map(|channel| channel.words()).collect()
     }
 
-    fn folded(&self, index: usize, bound: u64) -> Option<(i32, Folded)> {
+    fn folded(&self, index: usize) -> Option<(i32, Folded)> {
         let Channel { bias, multiplier } = self.channels[index];
-        Some((bias, Folded::new(multiplier, self.zero_points[1], bound)?))
+        Some((bias, Folded::new(multiplier, self.zero_points[1], self.bound(index))?))
     }
 
     /// The bound that is true of a channel's accumulators.
@@ -247,13 +247,39 @@ pub(super) fn depthwise(random: &mut Random) -> Option<Outputs> {
     Some(layer.outputs(found))
 }
 
+/// What a kernel on packed weights computes, in so many words of scratch, whatever they hold.
+fn run(layer: &Layer, stream: &[i32], words: usize, kernel: PackedKernel) -> Option<Outputs> {
+    let mut scratch = vec![-1i32; words];
+    let mut found = vec![0; layer.out_length()];
+    let range = layer.range().words();
+    let (size, out_size, padding) = (layer.input, layer.output, layer.padding());
+    let call = PackedLayer { window: &layer.window, size, out_size, padding, range, stream };
+    let both = &mut InOut::apart(&layer.samples, &mut found);
+    kernel(&call, both, bytemuck::cast_slice_mut(&mut scratch));
+    Some(layer.outputs(found))
+}
+
+/// As [`run`], of a fully connected layer: row by row.
+fn run_rows(layer: &Layer, stream: &[i32], words: usize, kernel: PackedKernel) -> Option<Outputs> {
+    let mut scratch = vec![-1i32; words];
+    let mut found = vec![0; layer.out_length()];
+    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
+    let (size, out_size, padding) = ([1, 1, in_c], [1, 1, out_c], layer.padding());
+    let range = layer.range().words();
+    let call = PackedLayer { window: &layer.window, size, out_size, padding, range, stream };
+    for (input, output) in layer.samples.chunks(in_c).zip(found.chunks_mut(out_c)) {
+        kernel(&call, &mut InOut::apart(input, output), bytemuck::cast_slice_mut(&mut scratch));
+    }
+    Some(layer.outputs(found))
+}
+
 /// The stream of pairs.
 fn in_pairs(layer: &Layer) -> Option<Vec<i32>> {
     let [.., out_c] = layer.output;
     let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
     let channel = |index: usize| {
-        let (bias, scale) = layer.folded(index, layer.bound(index))?;
-        Some(PairedChannel { weights: rows.get(index)?, bias, scale })
+        let (bias, scale) = layer.folded(index)?;
+        Some(PackedChannel { weights: rows.get(index)?, bias, scale })
     };
     let words = pairs::pair_words(rows[0].len());
     let mut stream = vec![0; words * out_c.div_ceil(2)];
@@ -267,32 +293,16 @@ fn in_pairs(layer: &Layer) -> Option<Vec<i32>> {
 pub(super) fn pairs(random: &mut Random) -> Option<Outputs> {
     let layer = convolution(random, PACKED);
     let stream = in_pairs(&layer)?;
-    let [_, out_w, out_c] = layer.output;
-    let call = pairs::Convolution {
-        window: &layer.window,
-        size: layer.input,
-        out_size: [out_w, out_c],
-        padding: layer.padding(),
-        relu: layer.zero_points[1] == -128,
-        stream: &stream,
-    };
-    let weights = layer.filter.len() / out_c;
-    let mut scratch = vec![-1; pairs::scratch_words(weights, layer.window == Window::ONE)];
-    let mut found = vec![0; layer.out_length()];
-    pairs::convolve(&call, &mut InOut::apart(&layer.samples, &mut found), &mut scratch);
-    Some(layer.outputs(found))
+    let [.., out_c] = layer.output;
+    let words = pairs::scratch_words(layer.filter.len() / out_c, layer.window == Window::ONE);
+    run(&layer, &stream, words, pairs::convolve)
 }
 
 pub(super) fn fully_connected_pairs(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PACKED);
     let stream = in_pairs(&layer)?;
-    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
-    let mut scratch = vec![-1; pairs::row_words(in_c)];
-    let mut found = vec![0; layer.out_length()];
-    for (input, output) in layer.samples.chunks(in_c).zip(found.chunks_mut(out_c)) {
-        pairs::fully_connected(&stream, &mut InOut::apart(input, output), &mut scratch);
-    }
-    Some(layer.outputs(found))
+    let [.., in_c] = layer.input;
+    run_rows(&layer, &stream, pairs::row_words(in_c), pairs::fully_connected)
 }
 
 pub(super) fn rows_of_weights(random: &mut Random) -> Option<Outputs> {
@@ -302,61 +312,65 @@ pub(super) fn rows_of_weights(random: &mut Random) -> Option<Outputs> {
     let words = weight_rows::channel_words(weights);
     let mut stream = vec![0; words * out_c];
     for (index, stream) in stream.chunks_mut(words).enumerate() {
-        let (bias, scale) = layer.folded(index, layer.bound(index))?;
+        let (bias, scale) = layer.folded(index)?;
         weight_rows::pack(&layer.weights(index), bias, scale, stream)?;
         assert!(weight_rows::is_sound(stream, weights));
     }
-    let call = weight_rows::Convolution {
-        window: &layer.window,
-        size: layer.input,
-        out_size: layer.output,
-        padding: layer.padding(),
-        stream: &stream,
+    let words = weight_rows::scratch_words(weights, layer.window == Window::ONE);
+    run(&layer, &stream, words, weight_rows::convolve)
+}
+
+/// How a layout packs the channels of a record.
+type Pack<const CHANNELS: usize, Scale> =
+    fn([Option<PackedChannel<'_, Scale>>; CHANNELS], &mut [i32]) -> Option<()>;
+
+/// The stream of a fully connected layer in records of `CHANNELS` channels, so many words each, with the bias and the requantization that `scale` gives a channel.
+fn in_records<const CHANNELS: usize, Scale: Copy>(
+    layer: &Layer,
+    words: usize,
+    scale: fn(&Layer, usize) -> Option<(i32, Scale)>,
+    pack: Pack<CHANNELS, Scale>,
+) -> Option<Vec<i32>> {
+    let [.., out_c] = layer.output;
+    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
+    let scales: Option<Vec<_>> = (0..out_c).map(|index| scale(layer, index)).collect();
+    let scales = scales?;
+    let channel = |index: usize| {
+        let &(bias, scale) = scales.get(index)?;
+        Some(PackedChannel { weights: rows.get(index)?, bias, scale })
     };
-    let mut scratch = vec![-1; weight_rows::scratch_words(weights, layer.window == Window::ONE)];
-    let mut found = vec![0; layer.out_length()];
-    weight_rows::convolve(&call, InOut::apart(&layer.samples, &mut found), &mut scratch);
-    Some(layer.outputs(found))
+    let mut stream = vec![0; words * out_c.div_ceil(CHANNELS)];
+    for (record, stream) in stream.chunks_mut(words).enumerate() {
+        pack(std::array::from_fn(|index| channel(CHANNELS * record + index)), stream)?;
+    }
+    Some(stream)
+}
+
+pub(super) fn fully_connected_double_pairs(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, PACKED);
+    let [.., in_c] = layer.input;
+    let stream = in_records(&layer, double_pairs::double_words(in_c), Layer::folded, double_pairs::pack)?;
+    run_rows(&layer, &stream, double_pairs::row_words(in_c), double_pairs::fully_connected)
 }
 
 pub(super) fn fully_connected_fours(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PACKED);
-    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
-    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
-    let scales: Option<Vec<_>> = (0..out_c).map(|index| layer.folded(index, layer.bound(index))).collect();
-    let scales = scales?;
-    let channel = |index: usize| {
-        let &(bias, scale) = scales.get(index)?;
-        Some(FourthChannel { weights: rows.get(index)?, bias, scale })
-    };
+    let [.., in_c] = layer.input;
     let words = fours::four_words(in_c);
-    let mut stream = vec![0; words * out_c.div_ceil(fours::CHANNELS)];
-    for (four, stream) in stream.chunks_mut(words).enumerate() {
-        fours::pack(std::array::from_fn(|index| channel(fours::CHANNELS * four + index)), stream)?;
-        assert!(fours::is_sound(stream, in_c));
-    }
-    let mut found = vec![0; layer.out_length()];
-    fours::fully_connected(&stream, [in_c, out_c], &layer.samples, &mut found);
-    Some(layer.outputs(found))
+    let stream = in_records(&layer, words, Layer::folded, fours::pack)?;
+    assert!(stream.chunks(words).all(|record| fours::is_sound(record, in_c)));
+    run_rows(&layer, &stream, 0, fours::fully_connected)
 }
 
 pub(super) fn fully_connected_eights(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PLAIN);
-    let ([.., in_c], [.., out_c]) = (layer.input, layer.output);
-    let rows: Vec<Vec<i8>> = (0..out_c).map(|channel| layer.weights(channel)).collect();
-    let channel = |index: usize| {
+    let [.., in_c] = layer.input;
+    let scale = |layer: &Layer, index: usize| {
         let &Channel { bias, multiplier } = layer.channels.get(index)?;
-        Some(EighthChannel { weights: rows.get(index)?, bias, multiplier })
+        Some((bias, multiplier))
     };
-    let words = eights::eight_words(in_c)?;
-    let mut stream = vec![0; words * out_c.div_ceil(eights::CHANNELS)];
-    for (eight, stream) in stream.chunks_mut(words).enumerate() {
-        eights::pack(std::array::from_fn(|index| channel(eights::CHANNELS * eight + index)), stream)?;
-    }
-    let ([_, zero_point], [min, max]) = (layer.zero_points, layer.clamp);
-    let mut found = vec![0; layer.out_length()];
-    eights::fully_connected(&stream, [in_c, out_c], [zero_point, min, max], &layer.samples, &mut found);
-    Some(layer.outputs(found))
+    let stream = in_records(&layer, eights::eight_words(in_c)?, scale, eights::pack)?;
+    run_rows(&layer, &stream, 0, eights::fully_connected)
 }
 
 pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {
@@ -369,28 +383,17 @@ pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {
     };
     let in_c = quads::CHANNELS * random.size(1, 5);
     let layer = Layer::random(random, &Size { window, in_size, in_c, out_c: in_c }, PACKED, true);
-    let ([in_h, in_w, _], [out_h, out_w, _]) = (layer.input, layer.output);
+    let [_, in_w, _] = layer.input;
     let mut stream = vec![0; quads::QUAD_WORDS * in_c / quads::CHANNELS];
     for (quad, stream) in stream.as_chunks_mut().0.iter_mut().enumerate() {
         let first = quads::CHANNELS * quad;
         let mut channels = [(0, Folded::constant(0)); quads::CHANNELS];
         for (index, channel) in channels.iter_mut().enumerate() {
-            *channel = layer.folded(first + index, layer.bound(first + index))?;
+            *channel = layer.folded(first + index)?;
         }
         quads::pack(|channel, tap| layer.filter[tap * in_c + first + channel], channels, stream)?;
     }
-    let call = quads::Depthwise {
-        window: &window,
-        size: [in_h, in_w, in_c],
-        out_size: [out_h, out_w],
-        padding: layer.padding(),
-        relu: layer.zero_points[1] == -128,
-        stream: &stream,
-    };
-    let mut scratch = vec![1; quads::scratch_bytes(&window, in_w, in_c)?];
-    let mut found = vec![0; layer.out_length()];
-    quads::depthwise(&call, &mut InOut::apart(&layer.samples, &mut found), &mut scratch);
-    Some(layer.outputs(found))
+    run(&layer, &stream, quads::scratch_bytes(&window, in_w, in_c)?.div_ceil(4), quads::depthwise)
 }
 
 pub(super) fn depthwise_taps(random: &mut Random) -> Option<Outputs> {
@@ -402,19 +405,9 @@ pub(super) fn depthwise_taps(random: &mut Random) -> Option<Outputs> {
     let words = taps::channel_words(window.y.kernel * window.x.kernel);
     let mut stream = vec![0; words * out_c];
     for (index, stream) in stream.chunks_mut(words).enumerate() {
-        let (bias, scale) = layer.folded(index, layer.bound(index))?;
+        let (bias, scale) = layer.folded(index)?;
         taps::pack(layer.weights(index).into_iter(), bias, scale, stream)?;
     }
     let [_, in_w, _] = layer.input;
-    let call = taps::Depthwise {
-        window: &window,
-        size: layer.input,
-        out_size: layer.output,
-        padding: layer.padding(),
-        stream: &stream,
-    };
-    let mut scratch = vec![1; taps::scratch_bytes(&window, in_w, in_c)?];
-    let mut found = vec![0; layer.out_length()];
-    taps::depthwise(&call, InOut::apart(&layer.samples, &mut found), &mut scratch);
-    Some(layer.outputs(found))
+    run(&layer, &stream, taps::scratch_bytes(&window, in_w, in_c)?.div_ceil(4), taps::depthwise)
 }

@@ -34,6 +34,7 @@ pub const KERNELS: &[(&str, Problem)] = &[
     ("conv_2d_rows_i8", convolution::rows_of_weights),
     ("fully_connected_i8", convolution::fully_connected),
     ("fully_connected_pairs_i8", convolution::fully_connected_pairs),
+    ("fully_connected_double_pairs_i8", convolution::fully_connected_double_pairs),
     ("fully_connected_fours_i8", convolution::fully_connected_fours),
     ("fully_connected_eights_i8", convolution::fully_connected_eights),
     ("depthwise_conv_2d_i8", convolution::depthwise),

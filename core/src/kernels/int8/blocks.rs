@@ -7,7 +7,7 @@
 pub(crate) const FAST: bool = cfg!(any(arm_v6m, arm_v7m));
 
 #[cfg(any(arm_v6m, arm_v7m))]
-pub(crate) use super::scalar::add_dots;
+pub(crate) use super::scalar::blocks::add_dots;
 
 /// Adds to `sums` the dot products of two inputs with two rows of weights: of the first input with the first row, with the second row, then of the second
 /// input. `inputs` is both inputs, one after the other, `weights` both rows, of the same length. Sums wrap.

@@ -19,7 +19,8 @@
 
 #[cfg(arm_helium)]
 use super::helium::eights;
-use crate::kernels::pieces::pieces;
+use super::layer::{PackedChannel, PackedLayer};
+use crate::memory::{InOut, elements, elements_mut};
 use crate::quantization::Multiplier;
 #[cfg(not(arm_helium))]
 use crate::quantization::requantize;
@@ -41,21 +42,11 @@ pub const fn eight_words(inputs: usize) -> Option<usize> {
     }
 }
 
-/// What [`pack`] knows of an output channel.
-#[derive(Clone, Copy, Debug)]
-pub struct EighthChannel<'a> {
-    /// Its weights.
-    pub weights: &'a [i8],
-    /// Its bias, with the input's zero point folded in.
-    pub bias: i32,
-    /// Its requantization, which does not shift to the left.
-    pub multiplier: Multiplier,
-}
-
 /// Writes the words of eight channels with as many inputs each, of which those behind the first may be missing. `None` if a requantization is not one that
 /// [`is_sound`] accepts, or if `stream` does not have [`eight_words`].
-pub fn pack(channels: [Option<EighthChannel<'_>>; CHANNELS], stream: &mut [i32]) -> Option<()> {
-    let inputs = channels.first().copied().flatten()?.weights.len();
+pub fn pack(channels: [Option<PackedChannel<'_, Multiplier>>; CHANNELS], stream: &mut [i32]) -> Option<()> {
+    let [first, ..] = channels;
+    let inputs = first?.weights.len();
     if Some(stream.len()) != eight_words(inputs) {
         return None;
     }
@@ -65,7 +56,7 @@ pub fn pack(channels: [Option<EighthChannel<'_>>; CHANNELS], stream: &mut [i32])
     scales.fill(0);
     for (index, (bias, channel)) in biases.iter_mut().zip(channels).enumerate() {
         *bias = channel.map_or(0, |channel| channel.bias);
-        let Some(EighthChannel { weights, multiplier, .. }) = channel else { continue };
+        let Some(PackedChannel { weights, scale: multiplier, .. }) = channel else { continue };
         let [multiplier_at, shift_at] = scale_places(index);
         *scales.get_mut(multiplier_at)? = multiplier.multiplier;
         *scales.get_mut(shift_at)? = multiplier.shift;
@@ -134,22 +125,14 @@ pub fn unpack(stream: &[i32], channel: usize, weights: &mut [i8]) -> Option<(i32
     Some((bias, eight.multiplier(channel)))
 }
 
-/// Rows of a fully connected layer, from `input` to rows of `channels` outputs, of which `[zero_point, min, max]` are.
+/// One row of a fully connected layer, of as many inputs and outputs as `both` has, clamped. No scratch is needed.
 ///
 /// Does nothing more where a slice is too short. What becomes of sums is defined for streams that [`is_sound`] accepts.
-pub fn fully_connected(
-    stream: &[i32],
-    [in_c, channels]: [usize; 2],
-    range: [i32; 3],
-    input: &[i8],
-    output: &mut [i8],
-) {
-    if output.len() == channels && input.len() == in_c {
-        return eights(stream, input, range, output);
-    }
-    for (row, output) in pieces((input, output), [in_c, channels]) {
-        eights(stream, row, range, output);
-    }
+#[inline]
+pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, _scratch: &mut [u8]) {
+    let InOut::Apart { input, output } = both else { return };
+    let (row, output) = (elements(input).unwrap_or_default(), elements_mut(output).unwrap_or_default());
+    eights(layer.stream, row, layer.range, output);
 }
 
 /// The outputs of a row of inputs, as many as there are, at most the channels of `stream`.

@@ -16,12 +16,12 @@
 //!
 //! Inputs are read where they lie: no memory is needed besides. The inputs' part of all sums, `128 * sum(x + 128)`, is summed up first.
 
-#[cfg(arm_v6m)]
-use super::armv6m::fours::fours;
-#[cfg(arm_v7m)]
-use super::armv7m::fours::fours;
+use super::layer::{PackedChannel, PackedLayer};
 use super::requantize::{FOLDED_WORDS, Folded};
 use super::rows;
+#[cfg(any(arm_v6m, arm_v7m))]
+use super::scalar::fours::fours;
+use crate::memory::{InOut, elements, elements_mut};
 
 /// Channels that are computed at once.
 pub const CHANNELS: usize = 4;
@@ -38,23 +38,12 @@ pub const fn four_words(inputs: usize) -> usize {
     inputs + FIXED_WORDS
 }
 
-/// What [`pack`] knows of an output channel.
-#[derive(Clone, Copy, Debug)]
-pub struct FourthChannel<'a> {
-    /// Its weights.
-    pub weights: &'a [i8],
-    /// Its bias, with the input's zero point folded in.
-    pub bias: i32,
-    /// Its requantization.
-    pub scale: Folded,
-}
-
 /// Writes the words of four channels with as many inputs each, of which those behind the first may be missing. `None` if an input could make an
 /// accumulator leave 24 bits, if a requantization is not one that [`is_sound`] accepts, or if `stream` does not have [`four_words`].
-pub fn pack(channels: [Option<FourthChannel<'_>>; CHANNELS], stream: &mut [i32]) -> Option<()> {
+pub fn pack(channels: [Option<PackedChannel<'_>>; CHANNELS], stream: &mut [i32]) -> Option<()> {
     let [first, ..] = channels;
     let inputs = first?.weights.len();
-    let none = FourthChannel { weights: &[], bias: 0, scale: Folded::constant(0) };
+    let none = PackedChannel { weights: &[], bias: 0, scale: Folded::constant(0) };
     let channels = channels.map(|channel| channel.unwrap_or(none));
     if stream.len() != four_words(inputs) {
         return None;
@@ -88,22 +77,24 @@ pub fn is_sound(stream: &[i32], inputs: usize) -> bool {
         })
 }
 
-/// Rows of a fully connected layer, from `input` to rows of `channels` outputs.
+/// One row of a fully connected layer, of as many inputs and outputs as `both` has. No scratch is needed.
 ///
 /// Does nothing more where a slice is too short.
-pub fn fully_connected(stream: &[i32], [in_c, channels]: [usize; 2], input: &[i8], output: &mut [i8]) {
-    let Some((whole, last)) = stream.split_at_checked(channels / CHANNELS * four_words(in_c)) else { return };
-    for (row, output) in crate::kernels::pieces::pieces((input, output), [in_c, channels]) {
-        let sum = row.iter().fold(0i32, |sum, &x| sum.wrapping_add(i32::from(x) + 128));
-        let part = sum.wrapping_mul(128);
-        let (outputs, left) = output.as_chunks_mut::<CHANNELS>();
-        fours(whole, row, part, outputs);
-        if !left.is_empty() {
-            let mut four = [[0; CHANNELS]];
-            fours(last, row, part, &mut four);
-            for (output, value) in left.iter_mut().zip(four.into_iter().flatten()) {
-                *output = value;
-            }
+pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, _scratch: &mut [u8]) {
+    let InOut::Apart { input, output } = both else { return };
+    let (row, output): (&[i8], &mut [i8]) =
+        (elements(input).unwrap_or_default(), elements_mut(output).unwrap_or_default());
+    let whole = output.len() / CHANNELS * four_words(row.len());
+    let Some((whole, last)) = layer.stream.split_at_checked(whole) else { return };
+    let sum = row.iter().fold(0i32, |sum, &x| sum.wrapping_add(i32::from(x) + 128));
+    let part = sum.wrapping_mul(128);
+    let (outputs, left) = output.as_chunks_mut::<CHANNELS>();
+    fours(whole, row, part, outputs);
+    if !left.is_empty() {
+        let mut four = [[0; CHANNELS]];
+        fours(last, row, part, &mut four);
+        for (output, value) in left.iter_mut().zip(four.into_iter().flatten()) {
+            *output = value;
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | layout | for | what |
 //! |---|---|---|
 //! | [`pairs`] | Armv7E-M and Armv8-M with DSP: Cortex-M4, M7, M33 | convolutions of any window: 4 pixels of 2 channels at a time |
+//! | [`double_pairs`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
 //! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
 //! | [`rows`] | Armv7-M and Armv6-M: Cortex-M3, M0 | convolutions of any window: 4 pixels of 1 channel at a time |
 //! | [`fours`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
@@ -27,6 +28,7 @@ mod armv7m;
 pub(crate) mod blocks;
 mod bounds;
 pub(crate) mod depthwise_rows;
+pub mod double_pairs;
 #[cfg(arm_dsp)]
 mod dsp;
 pub mod eights;
@@ -34,16 +36,18 @@ pub mod fours;
 mod gather;
 #[cfg(arm_helium)]
 mod helium;
+mod layer;
 pub mod pairs;
 pub mod quads;
 mod requantize;
 pub mod rows;
-#[cfg(any(arm_v6m, arm_v7m))]
+#[cfg(any(arm_v6m, arm_v7m, arm_dsp))]
 mod scalar;
 pub(crate) mod sums;
 pub mod taps;
 pub(crate) mod vectors;
 
+pub use layer::{PackedChannel, PackedKernel, PackedLayer};
 pub use requantize::{FOLDED_WORDS, Folded};
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use super::dsp::{Tiles, copy_rows, expand, expand_colour, expand_one, single};
 use super::gather::Image;
 #[cfg(not(arm_dsp))]
 use super::gather::{copy_rows, runs_fit};
+use super::layer::{PackedChannel, PackedLayer};
 use super::requantize::{FOLDED_WORDS, Folded};
 use crate::geometry::Window;
 use crate::memory::{InOut, elements, elements_mut};
@@ -68,75 +69,59 @@ pub const fn row_words(inputs: usize) -> usize {
     if padded == inputs { padded / 2 } else { padded / 2 + padded / 4 }
 }
 
-/// What [`pack`] knows of an output channel.
-#[derive(Clone, Copy, Debug)]
-pub struct PairedChannel<'a> {
-    /// Its weights, in the order `[K_h, K_w, C_in]`.
-    pub weights: &'a [i8],
-    /// Its bias, with the input's zero point folded in.
-    pub bias: i32,
-    /// Its requantization.
-    pub scale: Folded,
-}
-
 /// Writes the words of a pair; the second channel may be missing. `None` if a word is too large for the layout, and if `stream` does
 /// not have [`pair_words`].
-pub fn pack([even, odd]: [Option<PairedChannel<'_>>; 2], stream: &mut [i32]) -> Option<()> {
-    let none = PairedChannel { weights: &[], bias: 0, scale: Folded::from_words([0; FOLDED_WORDS]) };
-    let (even, odd) = (even?, odd.unwrap_or(none));
-    let bound = |channel: &PairedChannel<'_>| {
-        let weights: u64 = channel.weights.iter().map(|weight| u64::from(weight.unsigned_abs())).sum();
-        u64::from(channel.bias.unsigned_abs()) + 128 * weights
-    };
-    let fits = bound(&even) < 1 << 30 && bound(&odd) < 1 << 23 && !odd.weights.contains(&-128);
-    if !fits || stream.len() != pair_words(even.weights.len()) {
+pub fn pack([even, odd]: [Option<PackedChannel<'_>>; 2], stream: &mut [i32]) -> Option<()> {
+    let (even, odd) = (even?, odd.unwrap_or(PackedChannel::NONE));
+    if !fits([even, odd]) || stream.len() != pair_words(even.weights.len()) {
         return None;
     }
-    let weight = |k: usize| {
-        let [low, high] = [even, odd].map(|channel| i32::from(channel.weights.get(k).copied().unwrap_or(0)));
-        256 * high + low
-    };
-    let words = (0..padded(even.weights.len())).step_by(4).flat_map(|k| [k, k + 1]);
-    let weights = words.map(|k| (weight(k) & 0xffff) | weight(k + 2) << 16);
-    let biases = [even.bias, odd.bias.wrapping_mul(256).wrapping_add(even.bias)];
+    let weights = weight_words([even, odd], padded(even.weights.len()));
     let scales = [even.scale, odd.scale].into_iter().flat_map(Folded::words);
-    for (word, value) in stream.iter_mut().zip(biases.into_iter().chain(weights).chain(scales)) {
+    for (word, value) in stream.iter_mut().zip(biases([even, odd]).into_iter().chain(weights).chain(scales)) {
         *word = value;
     }
     Some(())
 }
 
-/// A convolution of one sample.
-#[derive(Clone, Copy, Debug)]
-pub struct Convolution<'a> {
-    /// The window.
-    pub window: &'a Window,
-    /// Height, width and channels of the input.
-    pub size: [usize; 3],
-    /// Width and channels of the output.
-    pub out_size: [usize; 2],
-    /// What a tap in the padding reads: the input's zero point.
-    pub padding: i8,
-    /// Whether the output's zero point is -128.
-    pub relu: bool,
-    /// The constants.
-    pub stream: &'a [i32],
+/// Whether no input makes an accumulator of these two channels leave its range.
+pub(super) fn fits([even, odd]: [PackedChannel<'_>; 2]) -> bool {
+    let bound = |channel: PackedChannel<'_>| {
+        let weights: u64 = channel.weights.iter().map(|weight| u64::from(weight.unsigned_abs())).sum();
+        u64::from(channel.bias.unsigned_abs()) + 128 * weights
+    };
+    bound(even) < 1 << 30 && bound(odd) < 1 << 23 && !odd.weights.contains(&-128)
+}
+
+/// The words of two channels' biases.
+pub(super) fn biases([even, odd]: [PackedChannel<'_>; 2]) -> [i32; 2] {
+    [even.bias, odd.bias.wrapping_mul(256).wrapping_add(even.bias)]
+}
+
+/// The words of two channels' weights, filled up to so many, a multiple of four.
+pub(super) fn weight_words(channels: [PackedChannel<'_>; 2], padded: usize) -> impl Iterator<Item = i32> {
+    let weight = move |k: usize| {
+        let [low, high] = channels.map(|channel| i32::from(channel.weights.get(k).copied().unwrap_or(0)));
+        256 * high + low
+    };
+    let words = (0..padded).step_by(4).flat_map(|k| [k, k + 1]);
+    words.map(move |k| (weight(k) & 0xffff) | weight(k + 2) << 16)
 }
 
 /// Computes a sample. `scratch` has [`scratch_words`]. What one to four neighbouring pixels read is gathered before they are written, so that the
 /// output may run over the input.
 ///
 /// Does nothing more where a slice is too short.
-pub fn convolve(call: &Convolution<'_>, both: &mut InOut<'_>, scratch: &mut [i32]) {
-    let Convolution { window, size, out_size: [out_w, channels], padding, relu, stream } = *call;
-    let [.., in_c] = size;
-    let weights = window.y.kernel * window.x.kernel * in_c;
+pub fn convolve(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
+    let PackedLayer { window, size, out_size: [_, out_w, channels], padding, stream, .. } = *layer;
+    let weights = layer.weights();
     let k = padded(weights);
+    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
     let Some((taps, patches)) = scratch.split_at_mut_checked(2 * k) else { return };
     let Ok(patches) = bytemuck::try_cast_slice_mut::<i32, i8>(patches) else { return };
     let Some(pixels) = both.output().len().checked_div(channels) else { return };
     let in_order = window == &Window::ONE && k == weights;
-    let mut blocks = Blocks::new(stream, k, relu, channels);
+    let mut blocks = Blocks::new(stream, k, layer.relu(), channels);
     let fours = pixels / PIXELS;
     let mut place = [0, 0];
     for four in 0..fours {
@@ -189,7 +174,8 @@ const fn forward([mut out_y, mut out_x]: [usize; 2], count: usize, out_w: usize)
 /// One row of a fully connected layer, of as many inputs and outputs as `both` has. `scratch` has [`row_words`]. The output may run over the input.
 ///
 /// Does nothing more where a slice is too short.
-pub fn fully_connected(stream: &[i32], both: &mut InOut<'_>, scratch: &mut [i32]) {
+pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
+    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
     let row: &[i8] = elements(both.input()).unwrap_or_default();
     let k = padded(row.len());
     let Some((taps, patch)) = scratch.split_at_mut_checked(k / 2) else { return };
@@ -200,27 +186,28 @@ pub fn fully_connected(stream: &[i32], both: &mut InOut<'_>, scratch: &mut [i32]
         copy_rows(row, patch, [0, 0], [1, row.len()]);
         expand_one(patch, taps);
     }
-    block_of_one(stream, taps, elements_mut(both.output()).unwrap_or_default());
+    block_of_one(layer.stream, taps, elements_mut(both.output()).unwrap_or_default());
 }
 
 /// All channels of four pixels.
 struct Blocks<'a> {
     pairs: Option<Tiles<'a>>,
-    /// An odd last channel is computed with one that is missing, beside the output.
-    last: Option<Tiles<'a>>,
+    /// The words of an odd last channel.
+    last: &'a [i32],
+    relu: bool,
     channels: usize,
 }
 
 impl<'a> Blocks<'a> {
     /// For `k` taps of a pixel.
     fn new(stream: &'a [i32], k: usize, relu: bool, channels: usize) -> Self {
-        let (mut pairs, mut last) = (stream, None);
-        if !channels.is_multiple_of(2)
-            && let Some((rest, odd)) = split_last(stream, k / 2 + FIXED_WORDS)
-        {
-            (pairs, last) = (rest, Tiles::new(odd, 2 * k, relu, 2));
-        }
-        Self { pairs: Tiles::new(pairs, 2 * k, relu, channels), last, channels }
+        let whole = if channels.is_multiple_of(2) {
+            stream.len()
+        } else {
+            stream.len().saturating_sub(k / 2 + FIXED_WORDS)
+        };
+        let (pairs, last) = stream.split_at_checked(whole).unwrap_or_default();
+        Self { pairs: Tiles::new(pairs, 2 * k, relu, channels), last, relu, channels }
     }
 
     #[inline(always)]
@@ -228,20 +215,22 @@ impl<'a> Blocks<'a> {
         if let Some(pairs) = &mut self.pairs {
             pairs.run(taps, output);
         }
-        if let Some(last) = &mut self.last {
-            odd(last, taps, self.channels, output);
+        if !self.last.is_empty() {
+            self.odd(taps, output);
         }
     }
-}
 
-/// The odd last channel of four pixels.
-#[inline(never)]
-fn odd(last: &mut Tiles<'_>, taps: &[i32], channels: usize, output: &mut [i8]) {
-    let mut two = [0; 2 * PIXELS];
-    last.run(taps, &mut two);
-    let outputs = output.iter_mut().skip(channels.saturating_sub(1)).step_by(channels.max(1));
-    for (output, &[even, _]) in outputs.zip(two.as_chunks().0) {
-        *output = even;
+    /// The odd last channel, with one that is missing: computed beside the output.
+    #[inline(never)]
+    fn odd(&self, taps: &[i32], output: &mut [i8]) {
+        let mut two = [0; 2 * PIXELS];
+        if let Some(mut last) = Tiles::new(self.last, taps.len(), self.relu, 2) {
+            last.run(taps, &mut two);
+        }
+        let outputs = output.iter_mut().skip(self.channels.saturating_sub(1)).step_by(self.channels.max(1));
+        for (output, &[even, _]) in outputs.zip(two.as_chunks().0) {
+            *output = even;
+        }
     }
 }
 
@@ -342,7 +331,7 @@ fn expand(rows: &[i8], stride: usize, taps: &mut [i32]) {
 
 /// Two int8 as the halves of a word.
 #[inline(always)]
-fn halves(low: i8, high: i8) -> i32 {
+pub(super) fn halves(low: i8, high: i8) -> i32 {
     i32::from(low) & 0xffff | i32::from(high) << 16
 }
 
@@ -406,7 +395,7 @@ impl<'a> Tiles<'a> {
 ///
 /// Does nothing if `row` is too short.
 #[cfg(not(arm_dsp))]
-fn expand_one(row: &[i8], taps: &mut [i32]) {
+pub(super) fn expand_one(row: &[i8], taps: &mut [i32]) {
     if row.len() < 2 * taps.len() {
         return;
     }
@@ -436,7 +425,7 @@ fn single(stream: &[i32], taps: &[i32], output: &mut [i8]) {
 /// `SMLAD`: both products of halves, added.
 #[cfg(not(arm_dsp))]
 #[inline(always)]
-fn dual(a: i32, b: i32, sum: i32) -> i32 {
+pub(super) fn dual(a: i32, b: i32, sum: i32) -> i32 {
     let low = i32::from(a as i16) * i32::from(b as i16);
     let high = (a >> 16) * (b >> 16);
     sum.wrapping_add(low).wrapping_add(high)

@@ -22,6 +22,7 @@
 use super::dsp::{copy_rows, row};
 #[cfg(not(arm_dsp))]
 use super::gather::copy_rows;
+use super::layer::PackedLayer;
 use super::requantize::{FOLDED_WORDS, Folded};
 use crate::geometry::{Axis, Window};
 use crate::memory::{InOut, elements, elements_mut};
@@ -75,30 +76,20 @@ pub fn pack(
     Some(())
 }
 
-/// A depthwise convolution of one sample, of a window that [`takes`] accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Depthwise<'a> {
-    /// The window.
-    pub window: &'a Window,
-    /// Height, width and channels of the input.
-    pub size: [usize; 3],
-    /// Height and width of the output.
-    pub out_size: [usize; 2],
-    /// What a tap in the padding reads: the input's zero point.
-    pub padding: i8,
-    /// Whether the output's zero point is -128.
-    pub relu: bool,
-    /// The constants.
-    pub stream: &'a [i32],
-}
-
-/// Computes a sample. `scratch` has [`scratch_bytes`]. The output may lie in the place of the input, or run over it as far as the rows allow: each
+/// Computes a sample of a layer that [`takes`] accepts. `scratch` has [`scratch_bytes`]. The output may lie in the place of the input, or run over it as far as the rows allow: each
 /// is written when all rows up to the last that it needs have been copied.
 ///
 /// Does nothing more where a slice is too short.
-pub fn depthwise(call: &Depthwise<'_>, both: &mut InOut<'_>, scratch: &mut [i8]) {
-    let Depthwise { window, size: [in_h, in_w, channels], out_size: [out_h, out_w], padding, relu, stream } =
-        *call;
+pub fn depthwise(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
+    let PackedLayer {
+        window,
+        size: [in_h, in_w, channels],
+        out_size: [out_h, out_w, _],
+        padding,
+        stream,
+        ..
+    } = *layer;
+    let scratch: &mut [i8] = elements_mut(scratch).unwrap_or_default();
     let width = (in_w + window.x.pad_before + window.x.pad_after) * channels;
     let (in_row, out_row, left) = (in_w * channels, out_w * channels, window.x.pad_before * channels);
     let Some((a, rest)) = scratch.split_at_mut_checked(width) else { return };
@@ -125,7 +116,7 @@ pub fn depthwise(call: &Depthwise<'_>, both: &mut InOut<'_>, scratch: &mut [i8])
         }
         let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
         let output = output.get_mut(place..place + out_row).unwrap_or_default();
-        row(stream, rows.each_ref().map(|row| &**row), [channels, window.x.stride], relu, output);
+        row(stream, rows.each_ref().map(|row| &**row), [channels, window.x.stride], layer.relu(), output);
         let [a, b, c] = rows;
         (rows, fresh) = match window.y.stride {
             1 => ([b, c, a], 1),

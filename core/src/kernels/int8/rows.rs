@@ -32,14 +32,17 @@
 //! is filled up with the last one, which is then computed, and written, more than once.
 
 #[cfg(arm_v6m)]
-use super::armv6m::rows::{clear, expand, tile};
+use super::armv6m::rows::clear;
 #[cfg(arm_v7m)]
-use super::armv7m::rows::{clear, expand, tile};
+use super::armv7m::rows::clear;
 use super::bounds::fits;
 use super::gather::Image;
 #[cfg(not(any(arm_v6m, arm_v7m)))]
 use super::gather::fits_steps;
+use super::layer::PackedLayer;
 use super::requantize::{FOLDED_WORDS, Folded};
+#[cfg(any(arm_v6m, arm_v7m))]
+use super::scalar::rows::{expand, tile};
 use crate::geometry::Window;
 use crate::memory::{InOut, elements, elements_mut};
 
@@ -117,31 +120,17 @@ pub fn is_sound(stream: &[i32], weights: usize) -> bool {
     stream.len() == channel_words(weights) && is_exact(bias, bytes, Folded::from_words(scale))
 }
 
-/// A convolution of one sample.
-#[derive(Clone, Copy, Debug)]
-pub struct Convolution<'a> {
-    /// The window.
-    pub window: &'a Window,
-    /// Height, width and channels of the input.
-    pub size: [usize; 3],
-    /// Height, width and channels of the output.
-    pub out_size: [usize; 3],
-    /// What a tap in the padding reads: the input's zero point.
-    pub padding: i8,
-    /// The constants.
-    pub stream: &'a [i32],
-}
-
 /// Computes a sample. `scratch` has [`scratch_words`].
 ///
 /// Pixels are computed in fours, from front to back: of four, everything is read before anything is written, so that the output may lie over what no later
 /// pixel needs.
 ///
 /// Does nothing more where a slice is too short.
-pub fn convolve(call: &Convolution<'_>, mut both: InOut<'_>, scratch: &mut [i32]) {
-    let Convolution { window, size, out_size: [out_h, out_w, channels], padding, stream } = *call;
+pub fn convolve(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
+    let PackedLayer { window, size, out_size: [out_h, out_w, channels], padding, stream, .. } = *layer;
     let [.., in_c] = size;
-    let weights = window.y.kernel * window.x.kernel * in_c;
+    let weights = layer.weights();
+    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
     let Some((taps, patches)) = scratch.split_at_mut_checked(HEADER + TAP_WORDS * padded(weights)) else {
         return;
     };

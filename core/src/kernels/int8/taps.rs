@@ -23,16 +23,15 @@
 //! As in [`quads`](super::quads), kernels read rows that have their padding: copies of the rows of the input under the window, in scratch memory, as a ring. Since nothing reads
 //! an input row once it is in the ring, the output may lie over what has been copied.
 
-#[cfg(arm_v6m)]
-use super::armv6m::taps::block;
-#[cfg(any(arm_v7m, arm_dsp))]
-use super::armv7m::taps::block;
 use super::bounds::fits;
 #[cfg(arm_dsp)]
 use super::dsp::copy_rows;
 #[cfg(not(arm_dsp))]
 use super::gather::copy_rows;
+use super::layer::PackedLayer;
 use super::requantize::{FOLDED_WORDS, Folded};
+#[cfg(any(arm_v6m, arm_v7m, arm_dsp))]
+use super::scalar::taps::block;
 use crate::geometry::{Axis, Window};
 use crate::memory::{InOut, elements, elements_mut};
 
@@ -111,27 +110,19 @@ pub fn is_sound(stream: &[i32], taps: usize) -> bool {
     stream.len() == channel_words(taps) && fits(i64::from(bias), weights, Folded::from_words(scale))
 }
 
-/// A depthwise convolution of one sample, of a window that [`takes`] accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Depthwise<'a> {
-    /// The window.
-    pub window: &'a Window,
-    /// Height, width and channels of the input.
-    pub size: [usize; 3],
-    /// Height, width and channels of the output.
-    pub out_size: [usize; 3],
-    /// What a tap in the padding reads: the input's zero point.
-    pub padding: i8,
-    /// The constants.
-    pub stream: &'a [i32],
-}
-
-/// Computes a sample. `scratch` has [`scratch_bytes`].
+/// Computes a sample of a layer that [`takes`] accepts. `scratch` has [`scratch_bytes`].
 ///
 /// Does nothing more where a slice is too short.
-pub fn depthwise(call: &Depthwise<'_>, mut both: InOut<'_>, scratch: &mut [i8]) {
-    let Depthwise { window, size: [in_h, in_w, in_c], out_size: [out_h, out_w, out_c], padding, stream } =
-        *call;
+pub fn depthwise(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
+    let PackedLayer {
+        window,
+        size: [in_h, in_w, in_c],
+        out_size: [out_h, out_w, out_c],
+        padding,
+        stream,
+        ..
+    } = *layer;
+    let scratch: &mut [i8] = elements_mut(scratch).unwrap_or_default();
     let Window { y, x } = window;
     let Some(ring_rows) = y.extent() else { return };
     let width = (in_w + x.pad_before + x.pad_after) * in_c;

@@ -3,7 +3,7 @@
 use crate::kernels::int8::sums::{CHANNELS, add_pixels};
 use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::ops::int8::{OutputRange, pool};
+use crate::ops::int8::{OutputRange, pool, pool_params};
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 
@@ -27,23 +27,14 @@ pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &m
                 continue;
             }
             for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
-                let mut sums = [0i32; CHANNELS];
                 let first = block * CHANNELS;
-                if output.len() == CHANNELS {
-                    window.for_each_run(|pixel, count, step| {
-                        let input = input.get(pixel * c + first..).unwrap_or_default();
-                        add_pixels(input, step * c, count, &mut sums);
-                    });
-                } else {
-                    window.for_each(|pixel| {
-                        let first = pixel * c + first;
-                        let taps = input.get(first..first + output.len()).unwrap_or_default();
-                        for (sum, &tap) in sums.iter_mut().zip(taps) {
-                            *sum = sum.wrapping_add(i32::from(tap));
-                        }
-                    });
-                }
-                for (output, sum) in output.iter_mut().zip(sums) {
+                let mut sums = [0i32; CHANNELS];
+                let sums = sums.get_mut(..output.len()).unwrap_or_default();
+                window.for_each_run(|pixel, count, step| {
+                    let input = input.get(pixel * c + first..).unwrap_or_default();
+                    add_pixels(input, step * c, count, sums);
+                });
+                for (output, &mut sum) in output.iter_mut().zip(sums) {
                     *output = range.clamp(rounded_mean(sum, count));
                 }
             }
@@ -71,7 +62,7 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
-    let (params, range) = pool(step)?;
+    let (params, range) = pool_params(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
     forward(&params, range, elements(input)?, elements_mut(output)?);
     Ok(())

@@ -1,9 +1,9 @@
 //! int8 `mul`, `maximum`, `minimum` and `weighted_sum` with broadcasting. (`add` and `sub` are in [`add::int8`](crate::ops::add::int8).)
 
-use crate::memory::Memory;
+use crate::memory::{Memory, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::activation::Activation;
-use crate::ops::broadcast;
+use crate::ops::broadcast::{self, Row};
 use crate::ops::int8::OutputRange;
 use crate::ops::operands::quantization;
 use crate::quantization::Multiplier;
@@ -154,6 +154,44 @@ impl WeightedSumI8 {
     }
 }
 
+impl WeightedSumI8 {
+    /// The sums of a row, clamped to int8, which is an instruction on many cores, and not further. A side that is `None` is what the row holds.
+    fn row(&self, row: &mut [i8], sides: [Option<Row<'_, i8>>; 2]) {
+        let mut params = Self { clamp: [-128, 127], ..*self };
+        let mut runs = [None, None];
+        for ((run, weight), side) in runs.iter_mut().zip(&mut params.weights).zip(sides) {
+            match side {
+                Some(Row::Run(values)) => *run = Some(values),
+                Some(Row::One(value)) => {
+                    // It is part of the bias, and what is read instead does not count.
+                    params.bias = i32::from(value).wrapping_mul(*weight).wrapping_add(params.bias);
+                    *weight = 0;
+                }
+                None => {}
+            }
+        }
+        match runs {
+            [Some(left), Some(right)] => {
+                for ((value, &left), &right) in row.iter_mut().zip(left).zip(right) {
+                    *value = params.apply(left, right);
+                }
+            }
+            [left, right] => {
+                if left.is_none() {
+                    params.weights.reverse();
+                }
+                if let Some(other) = left.or(right) {
+                    for (value, &other) in row.iter_mut().zip(other) {
+                        *value = params.apply(other, *value);
+                    }
+                } else {
+                    row.iter_mut().for_each(|value| *value = params.apply(*value, *value));
+                }
+            }
+        }
+    }
+}
+
 fn sum_params(step: Step<'_>) -> Result<WeightedSumI8, StepError> {
     let &[left, right, bias, shift, min, max] = step.attributes::<SUM_ATTRIBUTES>()?;
     OutputRange::read(&[min, max], 4, 0)?;
@@ -175,12 +213,13 @@ pub(in crate::ops) fn check_sum(step: Step<'_>, _constant: &[u8]) -> Result<(), 
 
 pub(in crate::ops) fn run_sum(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let params = sum_params(step)?;
-    if params.clamp == [-128, 127] {
-        // The bounds of int8 are an instruction of their own on many cores.
-        let params = WeightedSumI8 { clamp: [-128, 127], ..params };
-        return broadcast::zip(step, memory, move |left, right| params.apply(left, right));
+    broadcast::for_each_row(step, memory, &mut |row, sides| params.row(row, sides))?;
+    let ([activation_min, activation_max], [output]) = (params.clamp, step.writes()?);
+    let range = OutputRange { zero_point: 0, activation_min, activation_max };
+    if params.clamp != [-128, 127] {
+        range.clamp_all(elements_mut(memory.write(output)?)?);
     }
-    broadcast::zip(step, memory, |left, right| params.apply(left, right))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,116 +1,51 @@
 //! int8 convolution with weights in the layout of channel pairs.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::pairs::{Convolution, convolve, pair_words, scratch_words};
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::call::Tensor;
-use crate::ops::int8::{OutputRange, check_constant, check_window};
-use crate::ops::operands::{has_shape, is, quantization};
-use crate::ops::overlap::{pixel_by_pixel, sample};
+use crate::geometry::Window;
+use crate::kernels::int8::pairs::{convolve, pair_words, scratch_words};
+use crate::memory::Memory;
+use crate::operand::{ElementType, Shape};
+use crate::ops::conv_2d::weights;
+use crate::ops::overlap::pixel_by_pixel;
+use crate::ops::packed::{self, Layout};
 use crate::step::{Step, StepError};
 
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+const LAYOUT: Layout = Layout {
+    windowed: true,
+    keeps_channels: false,
+    scratch: Some(ElementType::I32),
+    shapes,
+    in_place: Some(in_place),
+    proof: None,
+};
 
-/// What a convolution with packed weights is told besides its operands.
+/// The shapes of the stream, `[1, 1, pairs, words]` i32 (see [`pairs`](crate::kernels::int8::pairs)), and of the scratch, `[1, 1, 1, words]` i32, for an
+/// input and an output of these shapes; `None` if they do not fit.
 ///
-/// Its reads are the input and the stream, `[1, 1, pairs, words]` i32 (see [`pairs`](crate::kernels::int8::pairs)); its writes the output and the
-/// scratch, `[1, 1, 1, words]` i32. The zero point of the output and the requantization are part of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dPairsI8 {
-    /// The window.
-    pub window: Window,
-    /// Shape of the input, `[N, H, W, C_in]`.
-    pub input: Shape,
-    /// Shape of the output, `[N, H_out, W_out, C_out]`, which may lie in the place of the input if the window is [`Window::ONE`].
-    pub output: Shape,
-    /// What a tap in the padding reads: the input's zero point, in -128..=127.
-    pub input_zero_point: i32,
-    /// Clamp of the output.
-    pub range: OutputRange,
+/// The output may lie in the place of the input where the order of pixels allows.
+pub fn shapes(window: &Window, input: Shape, output: Shape) -> Option<[Shape; 2]> {
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
+    let weights = weights(window, [in_c, out_c])?;
+    let words = |words: usize| u32::try_from(words).ok();
+    let stream = Shape([1, 1, out_c.div_ceil(2), words(pair_words(weights))?]);
+    Some([stream, Shape::vector(words(scratch_words(weights, window == &Window::ONE))?)])
 }
 
-impl Conv2dPairsI8 {
-    /// Weights of an output channel, `None` if all of them together do not fit.
-    pub fn weights(&self) -> Option<usize> {
-        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
-        let Window { y, x } = self.window;
-        let filter = Shape([out_c, u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?, in_c]);
-        filter.elements()?.checked_div(out_c as usize)
-    }
-
-    /// The stream's shape; `None` if it does not fit.
-    pub fn stream(&self) -> Option<Shape> {
-        let [.., out_c] = self.output.0;
-        Some(Shape([1, 1, out_c.div_ceil(2), u32::try_from(pair_words(self.weights()?)).ok()?]))
-    }
-
-    /// The scratch's shape; `None` if it does not fit.
-    pub fn scratch(&self) -> Option<Shape> {
-        let words = scratch_words(self.weights()?, self.window == Window::ONE);
-        Some(Shape::vector(u32::try_from(words).ok()?))
-    }
-}
-
-fn params(step: Step<'_>) -> Result<(Conv2dPairsI8, [&Operand; 4]), StepError> {
-    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
-    let input_zero_point = quantization(input, 0)?.zero_point;
-    let params = Conv2dPairsI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
-    Ok((params, [input, stream, output, scratch]))
+/// [`pixel_by_pixel`], whatever the number of pixels if each is a pixel of the input.
+fn in_place(window: &Window, input: Shape, output: Shape) -> Option<usize> {
+    if window == &Window::ONE { Some(0) } else { pixel_by_pixel(window, input, output) }
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, stream, output, scratch]) = params(step)?;
-    is(input, 0, ElementType::I8)?;
-    is(stream, 1, ElementType::I32)?;
-    is(output, 2, ElementType::I8)?;
-    is(scratch, 3, ElementType::I32)?;
-    let fits = check_window(&params.window, input.shape, output.shape);
-    fits.map_err(|tensor| StepError::Shape { operand: if tensor == Tensor::Input { 0 } else { 2 } })?;
-    if input.same_place(output) && params.window != Window::ONE {
-        // Each sample in its own place.
-        let distance = pixel_by_pixel(&params.window, sample(input.shape), sample(output.shape));
-        if distance != Some(0) {
-            return Err(StepError::Overlap { write: 0 });
-        }
-    }
-    has_shape(stream, 1, params.stream().ok_or(StepError::Shape { operand: 1 })?)?;
-    has_shape(scratch, 3, params.scratch().ok_or(StepError::Shape { operand: 3 })?)?;
-    check_constant(stream, 1, constant)
+    packed::check::<2>(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (params, _) = params(step).ok()?;
-    pixel_by_pixel(&params.window, params.input, params.output)
+    packed::overlap(step, true, pixel_by_pixel)
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, stream, output, scratch]) = params(step)?;
-    let (mut both, Views { reads: [_, stream], writes: [_, scratch] }) =
-        memory.over([input, stream], [output, scratch])?;
-    let scratch = elements_mut(scratch)?;
-    let ([_, in_h, in_w, in_c], [n, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    let call = Convolution {
-        window: &params.window,
-        size: [in_h, in_w, in_c],
-        out_size: [out_w, out_c],
-        padding: params.input_zero_point as i8,
-        relu: params.range.zero_point == -128,
-        stream: elements(stream)?,
-    };
-    let in_sample = in_h * in_w * in_c;
-    let out_sample = out_h * out_w * out_c;
-    for sample in 0..n {
-        let part = |length: usize| (sample * length, (sample + 1) * length);
-        convolve(&call, &mut both.part(part(in_sample), part(out_sample)), scratch);
-    }
-    params.range.clamp_all(elements_mut(both.output())?);
-    Ok(())
+    packed::run::<2>(step, memory, true, convolve)
 }
 
 #[cfg(test)]
@@ -118,17 +53,39 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::kernels::int8::pairs::{PairedChannel, pack};
-    use crate::kernels::int8::{Folded, tests::layer_channel};
+    use crate::geometry::WINDOW_ATTRIBUTES;
+    use crate::kernels::int8::pairs::pack;
+    use crate::kernels::int8::{Folded, PackedChannel, tests::layer_channel};
     use crate::ops::Operator;
-    use crate::ops::int8::Channel;
     use crate::ops::int8::reference::{
         Case, Random, at, expect_clamp_errors, expect_operand_errors, runs_over_its_input, shape,
     };
+    use crate::ops::int8::{Channel, OutputRange};
+    use crate::ops::overlap::sample;
     use crate::quantization::Multiplier;
 
+    #[derive(Clone, Copy, Debug)]
+    struct Params {
+        window: Window,
+        input: Shape,
+        output: Shape,
+        input_zero_point: i32,
+        range: OutputRange,
+    }
+
+    impl Params {
+        fn weights(&self) -> usize {
+            let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+            weights(&self.window, [in_c, out_c]).unwrap()
+        }
+
+        fn shapes(&self) -> [Shape; 2] {
+            shapes(&self.window, self.input, self.output).unwrap()
+        }
+    }
+
     struct Problem {
-        params: Conv2dPairsI8,
+        params: Params,
         filter: Vec<i8>,
         channels: Vec<Channel>,
     }
@@ -160,7 +117,7 @@ mod tests {
                 .map(|filter| layer_channel(random, filter, input_zero_point))
                 .collect();
             let [activation_min, activation_max] = random.clamp();
-            let params = Conv2dPairsI8 {
+            let params = Params {
                 window,
                 input: shape([n, in_h, in_w, in_c]),
                 output: shape([n, out_h, out_w, out_c]),
@@ -191,8 +148,8 @@ mod tests {
         }
 
         fn try_stream(&self) -> Option<Vec<i32>> {
-            let Shape([_, _, pairs, words]) = self.params.stream().unwrap();
-            let weights = self.params.weights().unwrap();
+            let Shape([_, _, pairs, words]) = self.params.shapes()[0];
+            let weights = self.params.weights();
             let mut stream = std::vec![0; (pairs * words) as usize];
             let paired: Vec<_> = self
                 .channels
@@ -201,7 +158,7 @@ mod tests {
                 .map(|(channel, weights)| {
                     let zero_point = self.params.range.zero_point;
                     let scale = Folded::new(channel.multiplier, zero_point, 1 << 29).unwrap();
-                    PairedChannel { weights, bias: channel.bias, scale }
+                    PackedChannel { weights, bias: channel.bias, scale }
                 })
                 .collect();
             for (pair, stream) in paired.chunks(2).zip(stream.chunks_mut(words as usize)) {
@@ -214,9 +171,9 @@ mod tests {
             let params = &self.params;
             Case::new(Operator::Conv2dPairsI8, &self.attributes())
                 .reads(ElementType::I8, params.input, at(params.input_zero_point))
-                .constant(ElementType::I32, params.stream().unwrap(), stream)
+                .constant(ElementType::I32, params.shapes()[0], stream)
                 .writes(ElementType::I8, params.output, at(params.range.zero_point))
-                .writes(ElementType::I32, params.scratch().unwrap(), None)
+                .writes(ElementType::I32, params.shapes()[1], None)
         }
     }
 
@@ -242,7 +199,7 @@ mod tests {
         let mut tested = 0;
         while tested < 50 {
             let problem = Problem::random(&mut random);
-            let Conv2dPairsI8 { window, input, output, .. } = problem.params;
+            let Params { window, input, output, .. } = problem.params;
             let mut case = problem.packed(&problem.stream());
             if input != output {
                 continue;
@@ -292,7 +249,7 @@ mod tests {
             let channels = [even, odd].map(|(weight, bias)| ([weight], bias));
             let channel = |index: usize| {
                 let (weights, bias) = &channels[index];
-                Some(PairedChannel { weights, bias: *bias, scale })
+                Some(PackedChannel { weights, bias: *bias, scale })
             };
             pack([channel(0), channel(1)], &mut [0; 10])
         };

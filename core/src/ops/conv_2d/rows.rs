@@ -1,122 +1,47 @@
 //! int8 convolution with weights in the layout of rows.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::rows::{Convolution, channel_words, convolve, is_sound, scratch_words};
-use crate::kernels::pieces::pieces;
-use crate::memory::{InOut, Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::call::Tensor;
-use crate::ops::int8::{OutputRange, check_window, constant_bytes};
-use crate::ops::operands::{has_shape, is, quantization};
+use crate::geometry::Window;
+use crate::kernels::int8::rows::{channel_words, convolve, is_sound, scratch_words};
+use crate::memory::Memory;
+use crate::operand::{ElementType, Shape};
+use crate::ops::conv_2d::weights;
+use crate::ops::overlap::pixel_by_pixel;
+use crate::ops::packed::{self, Layout, Proof};
 use crate::step::{Step, StepError};
 
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+const LAYOUT: Layout = Layout {
+    windowed: true,
+    keeps_channels: false,
+    scratch: Some(ElementType::I32),
+    shapes,
+    in_place: None,
+    proof: Some(Proof {
+        is_sound: |words, Window { y, x }, in_c| is_sound(words, y.kernel * x.kernel * in_c),
+        error: |channel| StepError::Accumulator { channel },
+    }),
+};
 
-/// What a convolution with weights in rows is told besides its operands.
-///
-/// Its reads are the input and the stream, `[1, 1, C_out, words]` i32 (see [`rows`](crate::kernels::int8::rows)); its writes the output and the
-/// scratch, `[1, 1, 1, words]` i32. The zero point of the output and the requantization are part of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dRowsI8 {
-    /// The window.
-    pub window: Window,
-    /// Shape of the input, `[N, H, W, C_in]`.
-    pub input: Shape,
-    /// Shape of the output, `[N, H_out, W_out, C_out]`, which may lie over the input as far as the order of pixels allows.
-    pub output: Shape,
-    /// What a tap in the padding reads: the input's zero point, in -128..=127.
-    pub input_zero_point: i32,
-    /// Clamp of the output.
-    pub range: OutputRange,
-}
-
-impl Conv2dRowsI8 {
-    /// Weights of an output channel, `None` if all of them together do not fit.
-    pub fn weights(&self) -> Option<usize> {
-        let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
-        let Window { y, x } = self.window;
-        let filter = Shape([out_c, u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?, in_c]);
-        filter.elements()?.checked_div(out_c as usize)
-    }
-
-    /// The stream's shape; `None` if it does not fit.
-    pub fn stream(&self) -> Option<Shape> {
-        let [.., out_c] = self.output.0;
-        Some(Shape([1, 1, out_c, u32::try_from(channel_words(self.weights()?)).ok()?]))
-    }
-
-    /// The scratch's shape; `None` if it does not fit.
-    pub fn scratch(&self) -> Option<Shape> {
-        let words = scratch_words(self.weights()?, self.window == Window::ONE);
-        Some(Shape::vector(u32::try_from(words).ok()?))
-    }
-}
-
-fn params(step: Step<'_>) -> Result<(Conv2dRowsI8, [&Operand; 4]), StepError> {
-    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
-    let input_zero_point = quantization(input, 0)?.zero_point;
-    let params = Conv2dRowsI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
-    Ok((params, [input, stream, output, scratch]))
+/// The shapes of the stream, `[1, 1, C_out, words]` i32 (see [`rows`](crate::kernels::int8::rows)), and of the scratch, `[1, 1, 1, words]` i32, for an
+/// input and an output of these shapes; `None` if they do not fit.
+pub fn shapes(window: &Window, input: Shape, output: Shape) -> Option<[Shape; 2]> {
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
+    let weights = weights(window, [in_c, out_c])?;
+    let words = |words: usize| u32::try_from(words).ok();
+    let stream = Shape([1, 1, out_c, words(channel_words(weights))?]);
+    Some([stream, Shape::vector(words(scratch_words(weights, window == &Window::ONE))?)])
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, stream, output, scratch]) = params(step)?;
-    is(input, 0, ElementType::I8)?;
-    is(stream, 1, ElementType::I32)?;
-    is(output, 2, ElementType::I8)?;
-    is(scratch, 3, ElementType::I32)?;
-    let fits = check_window(&params.window, input.shape, output.shape);
-    fits.map_err(|tensor| StepError::Shape { operand: if tensor == Tensor::Input { 0 } else { 2 } })?;
-    let weights = params.weights().ok_or(StepError::Shape { operand: 1 })?;
-    has_shape(stream, 1, params.stream().ok_or(StepError::Shape { operand: 1 })?)?;
-    has_shape(scratch, 3, params.scratch().ok_or(StepError::Shape { operand: 3 })?)?;
-    let stream = elements::<i32>(constant_bytes(stream, 1, constant)?)?;
-    for (channel, words) in (0..).zip(stream.chunks_exact(channel_words(weights))) {
-        if !is_sound(words, weights) {
-            return Err(StepError::Accumulator { channel });
-        }
-    }
-    Ok(())
+    packed::check::<2>(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (params, _) = params(step).ok()?;
-    crate::ops::overlap::pixel_by_pixel(&params.window, params.input, params.output)
+    packed::overlap(step, true, pixel_by_pixel)
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, stream, output, scratch]) = params(step)?;
-    let (both, Views { reads: [_, stream], writes: [_, scratch] }) =
-        memory.over([input, stream], [output, scratch])?;
-    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    let call = Convolution {
-        window: &params.window,
-        size: [in_h, in_w, in_c],
-        out_size: [out_h, out_w, out_c],
-        padding: params.input_zero_point as i8,
-        stream: elements(stream)?,
-    };
-    let scratch = elements_mut(scratch)?;
-    match both {
-        InOut::Apart { input, output } => {
-            let samples = [in_h * in_w * in_c, out_h * out_w * out_c];
-            for (input, output) in pieces((input, &mut *output), samples) {
-                convolve(&call, InOut::Apart { input, output }, scratch);
-            }
-            params.range.clamp_all(elements_mut(output)?);
-        }
-        InOut::Over { region, input, output } => {
-            convolve(&call, InOut::Over { region: &mut *region, input, output }, scratch);
-            let (start, end) = output;
-            params.range.clamp_all(elements_mut(region.get_mut(start..end).unwrap_or_default())?);
-        }
-    }
-    Ok(())
+    packed::run::<2>(step, memory, true, convolve)
 }
 
 #[cfg(test)]
@@ -124,15 +49,36 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::geometry::WINDOW_ATTRIBUTES;
     use crate::kernels::int8::rows::pack;
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;
-    use crate::ops::int8::Channel;
     use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+    use crate::ops::int8::{Channel, OutputRange};
     use crate::quantization::Multiplier;
 
+    #[derive(Clone, Copy, Debug)]
+    struct Params {
+        window: Window,
+        input: Shape,
+        output: Shape,
+        input_zero_point: i32,
+        range: OutputRange,
+    }
+
+    impl Params {
+        fn weights(&self) -> usize {
+            let ([.., in_c], [.., out_c]) = (self.input.0, self.output.0);
+            weights(&self.window, [in_c, out_c]).unwrap()
+        }
+
+        fn shapes(&self) -> [Shape; 2] {
+            shapes(&self.window, self.input, self.output).unwrap()
+        }
+    }
+
     struct Problem {
-        params: Conv2dRowsI8,
+        params: Params,
         filter: Vec<i8>,
         channels: Vec<Channel>,
     }
@@ -163,7 +109,7 @@ mod tests {
                 .map(|filter| layer_channel(random, filter, input_zero_point))
                 .collect();
             let [activation_min, activation_max] = random.clamp();
-            let params = Conv2dRowsI8 {
+            let params = Params {
                 window,
                 input: shape([n, in_h, in_w, in_c]),
                 output: shape([n, out_h, out_w, out_c]),
@@ -194,8 +140,8 @@ mod tests {
         }
 
         fn try_stream(&self) -> Option<Vec<i32>> {
-            let Shape([_, _, channels, words]) = self.params.stream().unwrap();
-            let weights = self.params.weights().unwrap();
+            let Shape([_, _, channels, words]) = self.params.shapes()[0];
+            let weights = self.params.weights();
             let mut stream = std::vec![0; (channels * words) as usize];
             let rows = self.channels.iter().zip(self.filter.chunks(weights));
             for ((channel, weights), stream) in rows.zip(stream.chunks_mut(words as usize)) {
@@ -209,9 +155,9 @@ mod tests {
             let params = &self.params;
             Case::new(Operator::Conv2dRowsI8, &self.attributes())
                 .reads(ElementType::I8, params.input, at(params.input_zero_point))
-                .constant(ElementType::I32, params.stream().unwrap(), stream)
+                .constant(ElementType::I32, params.shapes()[0], stream)
                 .writes(ElementType::I8, params.output, at(params.range.zero_point))
-                .writes(ElementType::I32, params.scratch().unwrap(), None)
+                .writes(ElementType::I32, params.shapes()[1], None)
         }
     }
 
@@ -237,7 +183,7 @@ mod tests {
         let (mut inside, mut refused) = (0, 0);
         while inside < 100 {
             let problem = Problem::random(&mut random);
-            let Conv2dRowsI8 { window, input, output, .. } = problem.params;
+            let Params { window, input, output, .. } = problem.params;
             let mut case = problem.packed(&problem.stream());
             let Some(distance) = crate::ops::overlap::pixel_by_pixel(&window, input, output) else {
                 continue;

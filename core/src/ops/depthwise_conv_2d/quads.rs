@@ -1,17 +1,21 @@
 //! int8 depthwise convolution of 3 by 3 taps with weights in the layout of channel quads.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::quads::{CHANNELS, Depthwise, QUAD_WORDS, depthwise, scratch_bytes, takes};
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::call::Tensor;
-use crate::ops::int8::{OutputRange, check_constant, check_window};
-use crate::ops::operands::{has_shape, is, quantization};
-use crate::ops::overlap::{row_by_row, sample};
+use crate::geometry::Window;
+use crate::kernels::int8::quads::{CHANNELS, QUAD_WORDS, depthwise, scratch_bytes, takes};
+use crate::memory::Memory;
+use crate::operand::{ElementType, Shape};
+use crate::ops::overlap::row_by_row;
+use crate::ops::packed::{self, Layout};
 use crate::step::{Step, StepError};
 
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+const LAYOUT: Layout = Layout {
+    windowed: true,
+    keeps_channels: true,
+    scratch: Some(ElementType::I8),
+    shapes: |window, input, _| shapes(window, input),
+    in_place: Some(row_by_row),
+    proof: None,
+};
 
 /// The shapes of the stream, `[1, 1, quads, words]` i32 (see [`quads`](crate::kernels::int8::quads)), and of the scratch, `[1, 1, 1, bytes]` int8, for
 /// an input of this shape; `None` if the layout cannot hold the layer.
@@ -26,63 +30,17 @@ pub fn shapes(window: &Window, input: Shape) -> Option<[Shape; 2]> {
     Some([Shape([1, 1, quads, QUAD_WORDS as u32]), scratch])
 }
 
-/// The window, the clamp of the output, and the operands: the input, the stream, the output, which may lie in the place of the input, and the scratch.
-fn params(step: Step<'_>) -> Result<(Window, OutputRange, [&Operand; 4]), StepError> {
-    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
-    Ok((window, range, [input, stream, output, scratch]))
-}
-
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (window, _, [input, stream, output, scratch]) = params(step)?;
-    is(input, 0, ElementType::I8)?;
-    is(stream, 1, ElementType::I32)?;
-    is(output, 2, ElementType::I8)?;
-    is(scratch, 3, ElementType::I8)?;
-    quantization(input, 0)?;
-    let operand = |tensor| if tensor == Tensor::Input { 0 } else { 2 };
-    let fits = check_window(&window, input.shape, output.shape);
-    fits.map_err(|tensor| StepError::Shape { operand: operand(tensor) })?;
-    let ([.., in_c], [.., out_c]) = (input.shape.0, output.shape.0);
-    if in_c != out_c {
-        return Err(StepError::Shape { operand: 2 });
-    }
-    let [stream_shape, scratch_shape] =
-        shapes(&window, input.shape).ok_or(StepError::Shape { operand: 1 })?;
-    has_shape(stream, 1, stream_shape)?;
-    has_shape(scratch, 3, scratch_shape)?;
-    // Each sample in its own place.
-    if input.same_place(output) && row_by_row(&window, sample(input.shape), sample(output.shape)) != Some(0) {
-        return Err(StepError::Overlap { write: 0 });
-    }
-    check_constant(stream, 1, constant)
+    packed::check::<2>(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (window, _, [input, _, output, _]) = params(step).ok()?;
-    row_by_row(&window, input.shape, output.shape)
+    packed::overlap(step, true, row_by_row)
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (window, range, [input, stream, output, scratch]) = params(step)?;
-    let ([_, in_h, in_w, channels], [n, out_h, out_w, _]) = (input.shape.dims(), output.shape.dims());
-    let (padding, relu) = (quantization(input, 0)?.zero_point as i8, range.zero_point == -128);
-    let (mut both, Views { reads: [_, stream], writes: [_, scratch] }) =
-        memory.over([input, stream], [output, scratch])?;
-    let (scratch, stream) = (elements_mut(scratch)?, elements(stream)?);
-    let size = [in_h, in_w, channels];
-    let call = Depthwise { window: &window, size, out_size: [out_h, out_w], padding, relu, stream };
-    let in_sample = in_h * in_w * channels;
-    let out_sample = out_h * out_w * channels;
-    for sample in 0..n {
-        let part = |length: usize| (sample * length, (sample + 1) * length);
-        depthwise(&call, &mut both.part(part(in_sample), part(out_sample)), scratch);
-    }
-    range.clamp_all(elements_mut(both.output())?);
-    Ok(())
+    packed::run::<2>(step, memory, true, depthwise)
 }
 
 #[cfg(test)]
@@ -90,6 +48,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::geometry::WINDOW_ATTRIBUTES;
     use crate::kernels::int8::quads::pack;
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;

@@ -1,17 +1,24 @@
 //! int8 depthwise convolution with weights in the layout of taps.
 
-use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::taps::{self, Depthwise, channel_words, depthwise, is_sound, scratch_bytes, takes};
-use crate::kernels::pieces::pieces;
-use crate::memory::{InOut, Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::call::Tensor;
-use crate::ops::int8::{OutputRange, check_window, constant_bytes};
-use crate::ops::operands::{has_shape, is, quantization};
+use crate::geometry::Window;
+use crate::kernels::int8::taps::{self, channel_words, depthwise, is_sound, scratch_bytes, takes};
+use crate::memory::Memory;
+use crate::operand::{ElementType, Shape};
+use crate::ops::packed::{self, Layout, Proof};
 use crate::step::{Step, StepError};
 
-/// How many attributes the operator has.
-const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+const LAYOUT: Layout = Layout {
+    windowed: true,
+    keeps_channels: false,
+    scratch: Some(ElementType::I8),
+    shapes: |window, input, Shape([.., out_c])| shapes(window, input, out_c),
+    in_place: None,
+    proof: Some(Proof {
+        is_sound: |words, Window { y, x }, _| is_sound(words, y.kernel * x.kernel),
+        error: |channel| StepError::Accumulator { channel },
+    }),
+};
+
 /// The most output rows that [`overlap`] goes through: a file cannot make a loader work for longer than its own length allows.
 const MOST_ROWS: usize = 1 << 16;
 
@@ -30,74 +37,23 @@ pub fn shapes(window: &Window, input: Shape, out_c: u32) -> Option<[Shape; 2]> {
     stream.elements().map(|_| [stream, scratch])
 }
 
-/// The window, the clamp of the output, and the operands: the input, the stream, the output, which may lie over the input as far as [`overlap`] says, and the scratch.
-fn params(step: Step<'_>) -> Result<(Window, OutputRange, [&Operand; 4]), StepError> {
-    let ([input, stream], [output, scratch]) = (step.reads()?, step.writes()?);
-    step.attributes::<ATTRIBUTES>()?;
-    let (window, range) = Window::read(step.attributes)?;
-    let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 2)?.zero_point)?;
-    Ok((window, range, [input, stream, output, scratch]))
-}
-
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (window, _, [input, stream, output, scratch]) = params(step)?;
-    is(input, 0, ElementType::I8)?;
-    is(stream, 1, ElementType::I32)?;
-    is(output, 2, ElementType::I8)?;
-    is(scratch, 3, ElementType::I8)?;
-    quantization(input, 0)?;
-    let operand = |tensor| if tensor == Tensor::Input { 0 } else { 2 };
-    let fits = check_window(&window, input.shape, output.shape);
-    fits.map_err(|tensor| StepError::Shape { operand: operand(tensor) })?;
-    let [.., out_c] = output.shape.0;
-    let [stream_shape, scratch_shape] =
-        shapes(&window, input.shape, out_c).ok_or(StepError::Shape { operand: 1 })?;
-    has_shape(stream, 1, stream_shape)?;
-    has_shape(scratch, 3, scratch_shape)?;
-    let stream = elements::<i32>(constant_bytes(stream, 1, constant)?)?;
-    let taps = window.y.kernel * window.x.kernel;
-    for (channel, words) in (0..).zip(stream.chunks_exact(channel_words(taps))) {
-        if !is_sound(words, taps) {
-            return Err(StepError::Accumulator { channel });
-        }
-    }
-    Ok(())
+    packed::check::<2>(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (window, _, [input, _, output, _]) = params(step).ok()?;
-    let ([in_n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.shape.dims(), output.shape.dims());
-    if in_n != 1 || out_h > MOST_ROWS || !window.fits(input.shape, output.shape) {
-        return None;
-    }
-    taps::overlap(&window, [in_h, in_w.checked_mul(in_c)?], [out_h, out_w.checked_mul(out_c)?])
+    packed::overlap(step, true, |window, input, output| {
+        let ([in_n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.dims(), output.dims());
+        if in_n != 1 || out_h > MOST_ROWS || !window.fits(input, output) {
+            return None;
+        }
+        taps::overlap(window, [in_h, in_w.checked_mul(in_c)?], [out_h, out_w.checked_mul(out_c)?])
+    })
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (window, range, [input, stream, output, scratch]) = params(step)?;
-    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.shape.dims(), output.shape.dims());
-    let padding = quantization(input, 0)?.zero_point as i8;
-    let (both, Views { reads: [_, stream], writes: [_, scratch] }) =
-        memory.over([input, stream], [output, scratch])?;
-    let (size, out_size) = ([in_h, in_w, in_c], [out_h, out_w, out_c]);
-    let call = Depthwise { window: &window, size, out_size, padding, stream: elements(stream)? };
-    let scratch = elements_mut(scratch)?;
-    match both {
-        InOut::Apart { input, output } => {
-            let samples = [in_h * in_w * in_c, out_h * out_w * out_c];
-            for (input, output) in pieces((input, &mut *output), samples) {
-                depthwise(&call, InOut::Apart { input, output }, scratch);
-            }
-            range.clamp_all(elements_mut(output)?);
-        }
-        InOut::Over { region, input, output } => {
-            depthwise(&call, InOut::Over { region: &mut *region, input, output }, scratch);
-            let (start, end) = output;
-            range.clamp_all(elements_mut(region.get_mut(start..end).unwrap_or_default())?);
-        }
-    }
-    Ok(())
+    packed::run::<2>(step, memory, true, depthwise)
 }
 
 #[cfg(test)]
@@ -105,6 +61,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::geometry::WINDOW_ATTRIBUTES;
     use crate::kernels::int8::taps::pack;
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;

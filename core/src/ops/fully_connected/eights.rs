@@ -1,13 +1,26 @@
 //! int8 fully connected layer with weights in the layout of channel eights.
 
-use super::int8::FullyConnectedI8;
+use crate::geometry::Window;
+use crate::kernels::int8::PackedLayer;
 use crate::kernels::int8::eights::{CHANNELS, eight_words, fully_connected, is_sound};
-use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
-use crate::ops::call::Tensor;
-use crate::ops::int8::{OutputRange, constant_bytes};
-use crate::ops::operands::{has_shape, is, quantization};
+use crate::kernels::pieces::pieces;
+use crate::memory::{InOut, Memory, Views, elements};
+use crate::operand::Shape;
+use crate::ops::int8::OutputRange;
+use crate::ops::packed::{self, Layout, Proof};
 use crate::step::{Step, StepError};
+
+const LAYOUT: Layout = Layout {
+    windowed: false,
+    keeps_channels: false,
+    scratch: None,
+    shapes: |_, Shape([.., in_c]), Shape([.., out_c])| Some([stream(in_c, out_c)?, Shape::vector(0)]),
+    in_place: None,
+    proof: Some(Proof {
+        is_sound: |words, _, _| is_sound(words),
+        error: |_| StepError::Quantization { operand: 1 },
+    }),
+};
 
 /// The shape of the stream, `[1, 1, eights, words]` i32 (see [`eights`](crate::kernels::int8::eights)), for `in_c` inputs and `out_c` outputs; `None` if it would
 /// be too long.
@@ -17,44 +30,34 @@ pub fn stream(in_c: u32, out_c: u32) -> Option<Shape> {
     stream.elements().map(|_| stream)
 }
 
-/// The operands are the input `[N, H, W, C_in]`, the stream and the output `[N, H, W, C_out]`.
-fn params(step: Step<'_>) -> Result<(FullyConnectedI8, [&Operand; 3]), StepError> {
-    let ([input, stream], [output]) = (step.reads()?, step.writes()?);
-    let range = OutputRange::read(step.attributes::<2>()?, 0, quantization(output, 2)?.zero_point)?;
-    let params = FullyConnectedI8 { input: input.shape, output: output.shape, range };
-    Ok((params, [input, stream, output]))
-}
-
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, constants, output]) = params(step)?;
-    is(input, 0, ElementType::I8)?;
-    is(constants, 1, ElementType::I32)?;
-    is(output, 2, ElementType::I8)?;
-    quantization(input, 0)?;
-    let operand = |tensor| if tensor == Tensor::Input { 0 } else { 2 };
-    params.check().map_err(|tensor| StepError::Shape { operand: operand(tensor) })?;
-    let ([.., in_c], [.., out_c]) = (input.shape.0, output.shape.0);
-    has_shape(constants, 1, stream(in_c, out_c).ok_or(StepError::Shape { operand: 1 })?)?;
-    let stream = elements::<i32>(constant_bytes(constants, 1, constant)?)?;
-    let [.., words] = constants.shape.dims();
-    let sound = stream.chunks_exact(words.max(1)).all(is_sound);
-    if sound { Ok(()) } else { Err(StepError::Quantization { operand: 1 }) }
+    packed::check::<1>(step, constant, &LAYOUT)
 }
 
+/// Not by [`packed::run`]: the vectors of a small layer take so few instructions that those before them count.
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, stream, output]) = params(step)?;
-    let ([.., in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
-    let OutputRange { zero_point, activation_min, activation_max } = params.range;
-    let range = [zero_point, activation_min, activation_max];
-    match memory.layer([input, stream], output) {
-        Some(([input, stream], output)) => {
-            fully_connected(elements(stream)?, [in_c, out_c], range, elements(input)?, elements_mut(output)?);
-        }
+    let ([input, stream], [output]) = (step.reads()?, step.writes()?);
+    let &[activation_min, activation_max] = step.attributes::<2>()?;
+    let range = OutputRange { zero_point: output.quantization.zero_point, activation_min, activation_max };
+    let ([.., in_c], [.., out_c]) = (input.shape.dims(), output.shape.dims());
+    let padding = input.quantization.zero_point as i8;
+    let ([inputs, stream], outputs) = match memory.layer([input, stream], output) {
+        Some(views) => views,
         None => {
-            let views: Views<'_, 2, 1> = memory.views([input, stream], [output])?;
-            let ([input, stream], [output]) = (views.reads, views.writes);
-            fully_connected(elements(stream)?, [in_c, out_c], range, elements(input)?, elements_mut(output)?);
+            let Views { reads, writes: [outputs] } = memory.views([input, stream], [output])?;
+            (reads, outputs)
         }
+    };
+    let layer = PackedLayer {
+        window: &Window::ONE,
+        size: [1, 1, in_c],
+        out_size: [1, 1, out_c],
+        padding,
+        range: range.words(),
+        stream: elements(stream)?,
+    };
+    for (input, output) in pieces((inputs, outputs), [in_c, out_c]) {
+        fully_connected(&layer, &mut InOut::Apart { input, output }, &mut []);
     }
     Ok(())
 }
@@ -64,7 +67,9 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::kernels::int8::eights::{EighthChannel, pack};
+    use crate::kernels::int8::PackedChannel;
+    use crate::kernels::int8::eights::pack;
+    use crate::operand::ElementType;
     use crate::ops::Operator;
     use crate::ops::int8::Channel;
     use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
@@ -109,7 +114,11 @@ mod tests {
             let mut stream = std::vec![0; stream_shape.elements().unwrap()];
             let rows_of = self.weights.chunks(in_c).zip(&self.channels);
             let channels: Vec<_> = rows_of
-                .map(|(weights, &Channel { bias, multiplier })| EighthChannel { weights, bias, multiplier })
+                .map(|(weights, &Channel { bias, multiplier })| PackedChannel {
+                    weights,
+                    bias,
+                    scale: multiplier,
+                })
                 .collect();
             let eights = channels.chunks(CHANNELS).zip(stream.chunks_mut(stream_shape.dims()[3]));
             for (eight, stream) in eights {
@@ -156,8 +165,7 @@ mod tests {
             (1 << 29, 0, false),
             (1 << 30, -32, false),
         ] {
-            let channel =
-                EighthChannel { weights: &[1], bias: 5, multiplier: Multiplier { multiplier, shift } };
+            let channel = PackedChannel { weights: &[1], bias: 5, scale: Multiplier { multiplier, shift } };
             let packed = pack(core::array::from_fn(|index| (index < 3).then_some(channel)), &mut words);
             assert_eq!(packed.is_some(), fits && is_sound(&words));
             assert_eq!(is_sound(&words), fits);

@@ -97,9 +97,14 @@ impl OutputRange {
         value.max(self.activation_min).min(self.activation_max) as i8
     }
 
+    /// Zero point, least and greatest output, as kernels are told.
+    pub const fn words(self) -> [i32; 3] {
+        [self.zero_point, self.activation_min, self.activation_max]
+    }
+
     /// What the vector kernels are told of the range, and of `channels`.
     pub(super) fn finish(self, channels: &[[i32; CHANNEL_WORDS]]) -> Finish {
-        Finish::new([self.zero_point, self.activation_min, self.activation_max], channels)
+        Finish::new(self.words(), channels)
     }
 
     /// Clamps `values`, of which most layers' need no clamp.
@@ -192,11 +197,6 @@ pub(super) fn check_channels_from(
     Ok(())
 }
 
-/// Checks that operand `index` is a constant.
-pub(super) fn check_constant(operand: &Operand, index: u8, constant: &[u8]) -> Result<(), StepError> {
-    constant_bytes(operand, index, constant).map(|_| ())
-}
-
 /// The bytes of operand `index`, which has to be a constant.
 pub(super) fn constant_bytes<'a>(
     operand: &Operand,
@@ -270,19 +270,27 @@ pub(super) fn channels_shape(count: u32) -> Shape {
 
 /// The parameters of a step that is an int8 pool, and the clamp of its output; everything about it is checked.
 pub(super) fn pool(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepError> {
+    let (params, range) = pool_params(step)?;
     let ([input], [output]) = (step.reads()?, step.writes()?);
-    step.attributes::<{ WINDOW_ATTRIBUTES + 2 }>()?;
-    let (window, clamp) = Window::read(step.attributes)?;
     all_are(step, ElementType::I8)?;
     let (from, to) = (quantization(input, 0)?, quantization(output, 1)?);
     if from != to {
         return Err(StepError::Quantization { operand: 1 });
     }
-    let range = OutputRange::read(clamp, WINDOW_ATTRIBUTES as u8, to.zero_point)?;
-    let params = PoolParams { window, input: input.shape, output: output.shape };
+    let clamp = [range.activation_min, range.activation_max];
+    OutputRange::read(&clamp, WINDOW_ATTRIBUTES as u8, to.zero_point)?;
     let ([.., in_c], [.., out_c]) = (input.shape.0, output.shape.0);
-    if in_c != out_c || check_window(&window, input.shape, output.shape).is_err() {
+    if in_c != out_c || check_window(&params.window, input.shape, output.shape).is_err() {
         return Err(StepError::Shape { operand: 1 });
     }
     Ok((params, range))
+}
+
+/// [`pool`] of a step that has been checked.
+pub(super) fn pool_params(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepError> {
+    let ([input], [output]) = (step.reads()?, step.writes()?);
+    let &[.., activation_min, activation_max] = step.attributes::<{ WINDOW_ATTRIBUTES + 2 }>()?;
+    let (window, _) = Window::read(step.attributes)?;
+    let range = OutputRange { zero_point: output.quantization.zero_point, activation_min, activation_max };
+    Ok((PoolParams { window, input: input.shape, output: output.shape }, range))
 }

@@ -2,7 +2,7 @@
 
 use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::ops::int8::{OutputRange, pool};
+use crate::ops::int8::{OutputRange, pool, pool_params};
 use crate::ops::pooling::PoolParams;
 use crate::step::{Step, StepError};
 
@@ -36,7 +36,7 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
     let ([input], [output]) = (step.reads()?, step.writes()?);
-    let (params, range) = pool(step)?;
+    let (params, range) = pool_params(step)?;
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
     forward(&params, range, elements(input)?, elements_mut(output)?);
     Ok(())

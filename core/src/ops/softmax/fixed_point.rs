@@ -4,12 +4,18 @@
 //! integer bits.
 
 use crate::quantization::rounding_divide_by_power_of_two;
-pub(in crate::ops) use crate::quantization::saturating_rounding_doubling_high_mul as multiply;
+use crate::quantization::saturating_rounding_doubling_high_mul;
 
 /// Integer bits of the scaled difference from a row's maximum.
 pub(in crate::ops) const DIFFERENCE_BITS: u32 = 5;
 /// Integer bits of the sum of exponentials.
 pub(in crate::ops) const ACCUMULATOR_BITS: u32 = 12;
+
+/// The product of two numbers, see the [module](self). A function of its own: there are many products, and of none are there many.
+#[inline(never)]
+pub(in crate::ops) fn multiply(a: i32, b: i32) -> i32 {
+    saturating_rounding_doubling_high_mul(a, b)
+}
 
 /// `exp(x)` as `Q0`, for `x` of `Q5` in [-16, 0].
 ///

@@ -1,14 +1,19 @@
 //! Layouts for Cortex-M4, M7 and M33: channel pairs ([`pairs`]) and channel quads ([`quads`]); depthwise convolutions of other windows in that of
 //! [`taps`](smidgen::kernels::int8::taps).
 
+use std::array;
+
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::pairs::{self, PairedChannel};
+use smidgen::kernels::int8::double_pairs;
+use smidgen::kernels::int8::pairs;
 use smidgen::kernels::int8::quads::{self, CHANNELS, QUAD_WORDS};
-use smidgen::kernels::int8::{FOLDED_WORDS, Folded};
-use smidgen::ops::conv_2d::pairs::Conv2dPairsI8;
+use smidgen::kernels::int8::{FOLDED_WORDS, Folded, PackedChannel};
+use smidgen::ops::conv_2d::pairs::shapes as conv_2d_shapes;
+use smidgen::ops::conv_2d::weights;
 use smidgen::ops::depthwise_conv_2d::quads::shapes as quads_shapes;
+use smidgen::ops::fully_connected::double_pairs::shapes as double_pairs_shapes;
 use smidgen::ops::fully_connected::pairs::shapes as pairs_shapes;
-use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
+use smidgen::ops::int8::{CHANNEL_WORDS, Channel};
 use smidgen::{ElementType, Operator, Shape};
 
 use super::{Layer, Packed, Unpacked, fold, unfold};
@@ -24,41 +29,69 @@ pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
 }
 
 fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
-    let (window, clamp) = Window::read(layer.attributes).ok()?;
-    let ((input, input_zero_point), (output, zero_point)) = (layer.input, layer.output);
-    let range = OutputRange::read(clamp, 0, zero_point).ok()?;
-    let params = Conv2dPairsI8 { window, input, output, input_zero_point, range };
+    let (window, _) = Window::read(layer.attributes).ok()?;
+    let ((input, _), (output, _)) = (layer.input, layer.output);
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
     // In groups, the filter has fewer weights.
-    if layer.filter.len().checked_div(layer.channels().len()) != params.weights() {
+    if layer.filter.len().checked_div(layer.channels().len()) != weights(&window, [in_c, out_c]) {
         return None;
     }
-    channel_pairs(layer, Operator::Conv2dPairsI8, params.stream()?, params.scratch()?)
+    channel_pairs(layer, Operator::Conv2dPairsI8, conv_2d_shapes(&window, input, output)?)
 }
 
+/// The fewest weights for which a kernel of its own is worth its 1.2 KB of code: it saves an instruction for every eight weights at most.
+const DOUBLE_WEIGHTS: usize = 1024;
+
 fn fully_connected(layer: &Layer<'_>) -> Option<Packed> {
+    if layer.filter.len() < DOUBLE_WEIGHTS {
+        return fully_connected_pairs(layer);
+    }
     let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
-    let [stream, scratch] = pairs_shapes(in_c, out_c)?;
-    channel_pairs(layer, Operator::FullyConnectedPairsI8, stream, scratch)
+    let [stream, scratch] = double_pairs_shapes(in_c, out_c)?;
+    let pack = |four: &[PackedChannel<'_>], stream: &mut [i32]| {
+        double_pairs::pack(array::from_fn(|index| four.get(index).copied()), stream)
+    };
+    packed_channels(
+        layer,
+        Operator::FullyConnectedDoublePairsI8,
+        [stream, scratch],
+        double_pairs::CHANNELS,
+        pack,
+    )
+}
+
+/// As channel pairs, in which convolutions are, too: a kernel less in an image that has one.
+fn fully_connected_pairs(layer: &Layer<'_>) -> Option<Packed> {
+    let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
+    channel_pairs(layer, Operator::FullyConnectedPairsI8, pairs_shapes(in_c, out_c)?)
 }
 
 /// As channel pairs, for a filter whose output channel is its first dimension.
-fn channel_pairs(
+fn channel_pairs(layer: &Layer<'_>, operator: Operator, shapes: [Shape; 2]) -> Option<Packed> {
+    packed_channels(layer, operator, shapes, 2, |pair, stream| {
+        pairs::pack([pair.first().copied(), pair.get(1).copied()], stream)
+    })
+}
+
+/// In records of `count` channels, which `pack` writes. `shapes` are those of the stream and of the scratch.
+fn packed_channels(
     layer: &Layer<'_>,
     operator: Operator,
-    stream_shape: Shape,
-    scratch: Shape,
+    [stream_shape, scratch]: [Shape; 2],
+    count: usize,
+    pack: impl Fn(&[PackedChannel<'_>], &mut [i32]) -> Option<()>,
 ) -> Option<Packed> {
     let (_, zero_point) = layer.output;
     let weights = layer.filter.len().checked_div(layer.channels().len())?;
     let rows = layer.filter.chunks_exact(weights).zip(layer.channels());
     let channels = rows.map(|(weights, channel)| {
         let (bias, scale) = fold(weights.iter().copied(), channel, zero_point)?;
-        Some(PairedChannel { weights, bias, scale })
+        Some(PackedChannel { weights, bias, scale })
     });
     let channels = channels.collect::<Option<Vec<_>>>()?;
     let mut stream = vec![0; stream_shape.elements()?];
-    for (pair, stream) in channels.chunks(2).zip(stream.chunks_exact_mut(stream_shape.dims()[3])) {
-        pairs::pack([pair.first().copied(), pair.get(1).copied()], stream)?;
+    for (record, stream) in channels.chunks(count).zip(stream.chunks_exact_mut(stream_shape.dims()[3])) {
+        pack(record, stream)?;
     }
     Some(Packed { operator, stream, stream_shape, scratch: Some((scratch, ElementType::I32)) })
 }
@@ -103,6 +136,7 @@ pub(super) fn unpacked(
             let shape = Shape([out_c, u32::try_from(y.kernel).ok()?, u32::try_from(x.kernel).ok()?, in_c]);
             unpacked_pairs(Operator::Conv2dI8, shape, zero_point, stream)
         }
+        Operator::FullyConnectedDoublePairsI8 => unpacked_double_pairs([in_c, out_c], zero_point, stream),
         Operator::FullyConnectedPairsI8 => {
             unpacked_pairs(Operator::FullyConnectedI8, Shape([out_c, 1, 1, in_c]), zero_point, stream)
         }
@@ -126,6 +160,24 @@ pub(super) fn unpacked(
         }
         _ => None,
     }
+}
+
+/// The inverse of [`fully_connected`]: as two pairs, one after the other.
+fn unpacked_double_pairs([in_c, out_c]: [u32; 2], zero_point: i32, stream: &[i32]) -> Option<Unpacked> {
+    let inputs = in_c as usize;
+    let mut pairs = Vec::new();
+    for words in stream.chunks_exact(double_pairs::double_words(inputs)) {
+        let (biases, rest) = words.split_first_chunk::<{ double_pairs::CHANNELS }>()?;
+        let (weights, scales) = rest.split_last_chunk::<{ double_pairs::CHANNELS * FOLDED_WORDS }>()?;
+        for (side, (biases, scales)) in biases.chunks(2).zip(scales.chunks(2 * FOLDED_WORDS)).enumerate() {
+            let weights = weights.chunks(double_pairs::SIDE).skip(side).step_by(2).flatten();
+            let weights = weights.take(pairs::padded(inputs) / 2);
+            pairs.extend(biases.iter().chain(weights).chain(scales).copied());
+        }
+    }
+    // A missing pair has no place in the other layout.
+    pairs.truncate(out_c.div_ceil(2) as usize * pairs::pair_words(inputs));
+    unpacked_pairs(Operator::FullyConnectedI8, Shape([out_c, 1, 1, in_c]), zero_point, &pairs)
 }
 
 /// The inverse of [`channel_pairs`].

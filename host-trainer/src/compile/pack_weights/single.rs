@@ -1,12 +1,13 @@
 //! Layouts for Cortex-M0 and M3: weight rows ([`rows`]), channel fours ([`fours`]) and taps ([`taps`]).
 
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::fours::{self, CHANNELS, FourthChannel, PLACES};
-use smidgen::kernels::int8::{FOLDED_WORDS, Folded, rows, taps};
-use smidgen::ops::conv_2d::rows::Conv2dRowsI8;
+use smidgen::kernels::int8::fours::{self, CHANNELS, PLACES};
+use smidgen::kernels::int8::{FOLDED_WORDS, Folded, PackedChannel, rows, taps};
+use smidgen::ops::conv_2d::rows::shapes as conv_2d_shapes;
+use smidgen::ops::conv_2d::weights;
 use smidgen::ops::depthwise_conv_2d::taps::shapes as taps_shapes;
 use smidgen::ops::fully_connected::fours::stream;
-use smidgen::ops::int8::{CHANNEL_WORDS, OutputRange};
+use smidgen::ops::int8::CHANNEL_WORDS;
 use smidgen::{ElementType, Operator, Shape};
 
 use super::{Layer, Packed, Unpacked, fold, unfold};
@@ -22,23 +23,21 @@ pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
 }
 
 fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
-    let (window, clamp) = Window::read(layer.attributes).ok()?;
-    let ((input, input_zero_point), (output, zero_point)) = (layer.input, layer.output);
-    let range = OutputRange::read(clamp, 0, zero_point).ok()?;
-    let params = Conv2dRowsI8 { window, input, output, input_zero_point, range };
-    let weights = params.weights()?;
+    let (window, _) = Window::read(layer.attributes).ok()?;
+    let ((input, _), (output, zero_point)) = (layer.input, layer.output);
+    let ([.., in_c], [.., out_c]) = (input.0, output.0);
+    let weights = weights(&window, [in_c, out_c])?;
     // In groups, the filter has fewer weights.
     if layer.filter.len().checked_div(layer.channels().len()) != Some(weights) {
         return None;
     }
-    let stream_shape = params.stream()?;
+    let [stream_shape, scratch] = conv_2d_shapes(&window, input, output)?;
     let mut stream = vec![0; stream_shape.elements()?];
     let channels = layer.filter.chunks_exact(weights).zip(layer.channels());
     for ((weights, channel), stream) in channels.zip(stream.chunks_exact_mut(stream_shape.dims()[3])) {
         let (bias, scale) = fold(weights.iter().copied(), channel, zero_point)?;
         rows::pack(weights, bias, scale, stream)?;
     }
-    let scratch: Shape = params.scratch()?;
     let operator = Operator::Conv2dRowsI8;
     Some(Packed { operator, stream, stream_shape, scratch: Some((scratch, ElementType::I32)) })
 }
@@ -50,7 +49,7 @@ fn channel_fours(layer: &Layer<'_>) -> Option<Packed> {
     let rows = layer.filter.chunks_exact(in_c as usize).zip(layer.channels());
     let channels = rows.map(|(weights, channel)| {
         let (bias, scale) = fold(weights.iter().copied(), channel, zero_point)?;
-        Some(FourthChannel { weights, bias, scale })
+        Some(PackedChannel { weights, bias, scale })
     });
     let channels = channels.collect::<Option<Vec<_>>>()?;
     let mut stream = vec![0; stream_shape.elements()?];
@@ -172,10 +171,16 @@ mod tests {
     use super::*;
 
     /// Packs a layer of `out_c` channels and unpacks it again.
-    fn round_trip(operator: Operator, attributes: &[i32], shapes: [Shape; 2], filter_shape: Shape) {
+    fn round_trip(
+        packing: Packing,
+        operator: Operator,
+        attributes: &[i32],
+        shapes: [Shape; 2],
+        filter_shape: Shape,
+    ) {
         let [input, output] = shapes;
         let length = filter_shape.elements().unwrap();
-        let filter: Vec<i8> = (0..length).map(|i| (i * 89 % 251) as u8 as i8).collect();
+        let filter: Vec<i8> = (0..length).map(|i| ((i * 89 % 251) as u8 as i8).max(-127)).collect();
         let channels: Vec<i32> = (0..output.dims()[3] as i32)
             .flat_map(|index| {
                 let multiplier = Multiplier { multiplier: (1 << 30) + 12_345 * index, shift: -3 - index };
@@ -190,7 +195,7 @@ mod tests {
             filter: &filter,
             channels: &channels,
         };
-        let packed = layer.packed(Packing::Single).unwrap();
+        let packed = layer.packed(packing).unwrap();
         assert_ne!(packed.operator, operator);
         let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream).unwrap();
         assert_eq!((found.operator, found.filter_shape), (operator, filter_shape));
@@ -200,11 +205,16 @@ mod tests {
     #[test]
     fn unpacking_is_the_inverse() {
         let window = [3, 2, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
-        let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
-        round_trip(Operator::Conv2dI8, &window, shapes(3, 6), Shape([6, 3, 2, 3]));
-        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(6, 6), Shape([1, 3, 2, 6]));
-        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(1, 5), Shape([1, 3, 2, 5]));
-        let shapes = [Shape([1, 1, 2, 10]), Shape([1, 1, 2, 6])];
-        round_trip(Operator::FullyConnectedI8, &[-128, 127], shapes, Shape([6, 1, 1, 10]));
+        for packing in [Packing::Single, Packing::Pairs] {
+            let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
+            round_trip(packing, Operator::Conv2dI8, &window, shapes(3, 6), Shape([6, 3, 2, 3]));
+            round_trip(packing, Operator::DepthwiseConv2dI8, &window, shapes(6, 6), Shape([1, 3, 2, 6]));
+            round_trip(packing, Operator::DepthwiseConv2dI8, &window, shapes(1, 5), Shape([1, 3, 2, 5]));
+            for (in_c, out_c) in [(10, 6), (130, 9)] {
+                let shapes = [Shape([1, 1, 2, in_c]), Shape([1, 1, 2, out_c])];
+                let filter = Shape([out_c, 1, 1, in_c]);
+                round_trip(packing, Operator::FullyConnectedI8, &[-128, 127], shapes, filter);
+            }
+        }
     }
 }

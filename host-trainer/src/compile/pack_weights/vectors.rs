@@ -1,7 +1,8 @@
 //! The layout for Cortex-M55: channel eights ([`eights`]) for fully connected layers. Convolutions are fast as they are, with memory for what windows read.
 
 use smidgen::geometry::Window;
-use smidgen::kernels::int8::eights::{self, CHANNELS, EighthChannel};
+use smidgen::kernels::int8::PackedChannel;
+use smidgen::kernels::int8::eights::{self, CHANNELS};
 use smidgen::ops::conv_2d::int8::Conv2dI8;
 use smidgen::ops::depthwise_conv_2d::int8::DepthwiseConv2dI8;
 use smidgen::ops::fully_connected::eights::stream;
@@ -19,7 +20,7 @@ pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
     let stream_shape = stream(in_c, out_c)?;
     let rows = layer.filter.chunks_exact(in_c as usize).zip(layer.channels());
     let channels: Vec<_> = rows
-        .map(|(weights, Channel { bias, multiplier })| EighthChannel { weights, bias, multiplier })
+        .map(|(weights, Channel { bias, multiplier })| PackedChannel { weights, bias, scale: multiplier })
         .collect();
     let mut stream = vec![0; stream_shape.elements()?];
     for (eight, stream) in channels.chunks(CHANNELS).zip(stream.chunks_exact_mut(stream_shape.dims()[3])) {

@@ -3,8 +3,7 @@
 use core::arch::naked_asm;
 
 use crate::kernels::int8::bounds::LIMIT;
-use crate::kernels::int8::gather::fits_steps;
-use crate::kernels::int8::rows::{FIXED_WORDS, HEADER, PIXELS, ROUND, TAP_WORDS};
+use crate::kernels::int8::rows::{HEADER, ROUND};
 
 /// Makes the taps' part of all sums nothing, but for the `2^23` that keep a sum from borrowing.
 ///
@@ -15,52 +14,19 @@ pub(in crate::kernels::int8) fn clear(taps: &mut [i32]) {
     }
 }
 
-/// Expands `length` taps of four pixels, the first of which is at the beginning of `rows` and the others `steps` elements further, to `taps` from number
-/// `at` on, and adds 128 times each pixel's sum of them to the taps' part.
-///
-/// Does nothing if `rows` or `taps` is too short.
-#[inline(never)]
-pub(in crate::kernels::int8) fn expand(
-    rows: &[i8],
-    steps: [usize; PIXELS - 1],
-    length: usize,
-    taps: &mut [i32],
-    at: usize,
-) {
-    let Some((header, taps)) = taps.split_first_chunk_mut::<HEADER>() else { return };
-    let Some(taps) = taps.get_mut(TAP_WORDS * at..TAP_WORDS * (at + length)) else { return };
-    if length == 0 || !fits_steps(rows.len(), steps, length) {
-        return;
-    }
-    let [one, two, three] = steps;
-    let taps = taps.as_mut_ptr_range();
-    let call = Expansion {
-        rows: rows.as_ptr(),
-        one,
-        two,
-        three,
-        taps: taps.start,
-        taps_end: taps.end,
-        header: header.as_mut_ptr(),
-    };
-    // SAFETY: `length` bytes, at least one, are read of each of four rows, which `rows` has; two words are written for each of them, from the beginning
-    // to the end of `taps`, and four words of the header are read and written.
-    unsafe { expand_4(&raw const call) }
-}
-
 /// What [`expand_4`] is told.
 #[repr(C)]
-struct Expansion {
-    rows: *const i8,
-    one: usize,
-    two: usize,
-    three: usize,
-    taps: *mut i32,
-    taps_end: *mut i32,
-    header: *mut i32,
+pub(in crate::kernels::int8) struct Expansion {
+    pub(in crate::kernels::int8) rows: *const i8,
+    pub(in crate::kernels::int8) one: usize,
+    pub(in crate::kernels::int8) two: usize,
+    pub(in crate::kernels::int8) three: usize,
+    pub(in crate::kernels::int8) taps: *mut i32,
+    pub(in crate::kernels::int8) taps_end: *mut i32,
+    pub(in crate::kernels::int8) header: *mut i32,
 }
 
-/// [`expand`].
+/// [`expand`](crate::kernels::int8::scalar::rows::expand).
 ///
 /// | register | holds |
 /// |---|---|
@@ -72,8 +38,11 @@ struct Expansion {
 /// | r11 | a tap; 128 |
 /// | r12 | where the next words go |
 /// | lr | header, then end of the words |
+///
+/// # Safety
+/// What `scalar/rows.rs` checks.
 #[unsafe(naked)]
-unsafe extern "C" fn expand_4(call: *const Expansion) {
+pub(in crate::kernels::int8) unsafe extern "C" fn expand_4(call: *const Expansion) {
     naked_asm!(
         "push {{r4-r11, lr}}",
         "ldr lr, [r0, #24]",
@@ -104,52 +73,17 @@ unsafe extern "C" fn expand_4(call: *const Expansion) {
     )
 }
 
-/// The channels of `stream` for the four pixels of `taps`: the first pixel's are at the beginning of `output`, the others' `steps` further.
-///
-/// Does nothing if the lengths do not fit each other.
-pub(in crate::kernels::int8) fn tile(
-    stream: &[i32],
-    taps: &[i32],
-    steps: [usize; PIXELS - 1],
-    output: &mut [i8],
-) {
-    let weights = taps.len().saturating_sub(HEADER) / TAP_WORDS;
-    let words = weights / 4 + FIXED_WORDS;
-    let channels = stream.len() / words;
-    let whole = weights > 0 && weights.is_multiple_of(ROUND) && taps.len() == HEADER + TAP_WORDS * weights;
-    let fits = channels > 0 && stream.len() == channels * words;
-    if !whole || !fits || !fits_steps(output.len(), steps, channels) {
-        return;
-    }
-    let [one, two, three] = steps;
-    let (taps, stream) = (taps.as_ptr_range(), stream.as_ptr_range());
-    let call = Tile {
-        taps: taps.start,
-        stream_end: stream.end,
-        output: output.as_mut_ptr(),
-        one,
-        two,
-        three,
-        taps_end: taps.end,
-        stream: stream.start,
-    };
-    // SAFETY: for each channel, the kernel reads `words` words of the stream and all of the taps, which it reaches after whole rounds of weights and
-    // exactly `weights / 4` words of them, and it writes a byte at the beginning of `output` and at three places `steps` further; `channels` times that is
-    // what the slices have.
-    unsafe { tile_4x1(&raw const call) }
-}
-
 /// What [`tile_4x1`] is told.
 #[repr(C)]
-struct Tile {
-    taps: *const i32,
-    stream_end: *const i32,
-    output: *mut i8,
-    one: usize,
-    two: usize,
-    three: usize,
-    taps_end: *const i32,
-    stream: *const i32,
+pub(in crate::kernels::int8) struct Tile {
+    pub(in crate::kernels::int8) taps: *const i32,
+    pub(in crate::kernels::int8) stream_end: *const i32,
+    pub(in crate::kernels::int8) output: *mut i8,
+    pub(in crate::kernels::int8) one: usize,
+    pub(in crate::kernels::int8) two: usize,
+    pub(in crate::kernels::int8) three: usize,
+    pub(in crate::kernels::int8) taps_end: *const i32,
+    pub(in crate::kernels::int8) stream: *const i32,
 }
 
 /// Four pixels times one channel, for one channel after another.
@@ -166,8 +100,11 @@ struct Tile {
 /// | r10 | `2^24 + 1`, which puts the bias into both sums |
 /// | r12, lr | next word of taps, next byte of the stream |
 /// | stack | the fields of [`Tile`] up to `three` |
+///
+/// # Safety
+/// What `scalar/rows.rs` checks.
 #[unsafe(naked)]
-unsafe extern "C" fn tile_4x1(call: *const Tile) {
+pub(in crate::kernels::int8) unsafe extern "C" fn tile_4x1(call: *const Tile) {
     naked_asm!(
         "push {{r4-r11, lr}}",
         "sub sp, sp, #24",

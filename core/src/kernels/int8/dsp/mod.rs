@@ -1,4 +1,4 @@
-//! The kernels of [`pairs`](super::pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
+//! The kernels of [`pairs`](super::pairs), [`double_pairs`](super::double_pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
 //!
 //! Naked functions, because compilers spill: each of them needs all fourteen registers that there are. They call nothing and use no stack but
 //! what they save. Unaligned `LDR`, `STR` and `STRH` are used on bytes, as the architecture allows for as long as `CCR.UNALIGN_TRP` is 0, its value
@@ -41,6 +41,24 @@ macro_rules! requantize {
     };
 }
 
+/// The output for an accumulator that is doubled, with its multiplier, half and exponent in registers.
+macro_rules! requantize_doubled {
+    (signed, $accumulator:literal, $multiplier:literal, $half:literal, $exponent:literal) => {
+        concat!(
+            concat!("add ", $half, ", ", $half, ", ", $accumulator, ", asr #31\n"),
+            requantize_doubled!(relu, $accumulator, $multiplier, $half, $exponent),
+        )
+    };
+    (relu, $accumulator:literal, $multiplier:literal, $half:literal, $exponent:literal) => {
+        concat!(
+            concat!("smmlar ", $accumulator, ", ", $accumulator, ", ", $multiplier, ", ", $half, "\n"),
+            concat!("asr ", $accumulator, ", ", $accumulator, ", ", $exponent, "\n"),
+            concat!("ssat ", $accumulator, ", #8, ", $accumulator),
+        )
+    };
+}
+
+mod double_single;
 mod expand;
 mod row;
 mod single;
@@ -48,6 +66,7 @@ mod single;
 mod sums;
 mod tile;
 
+pub(super) use double_single::double_single;
 pub(super) use expand::{copy_rows, expand, expand_colour, expand_one};
 pub(super) use row::row;
 pub(super) use single::single;

@@ -84,23 +84,6 @@ macro_rules! two_taps {
     };
 }
 
-/// The output for an accumulator that is doubled, with its multiplier, half and exponent in registers.
-macro_rules! requantize_doubled {
-    (signed, $accumulator:literal, $multiplier:literal, $half:literal, $exponent:literal) => {
-        concat!(
-            concat!("add ", $half, ", ", $half, ", ", $accumulator, ", asr #31\n"),
-            requantize_doubled!(relu, $accumulator, $multiplier, $half, $exponent),
-        )
-    };
-    (relu, $accumulator:literal, $multiplier:literal, $half:literal, $exponent:literal) => {
-        concat!(
-            concat!("smmlar ", $accumulator, ", ", $accumulator, ", ", $multiplier, ", ", $half, "\n"),
-            concat!("asr ", $accumulator, ", ", $accumulator, ", ", $exponent, "\n"),
-            concat!("ssat ", $accumulator, ", #8, ", $accumulator),
-        )
-    };
-}
-
 /// The outputs of four channels.
 macro_rules! requantize_quad {
     ($kind:ident) => {

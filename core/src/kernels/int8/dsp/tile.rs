@@ -82,7 +82,7 @@ struct Tile {
 }
 
 /// Words of weights in a round of the loop over the taps.
-const ROUND: usize = 8;
+const ROUND: usize = 16;
 /// Words of weights before the first round.
 const FIRST: usize = 2;
 /// Bytes of code for a word of weights: twelve instructions of four bytes each.

@@ -1,9 +1,7 @@
-//! The kernel of [`blocks`](super::blocks) for Armv6-M and for Armv7-M without the DSP extension.
-#![allow(unsafe_code)]
-
+//! The kernel of [`blocks`](crate::kernels::int8::blocks) for Armv6-M and for Armv7-M without the DSP extension.
 use core::arch::naked_asm;
 
-/// Adds to `sums` the dot products of two inputs with two rows of weights; see [`blocks`](super::blocks).
+/// Adds to `sums` the dot products of two inputs with two rows of weights; see [`blocks`](crate::kernels::int8::blocks).
 ///
 /// Adds nothing if the lengths differ.
 pub(crate) fn add_dots(inputs: &[i8], weights: &[i8], sums: &mut [i32; 4]) {
