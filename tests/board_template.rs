@@ -24,9 +24,10 @@ fn expand(template: &Path, to: &Path, values: &liquid::Object) {
     }
 }
 
-fn project(board: &str) -> PathBuf {
+/// A project in a folder of its own: tests run side by side.
+fn project(test: &str, board: &str) -> PathBuf {
     let boards = firmware_folder().join("boards").canonicalize().unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("listener-{board}"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{board}"));
     let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
     let values = liquid::object!({
         "project-name": "my-listener",
@@ -43,7 +44,8 @@ fn project(board: &str) -> PathBuf {
 #[test]
 fn every_board_gets_its_target_and_chip() {
     for board in BOARDS {
-        let config = fs::read_to_string(project(board.name).join(".cargo/config.toml")).unwrap();
+        let config =
+            fs::read_to_string(project("configured", board.name).join(".cargo/config.toml")).unwrap();
         assert!(config.contains(&format!("target = \"{}\"", board.triple)), "{board}: {config}");
         assert!(config.contains(&format!("\"--chip\", \"{}\"", board.chip)), "{board}: {config}");
         assert!(!config.contains("{%") && !config.contains("{{"), "{config}");
@@ -52,7 +54,7 @@ fn every_board_gets_its_target_and_chip() {
 
 #[test]
 fn a_project_builds() {
-    let folder = project("microbit-v2");
+    let folder = project("built", "microbit-v2");
     // The boards' own, where all that it depends on is built already.
     let target = firmware_folder().join("boards/target");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
