@@ -308,7 +308,7 @@ mod tests {
     use crate::ops::Operator;
     use crate::ops::int8::reference::{
         Case, Random, at, expect_clamp_errors, expect_constant_errors, expect_operand_errors, requantize,
-        requantize_once, shape,
+        requantize_once, runs_over_its_input, scratch_changes_no_output, shape,
     };
     use crate::quantization::Multiplier;
 
@@ -415,55 +415,28 @@ mod tests {
     #[test]
     fn output_may_run_over_the_input_as_far_as_it_says() {
         let mut random = Random(8);
-        let (mut over, mut too_far_differs) = (0, 0);
-        for round in 0..800 {
-            let problem = Problem::random(&mut random);
+        runs_over_its_input(&mut random, |random| {
+            let problem = Problem::random(random);
             let mut case = problem.case();
             let scratch = params(case.step.step()).unwrap().0.scratch();
-            if round % 2 == 0
+            if random.size(0, 1) == 0
                 && let Some(scratch) = scratch
             {
                 case = case.writes(ElementType::I32, scratch, None);
             }
-            let Some(distance) = overlap(case.step.step()) else { continue };
-            let input = random.bytes(problem.input.iter().product());
-            let apart: Vec<i8> = case.run(&[&input]);
-            let mut at = |distance: usize| -> Vec<i8> {
-                case.step.writes[0].offset = 0;
-                case.step.reads[0].offset = distance as u32;
-                case.run(&[&input])
-            };
-            assert_eq!(at(distance), apart, "{:?} {:?} {distance}", problem.window, problem.input);
-            over += 1;
-            if let Some(less) = distance.checked_sub(1) {
-                too_far_differs += usize::from(at(less) != apart);
-            }
-        }
-        assert!(over > 40 && too_far_differs > 10, "{over} {too_far_differs}");
+            (case, shape(problem.input))
+        });
     }
 
     #[test]
     fn scratch_has_one_shape_and_changes_no_output() {
         let mut random = Random(10);
-        let mut with_scratch = 0;
-        for _ in 0..200 {
-            let problem = Problem::random(&mut random);
-            let plain = problem.case();
-            let scratch = params(plain.step.step()).unwrap().0.scratch();
-            let case = problem.case().writes(ElementType::I32, scratch.unwrap_or(Shape::vector(7)), None);
-            if scratch.is_none() {
-                assert_eq!(case.check(), Err(StepError::Shape { operand: 4 }));
-                continue;
-            }
-            with_scratch += 1;
-            let input = random.bytes(problem.input.iter().product());
-            assert_eq!(case.run::<i8, i8>(&[&input]), plain.run::<i8, i8>(&[&input]));
-            case.expect(StepError::Shape { operand: 4 }, |step| step.writes[1].shape.0[3] += 1);
-            case.expect(StepError::ElementType { operand: 4 }, |step| {
-                step.writes[1].element_type = ElementType::I8;
-            });
-        }
-        assert!(with_scratch > 40, "{with_scratch}");
+        scratch_changes_no_output(&mut random, |random| {
+            let problem = Problem::random(random);
+            let case = problem.case();
+            let scratch = params(case.step.step()).unwrap().0.scratch();
+            (case, shape(problem.input), scratch)
+        });
     }
 
     #[test]
