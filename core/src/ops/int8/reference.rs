@@ -402,7 +402,7 @@ pub(crate) fn scratch_changes_no_output(
         assert_eq!(case.run::<i8, i8>(&[&input]), expected);
         case.expect(StepError::Shape { operand: 4 }, |step| step.writes[1].shape.0[3] += 1);
         case.expect(StepError::ElementType { operand: 4 }, |step| {
-            step.writes[1].element_type = ElementType::I8
+            step.writes[1].element_type = ElementType::I8;
         });
     }
     assert!(with_scratch > 40, "{with_scratch}");
