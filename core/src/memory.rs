@@ -185,9 +185,11 @@ impl<'a> Memory<'a> {
         writes: [&Operand; W],
     ) -> Result<Views<'_, R, W>, StepError> {
         const { assert!(R <= MAX_READS && W <= MAX_WRITES) }
+        let (mut read_places, mut write_places) = ([Place::NONE; R], [Place::NONE; W]);
+        find(&reads, &mut read_places)?;
+        find(&writes, &mut write_places)?;
         let mut views = Views::empty();
-        let Views { reads: read_views, writes: write_views } = &mut views;
-        self.cut((&reads, read_views), (&writes, write_views))?;
+        Cut::new((&read_places, &mut views.reads), (&write_places, &mut views.writes)).memory(self)?;
         Ok(views)
     }
 
@@ -254,9 +256,10 @@ impl<'a> Memory<'a> {
             Chunks::One(Bytes::Exclusive(bytes)) => PartialSource::One(bytes),
             Chunks::All(list) => PartialSource::All(*list),
         };
-        let places = Places::<MAX_WRITES>::of(&writes)?;
+        let mut places = [Place::NONE; W];
+        find(&writes, &mut places)?;
         let mut views = Views::<0, W>::empty();
-        let mut cut = Cut::new((&[], &mut []), (places.get(), &mut views.writes));
+        let mut cut = Cut::new((&[], &mut []), (&places, &mut views.writes));
         cut.spaces(constant, [parameter, state, gradient], arena)?;
         Ok((Partials { source, range }, views.writes))
     }
@@ -300,38 +303,30 @@ impl<'a> Memory<'a> {
     ///
     /// # Errors
     /// As [`Memory::views`].
+    // Not in whoever calls it: a kernel runs on top of the caller's stack, and what this needs is free again by then.
+    #[inline(never)]
     pub fn over<const R: usize, const W: usize>(
         &mut self,
         reads: [&Operand; R],
         writes: [&Operand; W],
     ) -> Result<(InOut<'_>, Views<'_, R, W>), StepError> {
         const { assert!(R >= 1 && W >= 1 && R <= MAX_READS && W <= MAX_WRITES) }
+        let (mut read_places, mut write_places) = ([Place::NONE; R], [Place::NONE; W]);
+        find(&reads, &mut read_places)?;
+        find(&writes, &mut write_places)?;
         let mut views = Views::empty();
-        let Views { reads: read_views, writes: write_views } = &mut views;
-        let both = self.both((&reads, read_views), (&writes, write_views))?;
+        let both = self.both((&mut read_places, &mut views.reads), (&mut write_places, &mut views.writes))?;
         Ok((both, views))
     }
 
-    /// Views of reads, and of writes that overlap nothing. Not generic over their numbers, so that there is only one of it in an image.
-    #[inline(never)]
-    fn cut<'s>(
-        &'s mut self,
-        (reads, read_views): Wanted<'_, &'s [u8]>,
-        (writes, write_views): Wanted<'_, &'s mut [u8]>,
-    ) -> Result<(), StepError> {
-        let (reads, writes) = (Places::<MAX_READS>::of(reads)?, Places::<MAX_WRITES>::of(writes)?);
-        Cut::new((reads.get(), read_views), (writes.get(), write_views)).memory(self)
-    }
-
-    /// As [`cut`](Self::cut), but the first read and the first write may overlap; these two are returned and have no views.
-    #[inline(never)]
+    /// As [`over`](Self::over), of operands that lie in these places.
+    #[inline]
     fn both<'s>(
         &'s mut self,
-        (reads, read_views): Wanted<'_, &'s [u8]>,
-        (writes, write_views): Wanted<'_, &'s mut [u8]>,
+        (reads, read_views): (&mut [Place], &mut [&'s [u8]]),
+        (writes, write_views): (&mut [Place], &mut [&'s mut [u8]]),
     ) -> Result<InOut<'s>, StepError> {
-        let (mut reads, mut writes) = (Places::<MAX_READS>::of(reads)?, Places::<MAX_WRITES>::of(writes)?);
-        let ([read, ..], [write, ..]) = (&mut reads.places, &mut writes.places);
+        let ([read, ..], [write, ..]) = (&mut *reads, &mut *writes) else { return Err(StepError::Memory) };
         let (input, output) = (*read, *write);
         let over = input.overlaps(output);
         if over {
@@ -340,8 +335,7 @@ impl<'a> Memory<'a> {
             (write.start, write.end) = (input.start.min(output.start), input.end.max(output.end));
         }
         let start = write.start;
-        let (read_places, write_places) = (reads.get(), writes.get());
-        Cut::new((read_places, &mut *read_views), (write_places, &mut *write_views)).memory(self)?;
+        Cut::new((reads, &mut *read_views), (writes, &mut *write_views)).memory(self)?;
         let region = write_views.first_mut().map(core::mem::take).unwrap_or_default();
         let source = read_views.first_mut().map(core::mem::take).unwrap_or_default();
         if over {
@@ -367,7 +361,9 @@ struct Place {
 }
 
 impl Place {
-    #[inline(never)]
+    /// No byte.
+    const NONE: Self = Self { space: Space::Constant, start: 0, end: 0 };
+
     fn of(operand: &Operand) -> Result<Self, StepError> {
         let (start, end) = operand.range().ok_or(StepError::Memory)?;
         Ok(Self { space: operand.space, start, end })
@@ -378,28 +374,15 @@ impl Place {
     }
 }
 
-/// Where several operands lie, at most `N`.
-struct Places<const N: usize> {
-    places: [Place; N],
-    count: usize,
-}
-
-impl<const N: usize> Places<N> {
-    fn of(operands: &[&Operand]) -> Result<Self, StepError> {
-        let mut places = [Place { space: Space::Constant, start: 0, end: 0 }; N];
-        for (place, operand) in places.iter_mut().zip(operands) {
-            *place = Place::of(operand)?;
-        }
-        Ok(Self { places, count: operands.len() })
+/// Writes to `places` where the operands lie, as many as there are places. They stay there: to return them would move them, which takes a small processor
+/// longer than finding them.
+#[inline(never)]
+fn find(operands: &[&Operand], places: &mut [Place]) -> Result<(), StepError> {
+    for (place, operand) in places.iter_mut().zip(operands) {
+        *place = Place::of(operand)?;
     }
-
-    fn get(&self) -> &[Place] {
-        self.places.get(..self.count).unwrap_or_default()
-    }
+    Ok(())
 }
-
-/// Operands, and where their views go.
-type Wanted<'v, V> = (&'v [&'v Operand], &'v mut [V]);
 
 /// Cuts views out of the spaces.
 struct Cut<'a, 'v> {
@@ -420,7 +403,9 @@ impl<'a, 'v> Cut<'a, 'v> {
         Self { reads, read_views, writes, write_views, used }
     }
 
-    fn memory(mut self, memory: &'a mut Memory<'_>) -> Result<(), StepError> {
+    /// The views in all spaces.
+    #[inline(never)]
+    fn memory(&mut self, memory: &'a mut Memory<'_>) -> Result<(), StepError> {
         let Memory { constant, parameter, state, gradient, chunks, arena } = memory;
         self.spaces(constant, [parameter, state, gradient], arena)?;
         let chunk = match chunks {
