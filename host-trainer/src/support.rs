@@ -80,7 +80,7 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         Op::FullyConnectedI8 => &["Helium", "Armv7-M", "Armv6-M"],
         Op::Conv2dI8 | Op::DepthwiseConv2dI8 | Op::FullyConnectedEightsI8 => &["Helium"],
         // `core/src/kernels/int8/sums.rs`.
-        Op::AveragePool2dI8 => &["Helium", "Armv7E-M", "Armv8-M with DSP"],
+        Op::AveragePool2dI8 | Op::MeanBandI8 => &["Helium", "Armv7E-M", "Armv8-M with DSP"],
         // `core/src/kernels/int8/dsp/`.
         Op::Conv2dPairsI8
         | Op::FullyConnectedPairsI8

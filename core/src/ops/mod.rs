@@ -446,6 +446,8 @@ operators! {
     121 ReduceExtremeI8 "reduce_extreme_i8" Never reduce::int8::check_extreme, reduce::int8::run_extreme;
     /// int8 bilinear resizing.
     122 ResizeBilinearI8 "resize_bilinear_i8" Never resize_bilinear::int8::check, resize_bilinear::int8::run;
+    /// int8 mean over all pixels of a tensor that comes in bands of rows.
+    123 MeanBandI8 "mean_band_i8" Never average_pool_2d::band::check, average_pool_2d::band::run;
     /// int8 transposed convolution.
     130 TransposeConvI8 "transpose_conv_i8" Never transpose_conv::int8::check, transpose_conv::int8::run;
     /// int8 logarithm of softmax.

@@ -245,6 +245,9 @@ pub fn int8() -> Parts {
     let average = b.i8([1, 1, 1, 5], 0.1, 7);
     let attributes = [[3, 2, 1, 1, 0, 0, 0, 0, 1, 1].as_slice(), &clamp].concat();
     b.step(Operator::AveragePool2dI8, &attributes, &[depthwise], &[average]);
+    let sums = b.operand(Space::Arena, ElementType::I32, [1, 1, 1, 5]);
+    b.step(Operator::MeanBandI8, &[], &[depthwise], &[sums]);
+    b.step(Operator::MeanBandI8, &[12, -128, 127], &[depthwise, sums], &[average]);
     let logits = b.i8([1, 1, 1, 6], 0.2, 0);
     let (weights, channels) = (b.constant_i8([6, 1, 1, 5]), b.channels(6));
     b.step(Operator::FullyConnectedI8, &clamp, &[average, weights, channels], &[logits]);

@@ -44,7 +44,7 @@ pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &m
 
 /// `sum / count`, rounded to nearest with ties away from zero.
 #[inline(always)]
-fn rounded_mean(sum: i32, count: i32) -> i32 {
+pub(super) fn rounded_mean(sum: i32, count: i32) -> i32 {
     let count = count.max(1);
     // Division rounds towards zero.
     (if sum > 0 { sum.wrapping_add(count / 2) } else { sum.wrapping_sub(count / 2) }) / count

@@ -1,5 +1,6 @@
 //! Average pooling.
 
+pub mod band;
 pub mod float;
 pub mod int8;
 
