@@ -5,16 +5,16 @@ use std::sync::atomic::AtomicBool;
 use smidgen::checksum::crc32c;
 use smidgen::learn::Replay;
 use smidgen::{AllOperators, Learner};
-use smidgen_trainer::compile::{GradientOptions, OnDevice};
+use smidgen_trainer::compile::OnDevice;
 use smidgen_trainer::data::{Dataset, Split, digits};
 use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::evaluate::Interface;
-use smidgen_trainer::personalize::Options;
+use smidgen_trainer::personalize::{Options, Part, Tier};
 use smidgen_trainer::pipeline::{Run, Training, quantize_trained, train};
 use smidgen_trainer::recipe::Recipe;
 
 use crate::emulator;
-use crate::models::{OPTIMIZERS, learning, with_learner};
+use crate::models::{OPTIMIZERS, learning, try_learning, with_learner};
 
 const PIXELS: usize = 28 * 28;
 /// Old samples that the device has from the factory, new samples, and how often a kept one is learned with each new one.
@@ -76,6 +76,14 @@ fn base(split: &Split, seed: u64) -> Vec<u8> {
 
 /// The model that learns, and what it learns from.
 fn prepared(split: &Split, seed: u64) -> (Vec<u8>, Samples) {
+    let device = OnDevice { learning_rate: 0.005, ..OnDevice::default() };
+    let options = Options { tier: Tier::Head, optimizer: OPTIMIZERS[0], device, ..Options::default() };
+    let (model, samples) = known(split, seed);
+    (learning(&model, &options), samples)
+}
+
+/// The network that knows 0 to 7, and samples of a seed's run.
+fn known(split: &Split, seed: u64) -> (Vec<u8>, Samples) {
     let model = base(split, seed);
     let interface = Interface::of_file(&model).unwrap();
     let all: Vec<usize> = (0..split.test.len()).collect();
@@ -84,16 +92,7 @@ fn prepared(split: &Split, seed: u64) -> (Vec<u8>, Samples) {
         new: int8(&interface, &split.train, &indices(&split.train, 8..10, NEW / 2, seed as usize)),
         test: int8(&interface, &split.test, &all),
     };
-    let device = OnDevice { learning_rate: 0.005, ..OnDevice::default() };
-    let options = Options {
-        tier: "head".parse().unwrap(),
-        one_in: 1,
-        bands: 1,
-        optimizer: OPTIMIZERS[0],
-        gradients: GradientOptions::default(),
-        device,
-    };
-    (learning(&model, &options), samples)
+    (model, samples)
 }
 
 /// Shares of the test's old and new digits that are right, in percent.
@@ -178,4 +177,43 @@ fn the_device_does_the_same(file: &[u8], samples: &Samples) {
             outputs
         });
     assert_eq!(there, here);
+}
+
+/// What is learned by all weights of the last convolution, and by parts of them: figures for `docs/on-device-learning.md`.
+#[test]
+#[ignore = "figures, not a contract: a minute"]
+fn parts_of_the_weights_learn_how_much() {
+    let split = digits().unwrap();
+    let (model, samples) = known(&split, 1);
+    let parts = [
+        Part::All,
+        Part::Rank(32),
+        Part::Rank(16),
+        Part::Rank(8),
+        Part::Rank(4),
+        Part::OneIn(4),
+        Part::OneIn(8),
+    ];
+    let tiers = ["head", "bias"].map(|tier| (tier, Part::All)).into_iter();
+    for (tier, part) in tiers.chain(parts.map(|part| ("block:1", part))) {
+        for learning_rate in [0.002, 0.005, 0.01] {
+            let device = OnDevice { learning_rate, ..OnDevice::default() };
+            let options = Options {
+                tier: tier.parse().unwrap(),
+                part,
+                optimizer: OPTIMIZERS[0],
+                device,
+                ..Options::default()
+            };
+            let made = try_learning(&model, &options).unwrap();
+            let after = with_learner(&made.file, |learner| {
+                learn(learner, &samples, AGAIN);
+                accuracy(learner, &samples.test)
+            });
+            println!(
+                "{tier}, {part}, rate {learning_rate}: {} bytes, 0 to 7 {:.2} %, 8 and 9 {:.2} %",
+                made.ram_bytes, after[0], after[1]
+            );
+        }
+    }
 }

@@ -4,9 +4,7 @@ use smidgen::learn::Policy;
 use smidgen::{AllOperators, Learner, Metadata, Model, Preprocessing, Session};
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::quantize::{Options as QuantizeOptions, post_training};
-use smidgen_trainer::compile::{
-    GradientOptions, LowerOptions, OnDevice, Optimizer, compile_inference, fuse_activation,
-};
+use smidgen_trainer::compile::{LowerOptions, OnDevice, Optimizer, compile_inference, fuse_activation};
 use smidgen_trainer::graph::{Graph, Network};
 use smidgen_trainer::personalize::{Options, PersonalizeError, Personalized, personalize};
 
@@ -81,11 +79,9 @@ pub(crate) fn options(tier: &str, optimizer: Optimizer, batch: u32) -> Options {
     let rate = if matches!(optimizer, Optimizer::Adam { .. }) { 0.002 } else { 0.01 };
     Options {
         tier: tier.parse().unwrap(),
-        one_in: 1,
-        bands: 1,
         optimizer,
-        gradients: GradientOptions::default(),
         device: OnDevice { samples_per_update: batch, learning_rate: rate, ..OnDevice::default() },
+        ..Options::default()
     }
 }
 

@@ -6,7 +6,9 @@ use smidgen::{
 };
 use smidgen_trainer::buffer::AlignedBytes;
 
-use crate::models::{ELEMENTS, OPTIMIZERS, bytes, float_net, floats, int8_net, learning, options};
+use crate::models::{
+    ELEMENTS, OPTIMIZERS, bytes, float_net, floats, int8_net, int8_net_with_mean, learning, options,
+};
 
 const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
@@ -63,6 +65,8 @@ fn what_is_not_finite_never_reaches_a_weight() {
         (int8_net(), "block:1", OPTIMIZERS[0]),
         (int8_net(), "full", OPTIMIZERS[1]),
         (int8_net(), "full", OPTIMIZERS[2]),
+        (int8_net_with_mean(), "bias", OPTIMIZERS[0]),
+        (int8_net_with_mean(), "block:1", OPTIMIZERS[0]),
     ] {
         let file = AlignedBytes::copy_of(&learning(&net, &options(tier, optimizer, 1)));
         let model = Model::<AllOperators>::from_bytes(file.as_slice()).unwrap();
@@ -77,9 +81,7 @@ fn what_is_not_finite_never_reaches_a_weight() {
         let clean = learner.parameters().to_vec();
         for (step, is_guarded, elements) in steps {
             guarded_seen += usize::from(is_guarded);
-            // Every element of a gradient that is used, every third of what lies in between.
-            for element in (0..elements).step_by(if is_guarded { 1 } else { 3 }) {
-                let value = BAD[element % 3];
+            for (element, value) in (0..elements).flat_map(|element| BAD.map(|value| (element, value))) {
                 learner.factory_reset().unwrap();
                 let before = learner.counts().skipped;
                 let mut inject = Inject { step, element, value, entry_steps, seen: 0 };
@@ -110,7 +112,7 @@ fn what_is_not_finite_never_reaches_a_weight() {
         }
     }
     println!("{injected} injected, {counted} counted");
-    assert!(injected > 1500 && guarded_seen > 20 && counted > injected / 3);
+    assert!(injected > 20_000 && guarded_seen > 30 && counted > injected / 3);
 }
 
 #[test]
@@ -122,12 +124,13 @@ fn an_input_that_is_not_finite_is_skipped_and_counted() {
         let session = Session::new(model, memory.as_mut_slice()).unwrap();
         let mut learner = Learner::new(session, Policy { patience: 0 }).unwrap();
         let before = learner.parameters().to_vec();
-        for place in 0..ELEMENTS {
+        for (place, value) in (0..ELEMENTS).flat_map(|place| BAD.map(|value| (place, value))) {
             let mut input = floats(0);
-            input[place] = BAD[place % 3];
+            input[place] = value;
             assert_eq!(learner.step(&input, 1).unwrap().outcome, Outcome::Skipped);
         }
-        assert_eq!((learner.counts().skipped, learner.counts().steps), (ELEMENTS as u32, ELEMENTS as u32));
+        let bad = 3 * ELEMENTS as u32;
+        assert_eq!((learner.counts().skipped, learner.counts().steps), (bad, bad));
         assert_eq!(learner.parameters(), before);
         assert_eq!(learner.step(&floats(0), 1).unwrap().outcome, Outcome::Learned);
         assert_ne!(learner.parameters(), before);

@@ -3,7 +3,7 @@
 use smidgen_trainer::compile::{OnDevice, Optimizer, Packing};
 use smidgen_trainer::device::{Device, Target, TrainedHashes};
 
-use smidgen_trainer::personalize::Options;
+use smidgen_trainer::personalize::{Options, Part};
 
 use crate::emulator;
 use crate::models::{ELEMENTS, OPTIMIZERS, int8_net, int8_net_with_mean, learning, options, samples};
@@ -80,14 +80,16 @@ fn gradients_of_several_samples_are_added_the_same_way() {
 }
 
 #[test]
-fn a_part_of_the_channels_learns_the_same_way() {
+fn a_part_of_the_weights_learns_the_same_way() {
     if !emulator(Target::CortexM4) {
         return;
     }
     let all = options("block:2", OPTIMIZERS[0], 1);
     let rounds = rounds(OPTIMIZERS[0], all.device.learning_rate, 1);
-    let learner = learning(&int8_net(), &Options { one_in: 3, ..all });
-    same(Target::CortexM4, &learner, &rounds, "one in three channels");
+    for part in [Part::OneIn(3), Part::Rank(2)] {
+        let learner = learning(&int8_net(), &Options { part, ..all.clone() });
+        same(Target::CortexM4, &learner, &rounds, &part.to_string());
+    }
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn a_network_with_a_mean_learns_the_same_way_in_bands_and_packed() {
     for ((tier, bands), optimizer) in
         variants.into_iter().flat_map(|variant| OPTIMIZERS.map(|optimizer| (variant, optimizer)))
     {
-        let plain = Options { bands, ..options(tier, optimizer, 1) };
+        let plain = Options { bands: Some(bands), ..options(tier, optimizer, 1) };
         let rounds = rounds(optimizer, plain.device.learning_rate, 1);
         let device = OnDevice { packing: Packing::Pairs, ..plain.device };
         let packed = learning(&model, &Options { device, ..plain.clone() });

@@ -10,7 +10,7 @@ use smidgen::checksum::crc32c;
 use smidgen::learn::Replay;
 use smidgen::{AllOperators, Learner};
 use smidgen_tests::shared;
-use smidgen_trainer::compile::{GradientOptions, OnDevice};
+use smidgen_trainer::compile::OnDevice;
 use smidgen_trainer::data::Dataset;
 use smidgen_trainer::data::audio::{AudioOptions, load_audio_dir};
 use smidgen_trainer::device::{Device, Target};
@@ -104,11 +104,9 @@ fn prepared(recordings: &Path, speaker: &str, seed: u64) -> Prepared {
     let clips = |data: &Dataset| (0..data.len()).map(|index| data.image(index).to_vec()).collect();
     let options = Options {
         tier: "full".parse().unwrap(),
-        one_in: 1,
-        bands: 1,
         optimizer: OPTIMIZERS[0],
-        gradients: GradientOptions::default(),
         device: OnDevice { learning_rate: 0.003, ..OnDevice::default() },
+        ..Options::default()
     };
     Prepared {
         few: int8(&interface, &own.test),

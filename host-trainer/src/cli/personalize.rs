@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::{GradientOptions, OnDevice, Optimizer, Prefer};
 use smidgen_trainer::device::Target;
-use smidgen_trainer::personalize::{Options, Tier, personalize};
+use smidgen_trainer::personalize::{Options, Part, Tier, personalize};
 use smidgen_trainer::train::files::write_atomically;
 
 use super::table::grouped;
@@ -24,12 +23,19 @@ pub(crate) struct Personalize {
     /// What learns: head, bias or bias:N, block:N, layers:NAME,NAME or full
     #[arg(long, value_name = "TIER")]
     tier: Tier,
+    /// The most RAM, everything counted: where the weights of convolutions are too many, those of as many input channels learn as fit
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["rank", "one_in"])]
+    ram: Option<usize>,
+    /// Of convolutions that learn, learn a product of two matrices that is added to the weights, N columns by N rows
+    #[arg(long, value_name = "N", conflicts_with = "one_in")]
+    rank: Option<usize>,
     /// Of the weights of convolutions that learn, let only those learn that read the first N-th of the input channels
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    one_in: usize,
-    /// Compute the int8 part before a mean over all pixels in so many bands of rows: less memory, more instructions
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    bands: usize,
+    #[arg(long, value_name = "N")]
+    one_in: Option<usize>,
+    /// Compute the int8 part before a mean over all pixels in so many bands of rows: less memory, more instructions; by default as
+    /// many as spare a tenth of the memory or more
+    #[arg(long, value_name = "N")]
+    bands: Option<usize>,
     /// Samples of an update; they are learned one after another all the same
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: u32,
@@ -85,8 +91,13 @@ impl Personalize {
         let file = read_model(&self.model)?;
         let options = Options {
             tier: self.tier.clone(),
-            one_in: self.one_in,
+            part: match (self.rank, self.one_in) {
+                (Some(rank), _) => Part::Rank(rank),
+                (None, Some(count)) => Part::OneIn(count),
+                (None, None) => Part::All,
+            },
             bands: self.bands,
+            ram_bytes: self.ram,
             optimizer: self.optimizer.optimizer(),
             gradients: GradientOptions { clip_norm: self.clip_norm, ..GradientOptions::default() },
             device: OnDevice {
@@ -100,19 +111,24 @@ impl Personalize {
         let made = personalize(&parse_model(&self.model, &file)?, &options)
             .map_err(|error| format!("{}: {error}", self.model.display()))?;
         write_atomically(&self.output, &made.file)?;
-        let file = AlignedBytes::copy_of(&made.file);
-        let model = parse_model(&self.output, &file)?;
         let parameters = made.graph.trained_parameters().map(|id| made.graph.tensor(id));
         let numbers: usize = parameters
             .filter(|tensor| made.learning.contains(&tensor.name))
             .filter_map(|tensor| tensor.shape.elements())
             .sum();
+        let mut how = String::new();
+        if made.part != Part::All {
+            how += &format!(", {} of the weights of convolutions", made.part);
+        }
+        if made.bands > 1 {
+            how += &format!(", int8 in {} bands", made.bands);
+        }
         eprintln!(
-            "wrote {}: {} numbers in {} tensors learn, {} bytes of memory, a file of {} bytes",
+            "wrote {}: {} numbers in {} tensors learn{how}; {} bytes of RAM with the stack, a file of {} bytes",
             self.output.display(),
             grouped(numbers as u64),
             made.learning.len(),
-            grouped(model.arena_bytes() as u64),
+            grouped(made.ram_bytes as u64),
             grouped(made.file.len() as u64)
         );
         Ok(ExitCode::SUCCESS)

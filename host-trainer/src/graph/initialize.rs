@@ -142,6 +142,12 @@ fn halves(values: &mut [f32], first: f32, second: f32) {
     end.fill(second);
 }
 
+/// So many random weights, uniform in `±sqrt(3 / parts)`: the squares of `parts` of them are 1 on average. They depend on the name alone.
+pub(crate) fn even_weights(name: &str, parts: usize, count: usize) -> Vec<f32> {
+    let (mut random, bound) = (generator(0, name), sqrt(3.0 / parts.max(1) as f64));
+    (0..count).map(|_| uniform(&mut random, bound)).collect()
+}
+
 fn generator(seed: u64, name: &str) -> Xoshiro256PlusPlus {
     // FNV-1a over the seed's bytes and the name's (Fowler, Noll, Vo); the generator's own seeding mixes it further.
     let bytes = seed.to_le_bytes().into_iter().chain(name.bytes());

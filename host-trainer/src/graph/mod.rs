@@ -34,6 +34,7 @@ pub use build::{Kernel, Network, Padding};
 pub use elementwise::Elementwise;
 pub use error::{GraphError, Problem};
 pub use initialize::Initialization;
+pub(crate) use initialize::even_weights;
 pub use movement::{Gather, Movement, MovementKind};
 pub use op::{Frozen, GraphOp, Range, RangeSource};
 pub use parse::ParseError;

@@ -2,23 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use smidgen::ElementType;
 use smidgen::geometry::{Axis, Window};
-use smidgen::ops::binary::int8::WeightedSumI8;
+use smidgen::{ElementType, Operator};
 
-use crate::graph::{Elementwise, Graph, GraphOp, Movement, MovementKind, Node, NodeId, Range, TensorId};
+use crate::graph::movement::Part;
+use crate::graph::{Frozen, Graph, GraphOp, Movement, MovementKind, Node, NodeId, Range, Tensor, TensorId};
 
 /// Computes the int8 convolutions before a mean over all pixels in `count` bands of the mean's rows, one after another (patch-based inference, J. Lin et al.: *MCUNetV2*, 2021).
 ///
 /// Each band needs its rows of every tensor and those that the windows reach beyond them, so that the largest tensors are never there as a whole; rows at the borders of bands
-/// are computed more than once. The mean is put together from the bands' means, each rounded to int8: with a few bands it is a step or two off. Nothing changes where there is no such
-/// mean, or it has fewer rows.
+/// are computed more than once. The mean is put together from the bands' sums, and is what it was, bit for bit. Nothing changes where there is no such
+/// mean, or it has fewer rows ([`most_bands`]).
 #[must_use]
 pub fn bands(graph: Graph, count: usize) -> Graph {
-    let found = (0..graph.nodes.len()).find_map(|node| Chain::before(&graph, node));
-    let Some(chain) = found.filter(|chain| count > 1 && chain.rows() >= count) else { return graph };
+    let Some(chain) = Chain::of(&graph).filter(|chain| count > 1 && chain.rows() >= count) else {
+        return graph;
+    };
     let copy = graph.clone();
     chain.split(graph, count).unwrap_or(copy)
+}
+
+/// How many bands there can be; 1 where nothing can be computed in bands.
+pub fn most_bands(graph: &Graph) -> usize {
+    Chain::of(graph).map_or(1, |chain| chain.rows())
 }
 
 /// Convolutions, each the only one that reads the one before, and the mean of the last.
@@ -34,6 +40,11 @@ struct Chain {
 }
 
 impl Chain {
+    /// The first one.
+    fn of(graph: &Graph) -> Option<Self> {
+        (0..graph.nodes.len()).find_map(|node| Self::before(graph, node))
+    }
+
     /// The chain that ends with this node.
     fn before(graph: &Graph, node: usize) -> Option<Self> {
         let mean = graph.nodes.get(node)?;
@@ -81,31 +92,36 @@ impl Chain {
     }
 
     fn bands(&self, graph: &mut Graph, count: usize) -> Option<Vec<Node>> {
-        let (mut nodes, mut mean) = (Vec::new(), None);
+        let (mut nodes, mut sums) = (Vec::new(), None);
+        let [_, height, width, _] = graph.tensor(*self.mean.inputs.first()?).shape.dims();
+        let pixels = i32::try_from(height * width).ok()?;
         for band in 0..count {
             let [first, end] = [band, band + 1].map(|band| band * self.rows() / count);
             let suffix = format!("band {}", band + 1);
-            let own = self.band(graph, &mut nodes, (first, end), &suffix)?;
-            mean = Some(match mean {
-                None => own,
-                Some(before) => {
-                    let suffix = format!("bands to {}", band + 1);
-                    let is_last = band + 1 == count;
-                    let output = if is_last {
-                        self.mean.output
-                    } else {
-                        copy_of(graph, self.mean.output, None, &suffix)
-                    };
-                    let op = GraphOp::Elementwise(Elementwise::WeightedSumI8(weights(first, end)));
-                    nodes.push(node(&self.mean.name, &suffix, op, vec![before, own], output));
-                    output
-                }
-            });
+            let last = self.band(graph, &mut nodes, (first, end), &suffix)?;
+            let inputs: Vec<TensorId> = [last].into_iter().chain(sums).collect();
+            let Range { min, max } = self.range;
+            let (output, attributes) = if band + 1 == count {
+                (self.mean.output, vec![pixels, min.into(), max.into()])
+            } else {
+                let mean = graph.tensor(self.mean.output);
+                let name = format!("{}/{suffix}", mean.name);
+                let (element_type, quantization) = (ElementType::I32, None);
+                let sums = Tensor { name, element_type, quantization, ..mean.clone() };
+                (graph.add_tensor(sums), Vec::new())
+            };
+            let tensor = graph.tensor(output);
+            let (shape, element_type) = (tensor.shape, tensor.element_type);
+            let reads = (0..inputs.len()).collect();
+            let steps = vec![Part { operator: Operator::MeanBandI8, attributes, reads }];
+            let op = GraphOp::Frozen(Frozen { steps, shape, element_type });
+            nodes.push(node(&self.mean.name, &suffix, op, inputs, output));
+            sums = Some(output);
         }
         Some(nodes)
     }
 
-    /// The mean of the rows `first..end`.
+    /// What the mean reads of the rows `first..end`.
     fn band(
         &self,
         graph: &mut Graph,
@@ -129,17 +145,13 @@ impl Chain {
         }
         let mut input = self.rows_of(graph, nodes, rows, suffix)?;
         for (layer, (op, count)) in self.layers.iter().zip(operators.into_iter().rev()) {
-            let output = copy_of(graph, layer.output, Some(count), suffix);
+            let output = copy_of(graph, layer.output, count, suffix);
             let mut inputs = layer.inputs.clone();
             *inputs.first_mut()? = input;
             nodes.push(node(&layer.name, suffix, op, inputs, output));
             input = output;
         }
-        let output = copy_of(graph, self.mean.output, None, suffix);
-        let window = Window { y: Axis { kernel: end - first, ..self.window.y }, ..self.window };
-        let op = GraphOp::AveragePool2dI8 { window, range: self.range };
-        nodes.push(node(&self.mean.name, suffix, op, vec![input], output));
-        Some(output)
+        Some(input)
     }
 
     /// These rows of the input.
@@ -157,7 +169,7 @@ impl Chain {
         let count = end.checked_sub(first)?;
         let ranges = [(0, 1, n), (first as i64, 1, count), (0, 1, w), (0, 1, c)];
         let slice = Movement::slice(MovementKind::Slice, &[n, h, w, c], &ranges, &[n, count, w, c])?;
-        let output = copy_of(graph, self.from, Some(count), suffix);
+        let output = copy_of(graph, self.from, count, suffix);
         let name = graph.tensor(self.from).name.clone();
         nodes.push(node(&name, suffix, GraphOp::Movement(slice), vec![self.from], output));
         Some(output)
@@ -169,12 +181,10 @@ fn node(name: &str, suffix: &str, op: GraphOp, inputs: Vec<TensorId>, output: Te
 }
 
 /// A tensor like this one, with so many rows.
-fn copy_of(graph: &mut Graph, id: TensorId, rows: Option<usize>, suffix: &str) -> TensorId {
+fn copy_of(graph: &mut Graph, id: TensorId, rows: usize, suffix: &str) -> TensorId {
     let mut tensor = graph.tensor(id).clone();
     tensor.name = format!("{}/{suffix}", tensor.name);
-    if let Some(rows) = rows {
-        tensor.shape.0[1] = rows as u32;
-    }
+    tensor.shape.0[1] = rows as u32;
     graph.add_tensor(tensor)
 }
 
@@ -187,14 +197,6 @@ fn part(axis: Axis, length: usize, (first, end): (usize, usize)) -> Option<(Axis
     let to = last.checked_sub(axis.pad_before)?;
     let pad_after = to.saturating_sub(length);
     Some((Axis { pad_before, pad_after, ..axis }, (from, to.min(length))))
-}
-
-/// The mean of `end` rows from that of the first `first` and that of the others. The weights add up to one, so that the zero point stays where it is.
-fn weights(first: usize, end: usize) -> WeightedSumI8 {
-    const SHIFT: u32 = 20;
-    let one = 1i32 << SHIFT;
-    let left = ((i64::from(one) * first as i64 + end as i64 / 2) / end as i64) as i32;
-    WeightedSumI8 { weights: [left, one - left], bias: one / 2, shift: SHIFT, clamp: [-128, 127] }
 }
 
 #[cfg(test)]
@@ -241,12 +243,11 @@ mod tests {
             let split = bands(graph.clone(), count);
             assert!(split.nodes.len() > graph.nodes.len() + count, "{count}");
             let (found, less) = outputs(&split);
-            let difference = expected.iter().zip(&found).map(|(&a, &b)| a.abs_diff(b)).max().unwrap();
-            // Half a step for each time that a mean is rounded, less for those that count less.
-            assert!(usize::from(difference) <= 1 + count / 4, "{count}: {difference}");
+            assert_eq!(found, expected, "{count} bands");
             assert!(count > 2 || less < arena, "{less} of {arena}");
         }
         assert!(expected.iter().any(|&value| value != expected[0]));
+        assert_eq!(most_bands(&graph), 32);
         assert_eq!(bands(graph.clone(), 1), graph);
         assert_eq!(bands(graph.clone(), 33), graph);
     }

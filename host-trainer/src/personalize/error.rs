@@ -61,6 +61,14 @@ pub enum PersonalizeError {
         /// The layers.
         known: String,
     },
+    /// Nothing that this tier could do fits.
+    #[error("it takes at least {least} bytes of RAM, {most} are there")]
+    Memory {
+        /// The most that there is.
+        most: usize,
+        /// The least that was found.
+        least: usize,
+    },
     /// The graph did not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),

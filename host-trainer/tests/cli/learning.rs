@@ -79,6 +79,8 @@ fn what_does_not_fit_is_named() {
     let out = folder.path("out.smg");
     fail(&["personalize", &plain, "--tier", "block:99", "-o", &out], &["block:99", "conv_2d_1"]);
     fail(&["personalize", &model, "--tier", "head", "-o", &out], &["cannot be personalized"]);
+    let too_little = ["personalize", &plain, "--tier", "head", "--ram", "1000", "-o", &out];
+    fail(&too_little, &["it takes at least", "1000 are there"]);
 }
 
 #[test]
