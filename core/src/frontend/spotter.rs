@@ -1,9 +1,9 @@
 //! From samples to events: front end, network and detector together.
 
-use super::config::FrontEndError;
+use super::config::{Audio, FrontEndError};
 use super::detector::{Detection, Detector, DetectorConfig};
 use super::listener::Listener;
-use crate::model::{EntryKind, Preprocessing};
+use crate::model::{EntryKind, Model, Preprocessing};
 use crate::operand::Quantization;
 use crate::ops::Operators;
 use crate::session::{Session, SessionError};
@@ -68,19 +68,20 @@ impl<'m, 'a, O: Operators> Spotter<'m, 'a, O> {
         frames: &'a mut [i8],
         config: DetectorConfig,
     ) -> Result<Self, SpotterError> {
-        let model = session.model();
-        let Preprocessing::Audio(audio) = model.metadata().preprocessing else {
-            return Err(SpotterError::NotAListener);
-        };
-        let entry = model.entry(EntryKind::Infer).ok_or(SpotterError::NotAListener)?;
-        let (&[input], &[output]) = (entry.inputs, entry.outputs) else {
-            return Err(SpotterError::NotAListener);
-        };
-        let (Some(features), Some(scores)) = (input.quantization.some(), output.quantization.some()) else {
-            return Err(SpotterError::NotAListener);
-        };
+        let (audio, [features, scores]) = ports(session.model()).ok_or(SpotterError::NotAListener)?;
         let listener = Listener::new(&audio, features, front_end, frames)?;
         Ok(Self { listener, session, detector: Detector::new(config), scores })
+    }
+
+    /// Whether a model can listen, given memory.
+    ///
+    /// # Errors
+    /// [`SpotterError::NotAListener`]; [`SpotterError::FrontEnd`] if the network takes other features than the front end makes.
+    pub fn check(model: &Model<'_, O>) -> Result<(), SpotterError> {
+        let (audio, _) = ports(model).ok_or(SpotterError::NotAListener)?;
+        let (expected, found) =
+            (model.header().input_bytes as usize, audio.config.frames as usize * audio.config.channels());
+        if expected == found { Ok(()) } else { Err(FrontEndError::Input { expected, found }.into()) }
     }
 
     /// Takes samples until an inference is due. `None` if all were taken before; else the samples that are left, to be pushed next, after
@@ -115,4 +116,12 @@ impl<'m, 'a, O: Operators> Spotter<'m, 'a, O> {
     pub fn listener(&self) -> &Listener<'a> {
         &self.listener
     }
+}
+
+/// What a model that listens takes, and the quantization of its input and its output.
+fn ports<'m, O: Operators>(model: &Model<'m, O>) -> Option<(Audio<'m>, [Quantization; 2])> {
+    let Preprocessing::Audio(audio) = model.metadata().preprocessing else { return None };
+    let entry = model.entry(EntryKind::Infer)?;
+    let (&[input], &[output]) = (entry.inputs, entry.outputs) else { return None };
+    Some((audio, [input.quantization.some()?, output.quantization.some()?]))
 }

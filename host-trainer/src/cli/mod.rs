@@ -19,6 +19,7 @@ mod simd;
 mod sweep;
 mod table;
 mod train;
+mod update;
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};
@@ -77,6 +78,8 @@ enum Command {
     Listen(listen::Listen),
     /// Build a model into the application for a board, and flash it
     Flash(flash::Flash),
+    /// Send a new model to a board that listens, over its serial line
+    Update(update::Update),
     /// Count a model's instructions, memory and code on an emulated core
     Bench(bench::Bench),
     /// Measure how fast a network trains here, on synthetic data
@@ -105,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Listen(listen) => listen.run(),
         Command::Flash(flash) => flash.run(),
+        Command::Update(update) => update.run(),
         Command::Bench(bench) => bench.run(),
         Command::BenchTrain(bench) => bench.run(),
     });

@@ -27,6 +27,7 @@ mod qemu;
 mod report;
 mod step_cost;
 mod target;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use step_cost::StepCost;
 pub use target::{Target, UnknownTarget};
+pub use update::{SendError, package, send};
 
 use crate::buffer::AlignedBytes;
 

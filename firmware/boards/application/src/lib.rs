@@ -17,20 +17,24 @@ mod light;
 mod model;
 mod report;
 mod samples;
+mod update;
 
 pub use light::{Light, blink};
-pub use model::{MEMORY_BYTES, Network, SpotterInMemory, sample_rate, spotter};
+pub use model::{MEMORY_BYTES, Network, SpotterInMemory, sample_rate, spotter, spotter_of, suits};
 pub use report::{line, report};
 pub use samples::{BLOCK, Block, Level, Queue, Samples};
+pub use smidgen_update::Policy;
+pub use update::{DEVICE, KIND, Part, Silence, asked, take};
 
 use embassy_futures::select::select;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use embedded_hal::digital::OutputPin;
 use embedded_hal_async::delay::DelayNs;
-use embedded_io_async::Write;
+use embedded_io_async::{Read, Write};
+use embedded_storage::nor_flash::NorFlash;
 use smidgen::frontend::{Detection, Spotter};
-use smidgen::{Operators, SessionError};
+use smidgen::{Model, Operators, SessionError};
 
 /// The newest event, from the one that listens to the one that reports.
 pub type Heard = Signal<CriticalSectionRawMutex, Detection>;
@@ -44,18 +48,57 @@ pub async fn run<S: Samples, P: OutputPin, D: DelayNs, W: Write>(
     mut delay: D,
     mut serial: W,
 ) {
+    hear(Network::model(), &mut samples, &mut light, &mut delay, &mut serial).await;
+}
+
+/// As [`run`], with the newest model in flash, and taking new ones over the serial line. It returns when it has to start anew: after a transfer.
+pub async fn run_and_update<S: Samples, P: OutputPin, D: DelayNs + Clone, W: Write, R: Read, F: NorFlash>(
+    mut samples: S,
+    mut light: Light<P>,
+    mut delay: D,
+    mut serial: W,
+    mut commands: R,
+    mut models: Part<F>,
+    policy: Policy,
+) {
+    let booted = models.boot();
+    #[cfg(feature = "defmt")]
+    defmt::info!("model version {}", booted.version);
+    let model = booted.model.unwrap_or_else(Network::model);
+    let mut clock = delay.clone();
+    let hearing = async {
+        hear(model, &mut samples, &mut light, &mut delay, &mut serial).await;
+        // It cannot listen: a model that comes may.
+        core::future::pending::<()>().await;
+    };
+    select(hearing, asked(&mut commands)).await;
+    take(&mut models, &booted, policy, &mut commands, &mut serial, &mut clock);
+    // The last of what was written is still on the line.
+    clock.delay_ms(100).await;
+}
+
+/// Listens with a model and reports, until an inference fails.
+async fn hear<S: Samples, P: OutputPin, D: DelayNs, W: Write>(
+    model: Model<'static, Network>,
+    samples: &mut S,
+    light: &mut Light<P>,
+    delay: &mut D,
+    serial: &mut W,
+) {
     static HEARD: Heard = Signal::new();
-    let Some(mut spotter) = spotter() else {
+    let labels = model.metadata();
+    let Some(mut spotter) = spotter_of(model) else {
         #[cfg(feature = "defmt")]
         defmt::error!("the model does not go from sound to classes in int8");
         return;
     };
     #[cfg(feature = "defmt")]
     defmt::info!("listening at {} Hz, with {} bytes of memory", sample_rate(), MEMORY_BYTES);
-    let listening = listen(&mut spotter, &mut samples, &HEARD);
+    let listening = listen(&mut spotter, samples, &HEARD);
     let reporting = async {
         loop {
-            report(HEARD.wait().await, &mut light, &mut delay, &mut serial).await;
+            let heard = HEARD.wait().await;
+            report(heard, labels.label(heard.class), light, delay, serial).await;
         }
     };
     select(listening, reporting).await;

@@ -1,7 +1,7 @@
-//! The model that is built in, and its memory.
+//! The model that is built in, others that take its place, and their memory.
 
 use smidgen::frontend::{DetectorConfig, Spotter};
-use smidgen::{Aligned, Preprocessing, Session};
+use smidgen::{Aligned, Model, Preprocessing, Session};
 use static_cell::StaticCell;
 
 smidgen::include_model!(
@@ -23,19 +23,29 @@ pub fn sample_rate() -> u32 {
     }
 }
 
-/// The name of a class.
-pub(crate) fn label(class: usize) -> Option<&'static str> {
-    Network::model().metadata().label(class)
+/// Whether a model can take the place of the one that is built in: it listens, at the same rate and with no more features.
+pub fn suits(model: &Model<'_, Network>) -> bool {
+    let Preprocessing::Audio(audio) = model.metadata().preprocessing else { return false };
+    Spotter::check(model).is_ok()
+        && audio.config.axes == 1
+        && audio.config.sample_rate == sample_rate()
+        && model.header().input_bytes as usize <= Network::INPUT_BYTES
 }
 
 /// The model that is built in, with the memory that it takes. `None` if it takes no sound, or the memory is taken already.
 pub fn spotter() -> Option<SpotterInMemory> {
+    spotter_of(Network::model())
+}
+
+/// A model that [suits], or the one that is built in. `None` if it does not, or the memory is taken already.
+pub fn spotter_of(model: Model<'static, Network>) -> Option<SpotterInMemory> {
     static ARENA: StaticCell<Aligned<[u8; Network::ARENA_BYTES]>> = StaticCell::new();
     static FRONT_END: StaticCell<Aligned<[u8; Network::FRONT_END_BYTES]>> = StaticCell::new();
     static FRAMES: StaticCell<[i8; Network::INPUT_BYTES]> = StaticCell::new();
     let arena = ARENA.try_init_with(|| Aligned([0; Network::ARENA_BYTES]))?;
     let front_end = FRONT_END.try_init_with(|| Aligned([0; Network::FRONT_END_BYTES]))?;
     let frames = FRAMES.try_init_with(|| [0; Network::INPUT_BYTES])?;
-    let session = Session::new(Network::model(), &mut arena.0).ok()?;
+    let frames = frames.get_mut(..model.header().input_bytes as usize)?;
+    let session = Session::new(model, &mut arena.0).ok()?;
     Spotter::new(session, &mut front_end.0, frames, DetectorConfig::default()).ok()
 }

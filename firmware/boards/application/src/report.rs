@@ -8,7 +8,6 @@ use embedded_io_async::Write;
 use smidgen::frontend::Detection;
 
 use crate::light::{Light, blink};
-use crate::model::label;
 
 /// The line that is written for an event: the class, its label and how sure it is in percent.
 pub fn line(heard: Detection, label: Option<&str>) -> heapless::String<80> {
@@ -26,11 +25,12 @@ pub fn line(heard: Detection, label: Option<&str>) -> heapless::String<80> {
 /// Writes a line, logs it, and blinks: once for class 0, twice for class 1 and so on. A line that cannot be written is lost.
 pub async fn report<P: OutputPin, D: DelayNs, W: Write>(
     heard: Detection,
+    label: Option<&str>,
     light: &mut Light<P>,
     delay: &mut D,
     serial: &mut W,
 ) {
-    let line = line(heard, label(heard.class));
+    let line = line(heard, label);
     #[cfg(feature = "defmt")]
     defmt::info!("{}", line.trim_end());
     serial.write_all(line.as_bytes()).await.ok();

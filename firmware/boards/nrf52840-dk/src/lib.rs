@@ -1,24 +1,27 @@
 //! The nRF52840-DK, with an analog microphone at pin A0.
 //!
 //! Pins as in the board's user guide (nRF52840 DK, PCA10056): A0 of the Arduino header is P0.03 (AIN1); LED1 is P0.13 and on while it is low; the serial line to the
-//! interface chip is P0.06 (out). The microphone is a module with an amplifier, such as those with a MAX9814 or MAX4466: its output swings by up to 1 V around half
+//! interface chip is P0.06 (out) and P0.08 (in). The microphone is a module with an amplifier, such as those with a MAX9814 or MAX4466: its output swings by up to 1 V around half
 //! of its supply, of which the converter sees 0 to 3.6 V.
 
 #![no_std]
 
 use embassy_executor::InterruptExecutor;
+use embassy_nrf::buffered_uarte::{self, BufferedUarte, BufferedUarteRx, BufferedUarteTx};
 use embassy_nrf::gpio::{Level as Pin, Output, OutputDrive};
 use embassy_nrf::interrupt;
 use embassy_nrf::interrupt::{InterruptExt, Priority};
+use embassy_nrf::nvmc::Nvmc;
 use embassy_nrf::saadc::{self, CallbackResult, ChannelConfig, Resolution, Saadc};
 use embassy_nrf::timer::Frequency;
-use embassy_nrf::uarte::{self, UarteTx};
+use embassy_nrf::uarte;
 use embassy_nrf::{Peri, bind_interrupts, peripherals};
-use smidgen_application::{BLOCK, Level, Light, Queue, sample_rate};
+use smidgen_application::{BLOCK, Level, Light, Part, Queue, sample_rate};
+use static_cell::StaticCell;
 
 bind_interrupts!(struct Interrupts {
     SAADC => saadc::InterruptHandler;
-    UARTE0 => uarte::InterruptHandler<peripherals::UARTE0>;
+    UARTE0 => buffered_uarte::InterruptHandler<peripherals::UARTE0>;
 });
 
 static SAMPLES: Queue<32> = Queue::new();
@@ -63,8 +66,12 @@ pub struct Board {
     pub samples: &'static Queue<32>,
     /// The light.
     pub light: Light<Output<'static>>,
-    /// The serial line.
-    pub serial: UarteTx<'static>,
+    /// The serial line, out.
+    pub serial: BufferedUarteTx<'static>,
+    /// The serial line, in.
+    pub commands: BufferedUarteRx<'static>,
+    /// Flash for models that come later.
+    pub models: Part<Nvmc<'static>>,
 }
 
 /// Starts the board, and its microphone at the rate of the model that is built in. Once.
@@ -83,6 +90,33 @@ pub async fn start() -> Board {
     spawner.spawn(defmt::unwrap!(sample(microphone)));
 
     let light = Light::active_low(Output::new(board.P0_13, Pin::High, OutputDrive::Standard));
-    let serial = UarteTx::new(board.UARTE0, Interrupts, board.P0_06, uarte::Config::default());
-    Board { samples: &SAMPLES, light, serial }
+    static SENT: StaticCell<[u8; 128]> = StaticCell::new();
+    static RECEIVED: StaticCell<[u8; 128]> = StaticCell::new();
+    let line = BufferedUarte::new(
+        board.UARTE0,
+        board.TIMER2,
+        board.PPI_CH2,
+        board.PPI_CH3,
+        board.PPI_GROUP0,
+        board.P0_08,
+        board.P0_06,
+        Interrupts,
+        uarte::Config::default(),
+        RECEIVED.init([0; 128]),
+        SENT.init([0; 128]),
+    );
+    let (commands, serial) = line.split();
+    Board { samples: &SAMPLES, light, serial, commands, models: models(Nvmc::new(board.NVMC)) }
+}
+
+/// The part of the flash that memory.x keeps for models.
+fn models(driver: Nvmc<'static>) -> Part<Nvmc<'static>> {
+    unsafe extern "C" {
+        static __models_start: u8;
+        static __models_end: u8;
+    }
+    let (start, end) = (&raw const __models_start, &raw const __models_end);
+    // SAFETY: this part of the flash can always be read, and nothing else is in it. It is written by the part's driver only: into the slot that is not in use, before a restart.
+    let mapped = unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) };
+    Part::new(driver, start.addr() as u32, mapped)
 }
