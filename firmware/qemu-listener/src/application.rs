@@ -27,6 +27,19 @@ static MICROPHONE: AtomicI16 = AtomicI16::new(0);
 /// Stands for a peripheral: every write is seen.
 static LIGHT: AtomicU8 = AtomicU8::new(0);
 
+/// Interrupts of the nRF52833: as many as a chip of this size has, and not the 240 that a chip nobody knows would need room for.
+const INTERRUPTS: usize = 48;
+
+unsafe extern "C" {
+    /// What `cortex-m-rt` does with an interrupt that nobody handles.
+    fn DefaultHandler();
+}
+
+// SAFETY: the linker script of `cortex-m-rt` asks for the symbol, in this section: behind the exceptions, an address for each interrupt.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [unsafe extern "C" fn(); INTERRUPTS] = [DefaultHandler; INTERRUPTS];
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static mut MEMORY: Memory = Memory {

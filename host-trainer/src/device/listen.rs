@@ -118,7 +118,7 @@ impl Device {
     /// See [`DeviceError`].
     pub fn listening_footprint(&self, model: &[u8]) -> Result<Footprint, DeviceError> {
         let machine = self.machine()?;
-        let image = firmware::embedded(machine, model, Variant::ListeningApplication, Optimize::Default)?;
+        let image = firmware::embedded(machine, model, Variant::ListeningApplication, Optimize::Size)?;
         let [flash_bytes, static_bytes] = firmware::footprint(&image, machine.flash, machine.ram)?;
         Ok(Footprint { flash_bytes, static_bytes })
     }
@@ -135,7 +135,7 @@ impl Device {
         samples: &[i16],
         variant: Variant,
     ) -> Result<Measured, DeviceError> {
-        let image = firmware::embedded(machine, model, variant, Optimize::Default)?;
+        let image = firmware::embedded(machine, model, variant, Optimize::Size)?;
         let inputs: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         // The image takes samples until they end, and reads no request.
         let job = Job::Run(Run::default());
