@@ -52,7 +52,7 @@ REASONS = [
     (["mobilenet"], ["cortex-m4", "cortex-m7", "cortex-m33"], "instructions", "a block of four pixels costs about 80 instructions besides its kernel, and the first layers have blocks of few multiplications"),
     (["autoencoder"], ["cortex-m4", "cortex-m7", "cortex-m33"], "instructions", "27 instructions for 32 multiplications and 40 for the end of every four channels are 240,000; each of the ten steps has its own besides"),
     (["autoencoder"], CORES, "code_bytes", "the way from a step to a kernel is the same for layers with a window"),
-    (list(MODELS), SCALAR, "stack_peak_bytes", "the way from a step to its views of memory takes 900 bytes, as deep as a convolution with its kernel"),
+    (list(MODELS), SCALAR, "stack_peak_bytes", "a convolution, the way to it and its kernel take 900 bytes"),
     (
         ["kws", "resnet8", "mobilenet"],
         ["cortex-m55"],

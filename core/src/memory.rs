@@ -303,8 +303,6 @@ impl<'a> Memory<'a> {
     ///
     /// # Errors
     /// As [`Memory::views`].
-    // Not in whoever calls it: a kernel runs on top of the caller's stack, and what this needs is free again by then.
-    #[inline(never)]
     pub fn over<const R: usize, const W: usize>(
         &mut self,
         reads: [&Operand; R],
@@ -319,8 +317,8 @@ impl<'a> Memory<'a> {
         Ok((both, views))
     }
 
-    /// As [`over`](Self::over), of operands that lie in these places.
-    #[inline]
+    /// As [`over`](Self::over), of operands that lie in these places. Not generic over their numbers, so that there is only one of it in an image.
+    #[inline(never)]
     fn both<'s>(
         &'s mut self,
         (reads, read_views): (&mut [Place], &mut [&'s [u8]]),
