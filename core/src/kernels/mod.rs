@@ -1,6 +1,7 @@
 //! The inner loops, by element type and instruction set, and the arithmetic that has to give the same bits everywhere. They know no
 //! operator, no step and no model file.
 
+pub(crate) mod activation;
 #[cfg(arm_fma)]
 mod arm;
 pub(crate) mod channels;

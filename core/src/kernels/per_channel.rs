@@ -1,6 +1,6 @@
 //! Functions of elements and of a few numbers of their channels.
 
-use crate::ops::activation::Activation;
+use crate::kernels::activation::Activation;
 
 /// A function of the elements of `[pixels, channels]` and of `T` numbers of their channels.
 pub(crate) struct PerChannel<'a, F: Fn(usize) -> [f32; T], const T: usize> {

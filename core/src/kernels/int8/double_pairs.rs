@@ -1,6 +1,6 @@
 //! The layout of double pairs: fully connected layers for processors with two 16-bit multiplications in an instruction.
 //!
-//! It is that of [`pairs`](super::pairs) for two pairs of channels at once. A fully connected layer has one pixel, so that no weight serves twice; what can
+//! It is that of [`pairs`] for two pairs of channels at once. A fully connected layer has one pixel, so that no weight serves twice; what can
 //! serve twice is the input, and the work at the end of the channels.
 //!
 //! # The stream
@@ -11,10 +11,10 @@
 //! | words | what |
 //! |---|---|
 //! | 4 | bias of `c0`; `256 * bias of c1 + bias of c0`; the same two of `c2` and `c3` |
-//! | `K` | for each eight inputs, four words of the weights of `c0` and `c1`, then four of `c2` and `c3`, each as in [`pairs`](super::pairs) |
+//! | `K` | for each eight inputs, four words of the weights of `c0` and `c1`, then four of `c2` and `c3`, each as in [`pairs`] |
 //! | `4 * 3` | [`Folded`] of each channel |
 //!
-//! The inputs are expanded as those of one pixel in [`pairs`](super::pairs).
+//! The inputs are expanded as those of one pixel in [`pairs`].
 
 #[cfg(arm_dsp)]
 use super::dsp::{double_single, expand_one};

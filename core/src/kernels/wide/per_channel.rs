@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 
 use super::Wide;
 use super::lanes::{Lanes, One, Vectors};
+use crate::kernels::activation::Activation;
 use crate::kernels::per_channel::PerChannel;
-use crate::ops::activation::Activation;
 
 /// A function of two elements and of `T` numbers of their channel.
 trait Function<const T: usize> {

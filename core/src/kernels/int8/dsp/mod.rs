@@ -1,4 +1,4 @@
-//! The kernels of [`pairs`](super::pairs), [`double_pairs`](super::double_pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
+//! The kernels of [`pairs`], [`double_pairs`](super::double_pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
 //!
 //! Naked functions, because compilers spill: each of them needs all fourteen registers that there are. They call nothing and use no stack but
 //! what they save. Unaligned `LDR`, `STR` and `STRH` are used on bytes, as the architecture allows for as long as `CCR.UNALIGN_TRP` is 0, its value
