@@ -73,20 +73,6 @@ macro_rules! four_words {
     };
 }
 
-/// The outputs of four channels, whose accumulators are doubled.
-macro_rules! requantize_four {
-    ($kind:ident) => {
-        concat!(
-            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
-            concat!(requantize_doubled!($kind, "r4", "r0", "r1", "r2"), "\n"),
-            concat!(requantize_doubled!($kind, "r5", "r8", "r9", "r10"), "\n"),
-            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
-            concat!(requantize_doubled!($kind, "r6", "r0", "r1", "r2"), "\n"),
-            requantize_doubled!($kind, "r7", "r8", "r9", "r10"),
-        )
-    };
-}
-
 /// One pixel times four channels, for four channels after another.
 ///
 /// Why one by four: four words of taps, loaded once, serve two pairs of channels, each with four words of weights; a word of weights is extended in its own

@@ -58,6 +58,20 @@ macro_rules! requantize_doubled {
     };
 }
 
+/// The outputs of four channels, whose accumulators in r4 to r7 are doubled; takes r0 to r2, r8 to r10, and the next words of the stream from lr.
+macro_rules! requantize_four {
+    ($kind:ident) => {
+        concat!(
+            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
+            concat!(requantize_doubled!($kind, "r4", "r0", "r1", "r2"), "\n"),
+            concat!(requantize_doubled!($kind, "r5", "r8", "r9", "r10"), "\n"),
+            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
+            concat!(requantize_doubled!($kind, "r6", "r0", "r1", "r2"), "\n"),
+            requantize_doubled!($kind, "r7", "r8", "r9", "r10"),
+        )
+    };
+}
+
 mod double_single;
 mod expand;
 mod row;

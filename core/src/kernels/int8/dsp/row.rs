@@ -84,20 +84,6 @@ macro_rules! two_taps {
     };
 }
 
-/// The outputs of four channels.
-macro_rules! requantize_quad {
-    ($kind:ident) => {
-        concat!(
-            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
-            concat!(requantize_doubled!($kind, "r4", "r0", "r1", "r2"), "\n"),
-            concat!(requantize_doubled!($kind, "r5", "r8", "r9", "r10"), "\n"),
-            "ldm lr!, {{r0, r1, r2, r8, r9, r10}}\n",
-            concat!(requantize_doubled!($kind, "r6", "r0", "r1", "r2"), "\n"),
-            requantize_doubled!($kind, "r7", "r8", "r9", "r10"),
-        )
-    };
-}
-
 /// One pixel times four channels, for one quad of channels and one pixel after another.
 ///
 /// Why so: a word of the input is four channels at one tap. Two words, of neighbouring taps, become four pairs of halves in six instructions, and each pair
@@ -162,7 +148,7 @@ unsafe extern "C" fn row_3x3(call: *const Row) {
         "smlatb r7, r0, r11, r7",
         "ldr pc, [sp, #32]",
         "3:",
-        requantize_quad!(relu),
+        requantize_four!(relu),
         "4:",
         "ldrd r0, r1, [sp, #12]",
         "bfi r4, r5, #8, #8",
@@ -182,7 +168,7 @@ unsafe extern "C" fn row_3x3(call: *const Row) {
         "add sp, sp, #44",
         "pop {{r4-r11, pc}}",
         "5:",
-        requantize_quad!(signed),
+        requantize_four!(signed),
         "b 4b",
     )
 }
