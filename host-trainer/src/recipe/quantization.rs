@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AveragingKind, Recipe, RecipeError, ScheduleKind, rule};
+use super::{Recipe, RecipeError, ScheduleKind, rule};
 
 /// How the trained network becomes int8.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl Quantization {
 }
 
 impl Recipe {
-    /// The recipe of the quantization-aware epochs: what differs is how long they are and how they begin.
+    /// The recipe of the quantization-aware epochs: what differs is how long they are and how they begin. Averages of weights are kept as before.
     #[must_use]
     pub fn aware(&self) -> Self {
         let mut aware = self.clone();
@@ -100,7 +100,7 @@ impl Recipe {
         aware.training.early_stopping = 0;
         aware.training.best_checkpoints = 0;
         aware.training.snapshots = 0;
-        aware.averaging.kind = AveragingKind::None;
+        aware.averaging.start_epoch = 0;
         aware.schedule.kind = ScheduleKind::Cosine;
         aware.schedule.learning_rate *= self.quantization.aware_fraction;
         aware.schedule.warm_up_epochs = 0.0;

@@ -5,30 +5,33 @@ use std::ops::Range;
 use super::checkpoint::Snapshot;
 use super::executor::{Driver, Executor, ExecutorError};
 use crate::compile::Assembled;
-use crate::graph::{Graph, GraphOp};
+use crate::graph::{Graph, GraphOp, RangeSource};
 use crate::recipe::{Averaging, AveragingKind};
 
 /// Batches over which running statistics are measured again.
 const BATCHES: usize = 50;
 
-/// The running statistics of a batch norm, in the state.
+/// What follows the batches without being trained, in the state: the running statistics of a batch norm, or the averaged range of an activation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningTensor {
     bytes: Range<usize>,
-    momentum: f32,
+    /// A batch's share of running statistics, which can be measured from it alone; nothing for a range, which the batch is computed with.
+    momentum: Option<f32>,
 }
 
-/// The running statistics of all batch norms of a training program.
+/// All such tensors of a training program.
 pub fn running_tensors(graph: &Graph, program: &Assembled) -> Vec<RunningTensor> {
-    let nodes = graph.nodes.iter().filter_map(|node| match node.op {
-        GraphOp::BatchNorm { momentum, .. } => Some((node.inputs.get(2)?, momentum)),
-        _ => None,
-    });
-    let places = nodes.filter_map(|(&id, momentum)| {
-        let (start, end) = program.tensor(&graph.tensor(id).name)?.range()?;
-        Some(RunningTensor { bytes: start..end, momentum })
-    });
-    places.collect()
+    let mut found: Vec<RunningTensor> = Vec::new();
+    for node in &graph.nodes {
+        let (id, momentum) = match (&node.op, node.inputs.as_slice()) {
+            (&GraphOp::BatchNorm { momentum, .. }, &[_, _, id, ..]) => (id, Some(momentum)),
+            (GraphOp::FakeQuantize { range: RangeSource::Averaged { .. } }, &[_, id, ..]) => (id, None),
+            _ => continue,
+        };
+        let place = program.tensor(&graph.tensor(id).name).and_then(smidgen::Operand::range);
+        found.extend(place.map(|(start, end)| RunningTensor { bytes: start..end, momentum }));
+    }
+    found
 }
 
 /// An average of the weights, as far as training has come.
@@ -101,30 +104,33 @@ impl Averager {
         driver: &mut Driver<'_, '_>,
         samples: &[u32],
     ) -> Result<(), ExecutorError> {
-        if self.running.is_empty() {
+        let statistics: Vec<(&RunningTensor, f32)> =
+            self.running.iter().filter_map(|running| Some((running, running.momentum?))).collect();
+        if statistics.is_empty() {
             return Ok(());
         }
         let executor = driver.executor();
         let present = executor.snapshot();
         executor.restore(&self.average)?;
-        let mut sums: Vec<Vec<f64>> = self.running.iter().map(|r| vec![0.0; r.bytes.len() / 4]).collect();
+        let mut sums: Vec<Vec<f64>> =
+            statistics.iter().map(|(running, _)| vec![0.0; running.bytes.len() / 4]).collect();
         let mut batches = 0;
         for batch in samples.chunks_exact(executor.batch_samples()).take(BATCHES) {
             // From zeros, what a batch leaves is `momentum` times its own statistics.
             executor.with_state_mut(|state| {
-                self.running.iter().for_each(|running| state[running.bytes.clone()].fill(0));
+                statistics.iter().for_each(|(running, _)| state[running.bytes.clone()].fill(0));
             });
             driver.gradients(epoch, batch)?;
             executor.with_memory(|_, state| {
-                for (sums, running) in sums.iter_mut().zip(&self.running) {
+                for (sums, (running, momentum)) in sums.iter_mut().zip(&statistics) {
                     for (sum, value) in sums.iter_mut().zip(floats(&state[running.bytes.clone()])) {
-                        *sum += f64::from(value / running.momentum);
+                        *sum += f64::from(value / momentum);
                     }
                 }
             });
             batches += 1;
         }
-        for (sums, running) in sums.iter().zip(&self.running) {
+        for (sums, (running, _)) in sums.iter().zip(&statistics) {
             // A frozen batch norm leaves zeros: its statistics stay.
             if batches > 0 && sums.iter().any(|&sum| sum != 0.0) {
                 let place = &mut self.average.1.as_mut_slice()[running.bytes.clone()];

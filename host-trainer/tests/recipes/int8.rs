@@ -58,6 +58,28 @@ fn training_for_int8_is_as_accurate_in_int8_as_it_says() {
     }
 }
 
+#[test]
+fn epochs_for_int8_average_their_weights_and_ranges() {
+    for kind in ["exponential", "stochastic"] {
+        let mut sets = aware("averaged");
+        sets.extend([format!("averaging.kind={kind}"), "averaging.decay=0.9".into()]);
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let trained = learns(&sets, 0.75);
+        let averaged = trained.aware.as_ref().unwrap();
+        let present = |graph: &smidgen_trainer::graph::Graph, name: &str| {
+            let id = graph.find(name).unwrap_or_else(|| panic!("{name}"));
+            graph.tensor(id).value.clone().unwrap()
+        };
+        for name in ["conv_2d_1/weights", "batch_norm_1/running"] {
+            assert_ne!(present(&averaged.graph, name), present(&trained.graph, name), "{kind}: {name}");
+        }
+        let plain = learns(&[&sets[..sets.len() - 2], &["averaging.kind=none"]].concat(), 0.75);
+        assert_ne!(averaged.ranges, plain.aware.as_ref().unwrap().ranges, "{kind}");
+        let (float, int8) = (trained.test.accuracy(), int8_accuracy(&recipe(&sets), &trained));
+        assert!(int8 > float - 0.07, "{kind}: {int8} in int8, {float} in f32");
+    }
+}
+
 /// The ranges that the calibration finds.
 fn trained_ranges(sets: &[&str], trained: &Trained) -> smidgen_trainer::compile::quantize::NamedRanges {
     quantize_trained(&recipe(&[sets[0]]), &split(), trained).unwrap().ranges
@@ -77,8 +99,14 @@ impl Watch for StopAfter<'_> {
 
 #[test]
 fn the_bits_depend_on_neither_threads_nor_stops() {
-    for ranges in ["averaged", "learned"] {
-        let sets = aware(ranges);
+    for (ranges, averaging) in [
+        ("averaged", "none"),
+        ("learned", "exponential"),
+        ("averaged", "exponential"),
+        ("averaged", "stochastic"),
+    ] {
+        let mut sets = aware(ranges);
+        sets.push(format!("averaging.kind={averaging}"));
         let recipe = recipe(&sets.iter().map(String::as_str).collect::<Vec<_>>());
         let split = split();
         let whole = run(&recipe, &split, 3).unwrap().aware.unwrap();
