@@ -18,13 +18,9 @@ use smidgen_trainer::device::{Device, Target};
 use smidgen_trainer::evaluate::{Interface, run_in_parts};
 use smidgen_trainer::graph::Graph;
 use smidgen_trainer::graph::nets::{self, Known};
-use smidgen_trainer::pipeline::{Run, Training, quantize_trained, take_values, train};
+use smidgen_trainer::pipeline::{Run, Trained, Training, quantize_trained, take_values, train};
 use smidgen_trainer::recipe::{self, Recipe};
 use smidgen_trainer::train::{Executor, Feed, Pass, Targets};
-
-/// Power of the int8 network's error to that of its outputs' differences from their mean: 13 dB. Networks of some twenty layers that have learned for a few steps are
-/// 16 to 20 dB from their f32 form, single layers 40.
-const NOISE: f64 = 0.05;
 
 /// Sine waves whose direction and length is the class's, with noise.
 fn pixel(class: usize, sample: usize, [y, x, channel]: [usize; 3]) -> f32 {
@@ -52,8 +48,8 @@ fn data(name: &str, shape: [usize; 3], samples: usize, first: usize) -> Dataset 
     Dataset::new(name, bytes.collect(), shape, labels, names).unwrap()
 }
 
-/// Runs the model file on samples of its f32 network, and holds that the outputs are close.
-fn assert_close(name: &str, float: &Graph, file: &[u8], samples: &[Vec<f32>]) {
+/// Runs the model file on samples of its f32 network, and holds that the outputs are close: their differences from their mean have at least so many decibels more power than what int8 adds to them.
+fn assert_close(name: &str, least: f64, float: &Graph, file: &[u8], samples: &[Vec<f32>]) {
     let interface = Interface::of_file(file).unwrap();
     let (input, output) = (interface.input.quantization, interface.output.quantization);
     let inputs: Vec<u8> =
@@ -77,8 +73,12 @@ fn assert_close(name: &str, float: &Graph, file: &[u8], samples: &[Vec<f32>]) {
     let power = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
     let noise = power(&mut found.iter().zip(&expected).map(|(found, expected)| found - expected))
         / power(&mut expected.iter().map(|value| value - mean));
-    println!("{name}: {:.1} dB", -10.0 * noise.log10());
-    assert!(noise < NOISE, "{name}: {noise} of the outputs' power is noise in int8");
+    let decibels = -10.0 * noise.log10();
+    println!("{name}: {decibels:.1} dB");
+    assert!(
+        decibels > least,
+        "{name}: the outputs are {decibels:.1} dB above what int8 adds, expected {least}"
+    );
     // The negative control: outputs of other samples are farther away than what int8 adds.
     let per_sample = expected.len() / samples.len();
     let other = power(&mut found.iter().zip(expected.iter().cycle().skip(per_sample)).map(|(a, b)| a - b))
@@ -90,8 +90,10 @@ fn integer(Quantization { scale, zero_point }: Quantization, value: f32) -> i8 {
     ((value / scale).round() as i32 + zero_point).clamp(-128, 127) as i8
 }
 
-/// Trains a classifier by a recipe, on images of this shape.
-fn learns_by_a_recipe(name: &str, shape: [usize; 3], sets: &[&str]) {
+/// Trains a classifier by a recipe, on images of this shape: the loss falls, the bits are those of any number of threads, and its int8 form is so many decibels close. These are 1 to 2 less than
+/// what it is today. Noise adds up from layer to layer: in the mobile networks by some decibels in each of the first ones and about one in each of the later ones, none of which is worse than its
+/// neighbours.
+fn learns_by_a_recipe(name: &str, shape: [usize; 3], decibels: f64, sets: &[&str]) {
     let mut recipe = Recipe::built_in("digits").unwrap();
     let net = format!("network.net={name}");
     let all = [
@@ -108,13 +110,13 @@ fn learns_by_a_recipe(name: &str, shape: [usize; 3], sets: &[&str]) {
         recipe.set(assignment).unwrap_or_else(|error| panic!("{assignment}: {error}"));
     }
     let split = Split::new(data("waves", shape, 96, 0), data("test waves", shape, 16, 96)).unwrap();
-    let stop = AtomicBool::new(false);
-    let run =
-        Run { recipe: &recipe, split: &split, threads: 2, checkpoint: None, resume: false, stop: &stop };
-    let Training::Done(trained) = train(&run, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"))
-    else {
-        panic!("nobody stopped it")
-    };
+    let trained = trained(&recipe, &split, 2);
+    let mut few = recipe.clone();
+    for set in ["training.epochs=1", "data.validation_fraction=0.5", "schedule.kind=constant"] {
+        few.set(set).unwrap();
+    }
+    let hashes = [1, 3].map(|threads| self::trained(&few, &split, threads).weights_hash);
+    assert_eq!(hashes[0], hashes[1], "{name}: the bits of three steps depend on threads");
     let losses: Vec<f64> = trained.progress.history.iter().map(|epoch| epoch.train_loss).collect();
     println!("{name}: {losses:.3?}");
     assert!(losses[losses.len() - 1] < 0.8 * losses[0], "{name} does not learn: {losses:?}");
@@ -127,51 +129,71 @@ fn learns_by_a_recipe(name: &str, shape: [usize; 3], sets: &[&str]) {
             values
         })
         .collect();
-    assert_close(name, &quantized.float, &quantized.file, &samples);
+    assert_close(name, decibels, &quantized.float, &quantized.file, &samples);
+}
+
+fn trained(recipe: &Recipe, split: &Split, threads: usize) -> Trained {
+    let stop = AtomicBool::new(false);
+    let run = Run { recipe, split, threads, checkpoint: None, resume: false, stop: &stop };
+    match train(&run, &mut ()).unwrap_or_else(|error| panic!("{}: {error}", recipe.network_name())) {
+        Training::Done(trained) => *trained,
+        Training::Stopped(_) => panic!("nobody stopped it"),
+    }
 }
 
 #[test]
 fn small_classifiers_learn_by_a_recipe_and_become_int8() {
-    learns_by_a_recipe("mnist_ds_cnn", [16, 16, 1], &[]);
-    learns_by_a_recipe("ds_cnn", [24, 10, 1], &[]);
-    learns_by_a_recipe("mlp", [12, 12, 1], &[]);
-    learns_by_a_recipe("lenet5", [16, 16, 1], &["training.epochs=10"]);
+    learns_by_a_recipe("mnist_ds_cnn", [16, 16, 1], 30.0, &[]);
+    learns_by_a_recipe("ds_cnn", [24, 10, 1], 39.0, &[]);
+    learns_by_a_recipe("mlp", [12, 12, 1], 39.0, &[]);
+    learns_by_a_recipe("lenet5", [16, 16, 1], 42.0, &["training.epochs=10"]);
 }
 
 #[test]
 fn sequences_are_learned_by_a_recipe_and_become_int8() {
     let sets = ["training.epochs=12", "schedule.learning_rate=0.01"];
-    learns_by_a_recipe("lstm", [20, 6, 1], &sets);
-    learns_by_a_recipe("gru", [20, 6, 1], &sets);
+    learns_by_a_recipe("lstm", [20, 6, 1], 42.0, &sets);
+    learns_by_a_recipe("gru", [20, 6, 1], 43.0, &sets);
 }
 
 #[test]
 fn image_classifiers_learn_by_a_recipe_and_become_int8() {
-    learns_by_a_recipe("resnet8", [16, 16, 3], &[]);
-    learns_by_a_recipe("pre_resnet", [16, 16, 3], &[]);
-    learns_by_a_recipe("vgg_small", [16, 16, 3], &[]);
-    learns_by_a_recipe("squeezenet", [24, 24, 3], &["schedule.learning_rate=0.001", "training.epochs=12"]);
+    learns_by_a_recipe("resnet8", [16, 16, 3], 39.0, &[]);
+    learns_by_a_recipe("pre_resnet", [16, 16, 3], 36.0, &[]);
+    learns_by_a_recipe("vgg_small", [16, 16, 3], 41.0, &[]);
+    learns_by_a_recipe(
+        "squeezenet",
+        [24, 24, 3],
+        36.0,
+        &["schedule.learning_rate=0.001", "training.epochs=12"],
+    );
 }
 
 #[test]
 fn mobile_classifiers_learn_by_a_recipe_and_become_int8() {
     // Deep ones, on few samples: what int8 adds is small beside outputs that are far apart, as they are after some epochs.
     let sets = ["training.epochs=40"];
-    learns_by_a_recipe("mobilenet_v1_025", [32, 32, 3], &sets);
+    learns_by_a_recipe("mobilenet_v1_025", [32, 32, 3], 15.0, &sets);
+    learns_by_a_recipe("mobilenet_v2_035", [32, 32, 3], 15.0, &["training.epochs=20"]);
+    learns_by_a_recipe("shufflenet_025", [32, 32, 3], 15.0, &["training.epochs=20"]);
 }
 
 #[test]
 fn normalizations_and_gates_become_int8() {
     let layers =
         |layers: &str| format!("network.layers={layers}.global_average_pool_2d().fully_connected(4)");
-    for text in [
-        "conv_2d(8, 3).stride(2).layer_norm().relu().conv_2d(8, 3).layer_norm().relu()",
-        "conv_2d(8, 3).stride(2).instance_norm().relu().conv_2d(8, 3).stride(2).group_norm(2).relu()",
-        "conv_2d(8, 3).stride(2).batch_norm().maxout(2).bottleneck(16).squeeze_excite(4).channel_shuffle(4)",
+    for (text, decibels) in [
+        ("conv_2d(8, 3).stride(2).layer_norm().relu().conv_2d(8, 3).layer_norm().relu()", 39.0),
+        ("conv_2d(8, 3).stride(2).instance_norm().relu().conv_2d(8, 3).stride(2).group_norm(2).relu()", 29.0),
+        (
+            "conv_2d(8, 3).stride(2).batch_norm().maxout(2).bottleneck(16).squeeze_excite(4).channel_shuffle(4)",
+            35.0,
+        ),
     ] {
         learns_by_a_recipe(
             "layers",
             [16, 16, 1],
+            decibels,
             &[&layers(text), "training.epochs=20", "schedule.learning_rate=0.01"],
         );
     }
@@ -192,7 +214,7 @@ impl Feed for Same<'_> {
 }
 
 /// Trains a network to give its input.
-fn learns_its_input(name: &str, shape: [usize; 3], outputs: usize) {
+fn learns_its_input(name: &str, shape: [usize; 3], outputs: usize, decibels: f64) {
     const BATCH: u32 = 16;
     let mut graph = nets::known(name).unwrap().sized(shape, outputs).seed(1).build().unwrap();
     let optimizer =
@@ -227,7 +249,7 @@ fn learns_its_input(name: &str, shape: [usize; 3], outputs: usize) {
     let mut fill = |sample: usize, input: &mut [f32]| input.copy_from_slice(&samples[sample]);
     let int8 = post_training(&float, &settings, Options::default(), 32, &mut fill).unwrap();
     let program = compile_inference(&int8, &LowerOptions::default()).unwrap();
-    assert_close(name, &float, &program.to_file(&Metadata::default()).unwrap(), &samples[..16]);
+    assert_close(name, decibels, &float, &program.to_file(&Metadata::default()).unwrap(), &samples[..16]);
 }
 
 fn for_inference(graph: Graph) -> Graph {
@@ -236,8 +258,8 @@ fn for_inference(graph: Graph) -> Graph {
 
 #[test]
 fn networks_that_give_their_input_learn_and_become_int8() {
-    learns_its_input("autoencoder", [1, 1, 64], 64);
-    learns_its_input("u_net", [12, 16, 1], 1);
+    learns_its_input("autoencoder", [1, 1, 64], 64, 37.0);
+    learns_its_input("u_net", [12, 16, 1], 1, 30.0);
 }
 
 /// The line of the table for one network, in its usual size, in int8.
