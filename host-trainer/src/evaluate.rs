@@ -1,5 +1,7 @@
 //! Measuring a model: its inputs from samples, its outputs, and how many of them are right.
 
+pub mod anomaly;
+
 use std::thread;
 
 use serde::Serialize;
@@ -40,6 +42,14 @@ pub enum EvaluateError {
     FrontEnd {
         /// The data set.
         dataset: String,
+    },
+    /// The model gives something else than what it takes.
+    #[error("the model takes {given} numbers and gives {made}: it does not give its input back")]
+    NoReconstruction {
+        /// Elements of the input.
+        given: usize,
+        /// Elements of the output.
+        made: usize,
     },
     /// The model does not have an output for each class.
     #[error(
@@ -148,16 +158,25 @@ impl<'m> Interface<'m> {
     /// The inputs for every sample of a classifier's data, as the bytes that [`Device::run`] takes.
     ///
     /// # Errors
-    /// [`EvaluateError::SampleLength`], [`EvaluateError::Classes`].
+    /// As [`Self::samples`]; [`EvaluateError::Classes`].
     pub fn inputs(&self, data: &Dataset) -> Result<Vec<u8>, EvaluateError> {
+        let inputs = self.samples(data)?;
+        let (expected, found) = (data.class_names().len(), self.output_elements());
+        if expected != found {
+            return Err(EvaluateError::Classes { dataset: data.name().to_owned(), expected, found });
+        }
+        Ok(inputs)
+    }
+
+    /// The inputs for every sample, whatever comes out of the model.
+    ///
+    /// # Errors
+    /// [`EvaluateError::SampleLength`], [`EvaluateError::FrontEnd`].
+    pub fn samples(&self, data: &Dataset) -> Result<Vec<u8>, EvaluateError> {
         let dataset = || data.name().to_owned();
         let (expected, found) = (self.sample_elements(), data.sample_len());
         if expected != found {
             return Err(EvaluateError::SampleLength { dataset: dataset(), expected, found });
-        }
-        let (expected, found) = (data.class_names().len(), self.output_elements());
-        if expected != found {
-            return Err(EvaluateError::Classes { dataset: dataset(), expected, found });
         }
         let Preprocessing::Audio(audio) = self.preprocessing else {
             return Ok(self.inputs_from_bytes(data.samples()));
@@ -176,14 +195,7 @@ impl<'m> Interface<'m> {
 
     /// The outputs as real numbers.
     pub fn real_outputs(&self, outputs: &[u8]) -> Vec<f32> {
-        match (self.output.element_type, self.output.quantization.some()) {
-            (ElementType::I8, Some(quantization)) => {
-                let real =
-                    |&byte: &u8| smidgen::ops::quantize::dequantize_one(quantization, byte.cast_signed());
-                outputs.iter().map(real).collect()
-            }
-            _ => outputs.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        }
+        real(&self.output, outputs)
     }
 
     /// Which output is the greatest, for each sample; of equal ones the first. NaN is never the greatest.
@@ -196,6 +208,17 @@ impl<'m> Interface<'m> {
                 .collect(),
             _ => rows.map(|row| largest(row.iter().map(|byte| byte.cast_signed()))).collect(),
         }
+    }
+}
+
+/// What the bytes of an operand stand for.
+fn real(operand: &Operand, bytes: &[u8]) -> Vec<f32> {
+    match (operand.element_type, operand.quantization.some()) {
+        (ElementType::I8, Some(quantization)) => {
+            let real = |&byte: &u8| smidgen::ops::quantize::dequantize_one(quantization, byte.cast_signed());
+            bytes.iter().map(real).collect()
+        }
+        _ => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
     }
 }
 

@@ -41,6 +41,7 @@
 //! # Ok::<(), smidgen::frontend::FrontEndError>(())
 //! ```
 
+mod anomaly;
 mod config;
 mod detector;
 mod fft;
@@ -50,6 +51,7 @@ mod spotter;
 mod tables;
 mod turn;
 
+pub use anomaly::reconstruction_error;
 pub(crate) use config::Sensor;
 pub use config::{Audio, AudioConfig, Detrend, FrontEndError, Spacing, WindowShape};
 pub use detector::{Detection, Detector, DetectorConfig, MAX_CLASSES};

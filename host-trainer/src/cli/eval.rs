@@ -8,9 +8,11 @@ use smidgen::Preprocessing;
 use smidgen_trainer::data::audio::{AudioOptions, load_test_audio, load_test_series};
 use smidgen_trainer::data::{self, Dataset, ImageOptions};
 use smidgen_trainer::device::{self, Device, Report, Target};
+use smidgen_trainer::evaluate::anomaly::Scores;
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 
 use super::table::{Align, Table, grouped};
+use super::train::decision_text;
 use super::{Outcome, parse_model, print, print_json, read_model, threads};
 
 /// Measure a model's accuracy on the test images, here or on an emulated core.
@@ -44,14 +46,20 @@ impl Eval {
         let named = |error| format!("{}: {error}", self.model.display());
         let interface = Interface::of(&model).map_err(named)?;
         let test = test_set(self.data.as_deref(), &interface, model.metadata().provenance, self.limit)?;
-        let inputs = interface.inputs(&test).map_err(named)?;
+        let task = task(model.metadata().provenance);
+        let inputs = if task.is_some() { interface.samples(&test) } else { interface.inputs(&test) };
+        let inputs = inputs.map_err(named)?;
         if self.on != Target::Host {
-            eprintln!("running {} test images on an emulated {}", test.len(), self.on);
+            eprintln!("running {} test samples on an emulated {}", test.len(), self.on);
         }
         let run_bytes = interface.input.bytes().unwrap_or(0);
         // Test images have no order.
         let device = Device::new(self.on).reset_state();
         let report = run_in_parts(&device, file.as_slice(), &inputs, run_bytes, threads(self.threads))?;
+        if let Some((normal, threshold)) = task {
+            let scores = Scores::of(&interface.scores(&inputs, &report.outputs), &test, &normal);
+            return self.anomalies(&report, &test, &scores, threshold);
+        }
         let predictions = interface.predictions(&report.outputs);
         let confusion = Confusion::of(&predictions, test.labels(), test.class_names().len());
         if self.json {
@@ -59,6 +67,28 @@ impl Eval {
         } else {
             self.print(&report, &test, &confusion)
         }
+    }
+
+    /// How well anomalies are told from what is normal.
+    fn anomalies(&self, report: &Report, test: &Dataset, scores: &Scores, threshold: f32) -> Outcome {
+        let decision = scores.decide(threshold);
+        if self.json {
+            return print_json(&serde_json::json!({
+                "model": self.model.display().to_string(),
+                "dataset": test.name(),
+                "target": self.on.name(),
+                "samples": test.len(),
+                "auc": scores.auc(),
+                "decision": decision,
+                "instructions": report.instructions,
+                "arena_bytes": report.arena_bytes,
+                "stack_peak_bytes": report.stack_peak_bytes,
+                "model_bytes": report.model_bytes,
+            }));
+        }
+        let auc = scores.auc().map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
+        let result = format!("area under ROC         {auc}\n{}", decision_text(&decision));
+        print(&format!("{}{result}{}", self.heading(test), costs(report)))
     }
 
     fn print_json(&self, report: &Report, test: &Dataset, confusion: &Confusion) -> Outcome {
@@ -81,29 +111,44 @@ impl Eval {
 
     fn print(&self, report: &Report, test: &Dataset, confusion: &Confusion) -> Outcome {
         let accuracy = confusion.accuracy();
-        let place =
-            if self.on == Target::Host { "this machine".into() } else { format!("an emulated {}", self.on) };
-        let mut text = format!("{} on {} ({}):\n", self.model.display(), test.name(), place);
+        let mut text = self.heading(test);
         let (percent, samples) = (accuracy.fraction() * 100.0, grouped(accuracy.samples as u64));
         writeln!(
             text,
             "accuracy        {percent:.2} %  ({} of {samples})",
             grouped(accuracy.correct as u64)
         )?;
-        if let Some(instructions) = report.instructions {
-            writeln!(text, "instructions    {} per inference", grouped(instructions))?;
-        }
-        let stack =
-            report.stack_peak_bytes.map(|bytes| format!(", {} bytes of stack", grouped(bytes.into())));
-        writeln!(
-            text,
-            "RAM             {} bytes of arena{}",
-            grouped(report.arena_bytes.into()),
-            stack.unwrap_or_default()
-        )?;
-        writeln!(text, "model file      {} bytes\n", grouped(report.model_bytes as u64))?;
-        print(&(text + &confusion_table(confusion, test.class_names())))
+        text += &costs(report);
+        print(&(text + "\n" + &confusion_table(confusion, test.class_names())))
     }
+
+    fn heading(&self, test: &Dataset) -> String {
+        let place =
+            if self.on == Target::Host { "this machine".into() } else { format!("an emulated {}", self.on) };
+        format!("{} on {} ({place}):\n", self.model.display(), test.name())
+    }
+}
+
+/// What an inference takes.
+fn costs(report: &Report) -> String {
+    let instructions = report.instructions.map_or_else(String::new, |instructions| {
+        format!("instructions    {} per inference\n", grouped(instructions))
+    });
+    let stack = report.stack_peak_bytes.map(|bytes| format!(", {} bytes of stack", grouped(bytes.into())));
+    format!(
+        "{instructions}RAM             {} bytes of arena{}\nmodel file      {} bytes\n",
+        grouped(report.arena_bytes.into()),
+        stack.unwrap_or_default(),
+        grouped(report.model_bytes as u64)
+    )
+}
+
+/// Of a model that gives its input back, which it says itself: the classes that are normal, and the threshold.
+fn task(provenance: &str) -> Option<(Vec<String>, f32)> {
+    let provenance: serde_json::Value = serde_json::from_str(provenance).ok()?;
+    let task = &provenance["task"];
+    let names = task["normal"].as_array()?.iter().filter_map(|name| Some(name.as_str()?.to_owned()));
+    Some((names.collect(), task["threshold"].as_f64()? as f32))
 }
 
 /// How a model's images were scaled and cut out, which it says itself if it was trained here.
@@ -114,7 +159,9 @@ fn image_options(interface: &Interface<'_>, provenance: &str) -> ImageOptions {
         side(0).zip(side(1)).map(|(height, width)| [height, width])
     };
     let [.., channels] = interface.input.shape.dims();
-    ImageOptions { size: pair("image_size"), crop: pair("crop"), greyscale: channels == 1 }
+    // Nothing is trained on here.
+    let (greyscale, classes_differ) = (channels == 1, true);
+    ImageOptions { size: pair("image_size"), crop: pair("crop"), greyscale, classes_differ }
 }
 
 /// How a model's recordings are named, which it says itself if it was trained here; nothing for a model that takes no sound.
@@ -125,7 +172,10 @@ fn audio_options(interface: &Interface<'_>, provenance: &str) -> Option<AudioOpt
     let name_pattern = data["name_pattern"].as_str().unwrap_or_default().to_owned();
     let test_below = data["test_below"].as_u64().and_then(|below| u32::try_from(below).ok()).unwrap_or(0);
     let background = data["background"].as_str().unwrap_or_default().to_owned();
-    Some(AudioOptions { config: audio.config, name_pattern, test_below, background })
+    let all_windows = data["all_windows"].as_bool().unwrap_or(false);
+    let config = audio.config;
+    // Nothing is trained on here.
+    Some(AudioOptions { config, name_pattern, test_below, background, all_windows, classes_differ: true })
 }
 
 /// The value that is full scale, for a model of time series.

@@ -84,8 +84,9 @@ impl Watch for TrainingProgress {
         self.bar.set_position(u64::from(report.epoch - 1) * report.steps + report.step);
         self.bar.set_prefix(format!("epoch {}/{}", report.epoch, report.epochs));
         let (loss, accuracy) = (report.losses.mean_loss(), report.losses.accuracy() * 100.0);
+        let accuracy = if report.has_accuracy { format!(" {accuracy:.1} %") } else { String::new() };
         let (rate, curve) = (self.rate(), curve(&self.losses));
-        self.bar.set_message(format!("loss {loss:.4} {curve} {accuracy:.1} %, {rate:.0} samples/s"));
+        self.bar.set_message(format!("loss {loss:.4} {curve}{accuracy}, {rate:.0} samples/s"));
     }
 
     fn note(&mut self, text: &str) {
@@ -104,17 +105,17 @@ impl Watch for TrainingProgress {
                 self.events = None;
             }
         }
-        let held_out = match (record.validation_loss, record.validation_accuracy) {
-            (Some(loss), Some(accuracy)) => {
-                format!("   held out: loss {loss:.4} accuracy {:6.2} %", accuracy * 100.0)
-            }
-            _ => String::new(),
+        let accuracy = |accuracy: Option<f64>| {
+            accuracy.map_or_else(String::new, |accuracy| format!(" accuracy {:6.2} %", accuracy * 100.0))
         };
+        let held_out = record.validation_loss.map_or_else(String::new, |loss| {
+            format!("   held out: loss {loss:.4}{}", accuracy(record.validation_accuracy))
+        });
         let line = format!(
-            "  epoch {:3}/{epochs}   training: loss {:.4} accuracy {:6.2} %{held_out}   {:.0} samples/s",
+            "  epoch {:3}/{epochs}   training: loss {:.4}{}{held_out}   {:.0} samples/s",
             record.epoch,
             record.train_loss,
-            record.train_accuracy * 100.0,
+            accuracy(record.train_accuracy),
             self.rate(),
         );
         self.bar.suspend(|| eprintln!("{line}"));

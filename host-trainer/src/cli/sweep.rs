@@ -53,13 +53,14 @@ impl Sweep {
         }
         let split = load_data(&recipe, self.source.data.as_deref())?;
         let (stop, folds) = (stop_on_ctrl_c()?, self.folds.unwrap_or(1));
+        let has_accuracy = recipe.task.has_accuracy();
         let mut scores: Vec<Score> = Vec::new();
         for (index, point) in points.iter().enumerate() {
             let Some(scored) = score(&recipe, point, folds, &split, threads(self.threads), &stop)? else {
                 eprintln!("stopped after {index} of {} combinations", points.len());
                 return Ok(ExitCode::from(130));
             };
-            let result = scored.error.clone().unwrap_or_else(|| shown(&scored));
+            let result = scored.error.clone().unwrap_or_else(|| shown(&scored, has_accuracy));
             eprintln!("  {}/{}   {}   {result}", index + 1, points.len(), point.join(" "));
             scores.push(scored);
             if let Some(out) = &self.out {
@@ -74,14 +75,17 @@ impl Sweep {
         let mut table = Table::new(columns);
         for scored in &scores {
             let settings = if scored.point.is_empty() { recipe.name.clone() } else { scored.point.join(" ") };
-            let result = scored.error.clone().unwrap_or_else(|| shown(scored));
+            let result = scored.error.clone().unwrap_or_else(|| shown(scored, has_accuracy));
             table.row([settings, result, format!("{:.4}", scored.loss)]);
         }
         print(&table.to_string())
     }
 }
 
-fn shown(score: &Score) -> String {
+fn shown(score: &Score, has_accuracy: bool) -> String {
+    if !has_accuracy {
+        return format!("loss {:.4}", score.loss);
+    }
     let percent = score.accuracy * 100.0;
     match score.folds.len() {
         1 => format!("{percent:.2} %"),

@@ -11,10 +11,12 @@ use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::{load_audio_dir, load_series_dir};
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target, check};
+use smidgen_trainer::evaluate::anomaly::{Decision, Scores, reconstruct};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 use smidgen_trainer::inspect::inspect;
 use smidgen_trainer::pipeline::{
-    Quantized, Run, Trained, Training, measure_ensemble, measure_sensitivity, quantize_trained_for, train,
+    Quantized, Run, Trained, Training, float_scores, measure_ensemble, measure_sensitivity, normal_classes,
+    quantize_trained_for, train,
 };
 use smidgen_trainer::recipe::Recipe;
 use smidgen_trainer::report::{self, Mistake, TargetFigures, layer_figures, target_figures, worst_mistakes};
@@ -56,7 +58,7 @@ pub(crate) struct Train {
 /// A recipe and its data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Source {
-    /// A built-in recipe (digits, mnist, cifar10, fsdd) or a TOML file
+    /// A built-in recipe (digits, mnist, cifar10, fsdd, anomaly) or a TOML file
     pub(crate) recipe: String,
     /// Directory of the data, for recipes whose data are not bundled
     #[arg(long, value_name = "DIR")]
@@ -124,7 +126,7 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
     let split = match (recipe.data.dataset.as_str(), directory) {
         ("digits", None) => data::digits()?,
         ("digits" | "mnist", Some(directory)) => data::load_mnist_dir(directory)?,
-        ("images", Some(directory)) => data::load_image_dir(directory, recipe.data.image_options())?,
+        ("images", Some(directory)) => data::load_image_dir(directory, recipe.image_options())?,
         ("cifar", Some(directory)) => data::load_cifar_dir(directory)?,
         ("audio", Some(directory)) => load_audio_dir(directory, &recipe.audio_options())?,
         ("series", Some(directory)) => {
@@ -139,7 +141,21 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
             return Err(format!("data.dataset is {other:?}, expected {expected}").into());
         }
     };
-    Ok(split.leaving_out(&recipe.data.leave_out)?)
+    Ok(split.leaving_out(&recipe.data.leave_out)?.keeping(&recipe.task.normal)?)
+}
+
+/// What a threshold makes of the test set, in lines.
+pub(crate) fn decision_text(decision: &Decision) -> String {
+    let Decision { threshold, detected, anomalous, false_alarms, normal } = *decision;
+    let share = |part: usize, all: usize| {
+        format!("{part} of {all}, {:.2} %", 100.0 * part as f64 / all.max(1) as f64)
+    };
+    let detected =
+        if anomalous == 0 { "no anomalies in the test set".to_owned() } else { share(detected, anomalous) };
+    format!(
+        "threshold              {threshold}\nanomalies above it     {detected}\nfalse alarms           {}\n",
+        share(false_alarms, normal)
+    )
 }
 
 /// Training, quantizing and measuring, with what is shown on the way.
@@ -162,13 +178,17 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Finished {
     pub(crate) trained: Trained,
     pub(crate) quantized: Quantized,
-    pub(crate) int8: Confusion,
-    /// Losses of the ensemble on the test set, if there is one.
-    ensemble: Option<LossSum>,
+    result: TestResult,
     /// What quantization costs each layer.
     sensitivity: Sensitivity,
-    mistakes: Vec<Mistake>,
     targets: Vec<TargetFigures>,
+}
+
+/// What came out on the test set.
+#[derive(Debug)]
+enum TestResult {
+    Classes { int8: Confusion, ensemble: Option<LossSum>, mistakes: Vec<Mistake> },
+    Reconstruction { float: Scores, int8: Scores, decision: Decision },
 }
 
 /// Held-out samples on which the cost of quantization is measured for each layer.
@@ -196,19 +216,12 @@ impl Job<'_> {
             Training::Done(trained) => *trained,
         };
         let quantized = quantize_trained_for(recipe, split, &trained, &lower)?;
-        let (file, test) = (&quantized.file, &split.test);
-        let interface = Interface::of_file(file)?;
-        let inputs = interface.inputs(test)?;
-        let run_bytes = interface.input.bytes().unwrap_or(0);
-        let report = run_in_parts(&Device::new(Target::Host), file, &inputs, run_bytes, threads)?;
-        let predictions = interface.predictions(&report.outputs);
-        let int8 = Confusion::of(&predictions, test.labels(), test.class_names().len());
-        let ensemble = measure_ensemble(&trained, test, threads)?;
+        let result = self.test(&trained, &quantized)?;
         let sensitivity = measure_sensitivity(recipe, split, &trained, &quantized, SENSITIVITY_SAMPLES)?;
-        let mistakes = worst_mistakes(&interface.real_outputs(&report.outputs), test.labels(), MISTAKES);
-        let sample = inputs.get(..run_bytes).unwrap_or_default();
-        let targets = target_figures(&quantized, lower.prefer, measured, sample)?;
-        let finished = Finished { trained, quantized, int8, ensemble, sensitivity, mistakes, targets };
+        let interface = Interface::of_file(&quantized.file)?;
+        let first = split.test.select("the first test sample", &[0])?;
+        let targets = target_figures(&quantized, lower.prefer, measured, &interface.samples(&first)?)?;
+        let finished = Finished { trained, quantized, result, sensitivity, targets };
         if let Some(out) = out {
             write_atomically(&out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
             write_atomically(&out.join("model.smg"), &finished.quantized.file)?;
@@ -226,18 +239,37 @@ impl Job<'_> {
         }
         Ok(Some(finished))
     }
+
+    /// Measures the trained network on the test set, by its task.
+    fn test(&self, trained: &Trained, quantized: &Quantized) -> Result<TestResult, Box<dyn Error>> {
+        let (device, test, threads) = (Device::new(Target::Host), &self.split.test, self.threads);
+        if let Some(threshold) = quantized.threshold {
+            let normal = normal_classes(&self.split.train);
+            let (scores, _) = reconstruct(&device, &quantized.file, test, threads)?;
+            let int8 = Scores::of(&scores, test, &normal);
+            let float = Scores::of(&float_scores(trained, test, threads)?, test, &normal);
+            return Ok(TestResult::Reconstruction { float, decision: int8.decide(threshold), int8 });
+        }
+        let interface = Interface::of_file(&quantized.file)?;
+        let inputs = interface.inputs(test)?;
+        let run_bytes = interface.input.bytes().unwrap_or(0);
+        let report = run_in_parts(&device, &quantized.file, &inputs, run_bytes, threads)?;
+        let predictions = interface.predictions(&report.outputs);
+        Ok(TestResult::Classes {
+            int8: Confusion::of(&predictions, test.labels(), test.class_names().len()),
+            ensemble: measure_ensemble(trained, test, threads)?,
+            mistakes: worst_mistakes(&interface.real_outputs(&report.outputs), test.labels(), MISTAKES),
+        })
+    }
 }
 
 impl Finished {
     /// What `metrics.json` holds.
     pub(crate) fn metrics(&self, recipe: &Recipe) -> serde_json::Value {
         let Trained { progress, test, weights_hash, .. } = &self.trained;
-        let int8 = self.int8.accuracy();
-        serde_json::json!({
-            "float_accuracy": test.accuracy(),
+        let mut metrics = serde_json::json!({
             "float_loss": test.mean_loss(),
-            "int8_accuracy": int8.fraction(),
-            "test_samples": int8.samples,
+            "test_samples": test.samples,
             "seed": recipe.training.seed,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch,
@@ -252,10 +284,22 @@ impl Finished {
                 "weights_hash": aware.weights_hash,
                 "history": aware.progress.history,
             })),
-            "ensemble_accuracy": self.ensemble.map(|ensemble| ensemble.accuracy()),
             "sensitivity": self.sensitivity,
             "targets": self.targets,
-        })
+        });
+        match &self.result {
+            TestResult::Classes { int8, ensemble, .. } => {
+                metrics["float_accuracy"] = test.accuracy().into();
+                metrics["int8_accuracy"] = int8.accuracy().fraction().into();
+                metrics["ensemble_accuracy"] = ensemble.map(|ensemble| ensemble.accuracy()).into();
+            }
+            TestResult::Reconstruction { float, int8, decision } => {
+                metrics["float_auc"] = float.auc().into();
+                metrics["int8_auc"] = int8.auc().into();
+                metrics["decision"] = serde_json::json!(decision);
+            }
+        }
+        metrics
     }
 
     /// The run as a page for a browser.
@@ -270,10 +314,15 @@ impl Finished {
             progress,
             aware: aware.as_ref().map(|aware| &aware.progress),
             float: test,
-            ensemble: self.ensemble.as_ref(),
-            int8: &self.int8,
+            result: match &self.result {
+                TestResult::Classes { int8, ensemble, mistakes } => {
+                    report::TestResult::Classes { ensemble: ensemble.as_ref(), int8, mistakes }
+                }
+                TestResult::Reconstruction { float, int8, decision } => {
+                    report::TestResult::Reconstruction { float, int8, decision }
+                }
+            },
             test: &split.test,
-            mistakes: &self.mistakes,
             layers: &layer_figures(graph, program, &entry.memory_map),
             sensitivity: &self.sensitivity,
             memory_map: (&entry.memory_map, &program.step_names),
@@ -290,21 +339,32 @@ impl Finished {
         let aware = aware.as_ref().map_or_else(String::new, |aware| {
             format!("trained {} epochs for int8 in {:.1} s\n", aware.progress.epoch, aware.progress.seconds)
         });
-        let ensemble = self.ensemble.map_or_else(String::new, |ensemble| {
-            let (count, percent) = (self.trained.ensemble.len(), ensemble.accuracy() * 100.0);
-            format!("ensemble of {count} in f32     {percent:6.2} %\n")
-        });
+        let result = match &self.result {
+            TestResult::Classes { int8, ensemble, .. } => {
+                let ensemble = ensemble.map_or_else(String::new, |ensemble| {
+                    let (count, percent) = (self.trained.ensemble.len(), ensemble.accuracy() * 100.0);
+                    format!("ensemble of {count} in f32     {percent:6.2} %\n")
+                });
+                format!(
+                    "test accuracy in f32   {:6.2} %  ({} samples)\n{ensemble}test accuracy in int8  {:6.2} %\n",
+                    test.accuracy() * 100.0,
+                    test.samples,
+                    int8.accuracy().fraction() * 100.0,
+                )
+            }
+            TestResult::Reconstruction { float, int8, decision } => {
+                let auc = |name, scores: &Scores| {
+                    let auc = scores.auc().map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
+                    format!("area under ROC, {name:<4}   {auc}\n")
+                };
+                format!("{}{}{}", auc("f32", float), auc("int8", int8), decision_text(decision))
+            }
+        };
         format!(
-            "trained {} epochs in {:.1} s, kept epoch {}\n{aware}\
-             test accuracy in f32   {:6.2} %  ({} samples)\n{ensemble}\
-             test accuracy in int8  {:6.2} %\n\
-             model file             {} bytes\n",
+            "trained {} epochs in {:.1} s, kept epoch {}\n{aware}{result}model file             {} bytes\n",
             progress.epoch,
             progress.seconds,
             progress.best_epoch,
-            test.accuracy() * 100.0,
-            test.samples,
-            self.int8.accuracy().fraction() * 100.0,
             grouped(self.quantized.file.len() as u64),
         )
     }

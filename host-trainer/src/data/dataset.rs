@@ -192,6 +192,20 @@ impl Dataset {
         Self::new(self.name.clone(), samples, shape, self.labels.clone(), self.class_names.clone())
     }
 
+    /// The same samples among these classes, which have its own ones.
+    ///
+    /// # Errors
+    /// A class is not among them.
+    pub(super) fn among(self, classes: &[String]) -> Result<Self, DataError> {
+        let place = |name: &String| {
+            let found = classes.iter().position(|class| class == name);
+            found.ok_or_else(|| DataError::NoSuchClass { class: name.clone(), known: classes.to_vec() })
+        };
+        let places = self.class_names.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        let labels = self.labels.iter().map(|&label| places[label as usize] as u32).collect();
+        Ok(Self { labels, class_names: classes.to_vec(), ..self })
+    }
+
     /// A dataset of the samples at `indices`, in that order: a part for validation or calibration, or the first few for a quick run.
     ///
     /// # Errors
@@ -254,6 +268,19 @@ impl Split {
     /// # Errors
     /// There is no such class, or nothing is left.
     pub fn leaving_out(self, classes: &[String]) -> Result<Self, DataError> {
+        self.training_on(classes, false)
+    }
+
+    /// The same split with the training samples of these classes only; all without any. The test set keeps the others.
+    ///
+    /// # Errors
+    /// There is no such class, or nothing is left.
+    pub fn keeping(self, classes: &[String]) -> Result<Self, DataError> {
+        self.training_on(classes, true)
+    }
+
+    /// The same split with the training samples that are of one of these classes, or of none of them.
+    fn training_on(self, classes: &[String], of_these: bool) -> Result<Self, DataError> {
         if classes.is_empty() {
             return Ok(self);
         }
@@ -261,7 +288,8 @@ impl Split {
         if let Some(class) = classes.iter().find(|class| !names.contains(class)) {
             return Err(DataError::NoSuchClass { class: class.clone(), known: names.to_vec() });
         }
-        let is_kept = |&index: &u32| !classes.contains(&names[self.train.label(index as usize) as usize]);
+        let is_kept =
+            |&index: &u32| classes.contains(&names[self.train.label(index as usize) as usize]) == of_these;
         let kept: Vec<u32> = (0..self.train.len() as u32).filter(is_kept).collect();
         let part = |set: &Dataset| set.select(set.name(), &kept);
         Ok(Self {
@@ -351,10 +379,12 @@ mod tests {
         let split = Split::new(small(), small()).unwrap();
         let part = split.clone().leaving_out(&["1".into()]).unwrap();
         assert_eq!((part.train.labels(), part.train.samples()), (&[0][..], &[0, 1, 2, 3][..]));
+        let part_of_zeros = part.clone();
         assert_eq!((part.test, part.train.class_names().len()), (small(), 2));
         assert_eq!(split.clone().leaving_out(&[]).unwrap(), split);
+        assert_eq!(split.clone().keeping(&["0".into()]).unwrap(), part_of_zeros);
         let error = split.clone().leaving_out(&["2".into()]).unwrap_err().to_string();
-        assert_eq!(error, "there is no class 2 to leave out, only 0, 1");
+        assert_eq!(error, "there is no class 2, only 0, 1");
         let error = split.leaving_out(&["0".into(), "1".into()]).unwrap_err();
         assert!(matches!(error, DataError::EmptyDataset { .. }), "{error}");
     }

@@ -265,8 +265,8 @@ pub enum DataError {
         /// The set that does not.
         missing: String,
     },
-    /// A class that is to be left out, and is not there.
-    #[error("there is no class {class} to leave out, only {}", known.join(", "))]
+    /// A class that is to be left out, or to be trained on alone, and is not there.
+    #[error("there is no class {class}, only {}", known.join(", "))]
     NoSuchClass {
         /// The class.
         class: String,

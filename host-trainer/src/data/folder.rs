@@ -1,5 +1,6 @@
 //! Images in folders: `DIR/train/CLASS/*.jpg` and `DIR/test/CLASS/*.jpg`, PNG or JPEG. The folders' names are the classes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct ImageOptions {
     pub crop: Option<[usize; 2]>,
     /// One channel instead of three.
     pub greyscale: bool,
+    /// Whether a class may be in one of the two sets only.
+    pub classes_differ: bool,
 }
 
 /// Loads training and test images from a directory. Hidden files are left out.
@@ -26,6 +29,15 @@ pub struct ImageOptions {
 /// error names it.
 pub fn load_image_dir(directory: &Path, options: ImageOptions) -> Result<Split, DataError> {
     let (train, test) = (load_set(directory, "train", options)?, load_set(directory, "test", options)?);
+    let (train, test) = match options.classes_differ {
+        false => (train, test),
+        true => {
+            let all: BTreeSet<String> =
+                [&train, &test].iter().flat_map(|set| set.class_names()).cloned().collect();
+            let all: Vec<String> = all.into_iter().collect();
+            (train.among(&all)?, test.among(&all)?)
+        }
+    };
     for (set, other) in [(&train, &test), (&test, &train)] {
         let classes = other.class_names();
         if let Some(class) = set.class_names().iter().find(|class| !classes.contains(class)) {
@@ -161,7 +173,8 @@ mod tests {
 
     #[test]
     fn images_are_scaled_cropped_and_made_grey() {
-        let options = ImageOptions { size: Some([8, 8]), crop: Some([4, 2]), greyscale: true };
+        let options =
+            ImageOptions { size: Some([8, 8]), crop: Some([4, 2]), greyscale: true, classes_differ: false };
         let directory = folder();
         let split = load_image_dir(directory.path(), options).unwrap();
         assert_eq!((split.train.shape(), split.test.shape()), ([4, 2, 1], [4, 2, 1]));

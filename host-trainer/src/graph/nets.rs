@@ -145,7 +145,8 @@ fn mobilenet_v1_025(start: Network, _: [usize; 3], outputs: usize) -> Network {
 }
 
 /// Anomaly detection, 5 frames of 128 mel bands: an autoencoder of vectors, trained with the mean squared error to its input.
-fn autoencoder(start: Network, _: [usize; 3], outputs: usize) -> Network {
+fn autoencoder(start: Network, input: [usize; 3], outputs: usize) -> Network {
+    let start = if input[..2] == [1, 1] { start } else { start.flatten() };
     [128, 128, 128, 128, 8, 128, 128, 128, 128]
         .into_iter()
         .fold(start, |network, units| network.fully_connected(units).batch_norm().relu())

@@ -10,6 +10,8 @@ use crate::train::{Executor, RateSearch, RateTrial, find_rate};
 const STEPS: u32 = 300;
 /// What the loss has to come down to, as a share of what it was; to classify all of the batch right will do as well.
 const LEARNED: f64 = 0.1;
+/// The same for what is given back.
+const RECONSTRUCTED: f64 = 0.5;
 /// How far the first loss may be from the expected one, as a factor either way.
 const FACTOR: f64 = 2.0;
 /// How much more frequent a class may be than another one before somebody should know.
@@ -50,12 +52,14 @@ pub fn examine(recipe: &Recipe, split: &Split, threads: usize) -> Result<Vec<Fin
         findings.push(executor.with_gradients(|gradients| gradient_norms(&prepared, gradients)));
         let rate = recipe.schedule.learning_rate;
         let (mut loss, mut accuracy, mut steps) = (first, 0.0, 0);
-        while steps < STEPS && loss.is_finite() && loss > LEARNED * first && accuracy < 1.0 {
+        // What is narrower than its input cannot give all of it back.
+        let learned = if recipe.task.has_accuracy() { LEARNED } else { RECONSTRUCTED };
+        while steps < STEPS && loss.is_finite() && loss > learned * first && accuracy < 1.0 {
             let losses = driver.train(0, samples, rate)?;
             (loss, accuracy) = (losses.mean_loss(), losses.accuracy());
             steps += 1;
         }
-        let good = loss.is_finite() && (loss <= LEARNED * first || accuracy >= 1.0);
+        let good = loss.is_finite() && (loss <= learned * first || accuracy >= 1.0);
         let percent = accuracy * 100.0;
         let advice = match (good, loss.is_finite() && loss < 2.0 * first) {
             (true, _) => "",
@@ -67,9 +71,12 @@ pub fn examine(recipe: &Recipe, split: &Split, threads: usize) -> Result<Vec<Fin
         findings.push(Finding {
             check: "one batch by heart",
             good,
-            detail: format!(
-                "loss {first:.4} to {loss:.4}, {percent:.1} % right, in {steps} steps of {rate}{advice}"
-            ),
+            detail: match recipe.task.has_accuracy() {
+                true => format!(
+                    "loss {first:.4} to {loss:.4}, {percent:.1} % right, in {steps} steps of {rate}{advice}"
+                ),
+                false => format!("loss {first:.4} to {loss:.4}, in {steps} steps of {rate}{advice}"),
+            },
         });
         Ok::<_, PipelineError>(())
     })??;
@@ -112,16 +119,23 @@ pub fn search_rate(
 fn classes(prepared: &Prepared, split: &Split, recipe: &Recipe) -> Finding {
     let mut counts = vec![0_usize; split.train.class_names().len()];
     prepared.train.iter().for_each(|&sample| counts[split.train.label(sample as usize) as usize] += 1);
+    let (trained_on, held_out) = (prepared.train.len(), prepared.validation.len());
+    if !recipe.task.has_accuracy() {
+        let (is, normal) = (split.train.class_names(), super::normal_classes(&split.train));
+        let detail = format!(
+            "{trained_on} samples to train on, {held_out} held out; normal: {}; anomalies: {}",
+            normal.join(", "),
+            is.iter().filter(|name| !normal.contains(name)).cloned().collect::<Vec<_>>().join(", ")
+        );
+        return Finding { check: "classes", good: true, detail };
+    }
     let (least, most) =
         (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
     let balanced = recipe.loss.weighs_classes() || recipe.data.sampling != crate::data::Sampling::Shuffle;
     let good = balanced || most <= UNBALANCED * least;
     let advice = if good { "" } else { "; set data.sampling or loss.balance_classes" };
-    let detail = format!(
-        "{} samples to train on, {} held out, {least} to {most} a class{advice}",
-        prepared.train.len(),
-        prepared.validation.len(),
-    );
+    let detail =
+        format!("{trained_on} samples to train on, {held_out} held out, {least} to {most} a class{advice}");
     Finding { check: "classes", good, detail }
 }
 

@@ -1,5 +1,6 @@
 //! From a recipe and data to a model file: train, then fold, fuse, calibrate and quantize, and measure on the test set.
 
+mod anomaly;
 mod aware;
 pub mod doctor;
 mod ensemble;
@@ -19,8 +20,8 @@ use smidgen::{AllOperators, Metadata, Model, Preprocessing, Space};
 use crate::buffer::AlignedBytes;
 use crate::compile::calibrate::calibrate;
 use crate::compile::quantize::{
-    NamedRanges, Options, QuantizeError, Ranges, Sensitivity, correct_bias, equalize, quantize, sensitivity,
-    split_leaky_relu,
+    NamedRanges, Options, QuantizeError, Ranges, Sensitivity, Truth, correct_bias, equalize, quantize,
+    sensitivity, split_leaky_relu,
 };
 use crate::compile::{
     Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
@@ -28,13 +29,15 @@ use crate::compile::{
 };
 use crate::data::{DataError, Dataset, Normalization, Split};
 use crate::device::DeviceError;
+use crate::evaluate::anomaly::ScoreError;
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, TaskKind};
 use crate::train::{
     Ending, Executor, ExecutorError, Fit, FitError, Fitted, LossSum, Pass, Progress, Snapshot, Watch, fit,
     held_out, running_tensors,
 };
 
+pub use anomaly::{float_scores, normal_classes};
 pub use aware::Aware;
 pub use ensemble::measure_ensemble;
 pub use prepare::{Prepared, TeacherModel};
@@ -57,7 +60,7 @@ pub enum PipelineError {
     Layers(#[from] ParseError),
     /// The network does not fit the data.
     #[error(
-        "the network {network} takes samples of {expected:?} and has {outputs} outputs, the data are {found:?} with {classes} classes"
+        "the network {network} takes samples of {expected:?} and has {outputs} outputs, the data are {found:?} with {wanted} {numbers}"
     )]
     Mismatch {
         /// The network.
@@ -68,8 +71,10 @@ pub enum PipelineError {
         outputs: usize,
         /// Height, width and channels of the data.
         found: [usize; 3],
-        /// Classes of the data.
-        classes: usize,
+        /// Outputs that the task asks for.
+        wanted: usize,
+        /// What they are.
+        numbers: &'static str,
     },
     /// Not one weight for each class.
     #[error(
@@ -136,6 +141,9 @@ pub enum PipelineError {
     /// Training failed.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// A model could not be measured.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
     /// The program could not be run.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
@@ -232,19 +240,24 @@ pub enum Training {
 /// [`PipelineError::UnknownNet`], [`PipelineError::Mismatch`], [`PipelineError::Graph`].
 pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> {
     let name = recipe.network_name();
+    let (wanted, numbers) = match recipe.task.kind {
+        TaskKind::Classify => (data.class_names().len(), "classes"),
+        TaskKind::Reconstruct => (data.sample_len(), "numbers to give back"),
+    };
     let network = match recipe.network.layers.as_str() {
         "" => nets::known(name)
             .ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?
-            .sized(data.shape(), data.class_names().len()),
+            .sized(data.shape(), wanted),
         layers => Network::new(name, data.shape()).layers(layers)?,
     };
     let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
     let [_, height, width, channels] = graph.tensor(graph.inputs[0]).shape.dims();
     let expected = [height, width, channels];
     let outputs = graph.tensor(graph.outputs[0]).shape.elements().unwrap_or(usize::MAX);
-    let (found, classes) = (data.shape(), data.class_names().len());
-    if expected != found || outputs != classes {
-        return Err(PipelineError::Mismatch { network: name.to_owned(), expected, outputs, found, classes });
+    let found = data.shape();
+    if expected != found || outputs != wanted {
+        let network = name.to_owned();
+        return Err(PipelineError::Mismatch { network, expected, outputs, found, wanted, numbers });
     }
     Ok(graph)
 }
@@ -351,6 +364,8 @@ pub struct Quantized {
     pub program: Assembled,
     /// The model file.
     pub file: Vec<u8>,
+    /// For a reconstruction: the score above which a sample is an anomaly.
+    pub threshold: Option<f32>,
 }
 
 impl Quantized {
@@ -426,7 +441,10 @@ pub fn quantize_trained_for(
     if !recipe.data.background.is_empty() {
         data["background"] = recipe.data.background.as_str().into();
     }
-    let provenance = serde_json::json!({
+    if recipe.data.all_windows {
+        data["all_windows"] = true.into();
+    }
+    let mut provenance = serde_json::json!({
         "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
         "recipe": {
             "name": recipe.name,
@@ -437,14 +455,31 @@ pub fn quantize_trained_for(
         },
         "weights_hash": trained.weights_hash,
     });
-    let metadata = Metadata {
-        name: &recipe.name,
-        labels: &split.train.class_names().join("\n"),
-        step_names: "",
-        provenance: &provenance.to_string(),
-        preprocessing,
+    // The outputs of a reconstruction are no classes.
+    let labels =
+        if recipe.task.has_accuracy() { split.train.class_names().join("\n") } else { String::new() };
+    let file = |provenance: &serde_json::Value| {
+        let provenance = provenance.to_string();
+        let metadata = Metadata {
+            name: &recipe.name,
+            labels: &labels,
+            step_names: "",
+            provenance: &provenance,
+            preprocessing,
+        };
+        program.to_file(&metadata)
     };
-    Ok(Quantized { file: program.to_file(&metadata)?, program, graph, float, ranges })
+    let mut threshold = None;
+    if recipe.task.kind == TaskKind::Reconstruct {
+        let found = anomaly::threshold_of(recipe, split, &file(&provenance)?)?;
+        provenance["task"] = serde_json::json!({
+            "kind": "reconstruct",
+            "normal": normal_classes(&split.train),
+            "threshold": found,
+        });
+        threshold = Some(found);
+    }
+    Ok(Quantized { file: file(&provenance)?, program, graph, float, ranges, threshold })
 }
 
 /// The graph that is quantized: without what only training has, batch norms folded.
@@ -495,8 +530,12 @@ pub fn measure_sensitivity(
     let count = count.min(all.len());
     let samples: Vec<usize> = (0..count).map(|index| all[index * all.len() / count] as usize).collect();
     let labels: Vec<u32> = samples.iter().map(|&sample| split.train.label(sample)).collect();
+    let truth = match recipe.task.kind {
+        TaskKind::Classify => Truth::Labels(&labels),
+        TaskKind::Reconstruct => Truth::Input(count),
+    };
     let Quantized { graph, float, ranges, .. } = quantized;
-    Ok(sensitivity((float, graph), ranges, &labels, &mut |sample, input| {
+    Ok(sensitivity((float, graph), ranges, truth, &mut |sample, input| {
         trained.normalization.apply(split.train.image(samples[sample]), input);
     })?)
 }

@@ -10,7 +10,7 @@ pub(super) fn training_options(recipe: &Recipe) -> TrainingOptions {
         chunk_samples: training.chunk,
         chunks: training.batch / training.chunk,
         loss: loss(recipe),
-        counts_largest: true,
+        counts_largest: recipe.task.has_accuracy(),
         optimizer: optimizer_options(optimizer),
         gradients: GradientOptions {
             clip_norm: optimizer.clip_norm,

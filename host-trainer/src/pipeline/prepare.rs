@@ -13,7 +13,7 @@ use crate::compile::{
 use crate::data::audio::AudioAugmenter;
 use crate::data::{Augmenter, DataError, Dataset, Mixer, Normalization, Split, Variation};
 use crate::graph::{Graph, GraphOp};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, TaskKind};
 use crate::train::{ImageFeed, Teacher, Values, held_out};
 
 const METADATA: Metadata<'_> =
@@ -43,6 +43,8 @@ pub struct Prepared {
     augmenter: Option<Variation>,
     mixer: Option<Mixer>,
     seed: u64,
+    /// What the outputs should be, where there is no teacher.
+    values: Values<'static>,
 }
 
 /// The teacher of a run, if there is one.
@@ -69,7 +71,9 @@ impl Prepared {
     /// As [`Self::new`].
     pub fn of_graph(recipe: &Recipe, split: &Split, graph: Graph) -> Result<Self, PipelineError> {
         let (train, validation) = held_out(recipe, split.train.len());
-        check_classes(&split.train, &train, &recipe.data.leave_out)?;
+        if recipe.task.has_accuracy() {
+            check_classes(&split.train, &train, &recipe.data.leave_out)?;
+        }
         let mut options = options::training_options(recipe);
         options.frozen = fine_tuning::frozen(&graph, &recipe.fine_tuning)?;
         options.class_weights = class_weights(recipe, &split.train, &train)?;
@@ -101,6 +105,10 @@ impl Prepared {
             file: AlignedBytes::copy_of(&program.to_file(&Metadata { name: &recipe.name, ..METADATA })?),
             mixer: Mixer::new(&recipe.augmentation),
             seed: recipe.training.seed,
+            values: match recipe.task.kind {
+                TaskKind::Classify => Values::Classes,
+                TaskKind::Reconstruct => Values::Input,
+            },
             graph,
             program,
             options,
@@ -154,7 +162,7 @@ impl Prepared {
         let feed = ImageFeed::new(split, &self.normalization, augmenter, self.seed);
         let values = match (self.options.loss.target(), teacher) {
             (TargetKind::WithTeacher, Some(teacher)) => Values::Teacher(teacher),
-            _ => Values::Classes,
+            _ => self.values,
         };
         feed.mixing(self.mixer.filter(|_| varied), self.train.clone()).values(values)
     }

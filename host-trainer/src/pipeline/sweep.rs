@@ -145,7 +145,9 @@ pub fn score(
             Err(error) => return Ok(Some(failed(error.to_string()))),
         };
         let best = trained.progress.history.iter().find(|record| record.epoch == trained.progress.best_epoch);
-        let held_out = best.and_then(|record| record.validation_accuracy.zip(record.validation_loss));
+        // A task without an accuracy is ranked by its loss.
+        let held_out = best
+            .and_then(|record| Some((record.validation_accuracy.unwrap_or(0.0), record.validation_loss?)));
         let Some((accuracy, loss)) = held_out else {
             let error = "there are no held-out samples: set data.validation_fraction, or give --folds";
             return Ok(Some(failed(error.to_owned())));

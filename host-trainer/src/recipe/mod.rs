@@ -21,6 +21,7 @@ mod loss;
 mod optimizer;
 mod quantization;
 mod schedule;
+mod task;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use loss::{Distillation, Loss, LossKind};
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use quantization::{AwareRanges, Calibration, Quantization};
 pub use schedule::{Schedule, ScheduleKind};
+pub use task::{Task, TaskKind};
 
 use crate::data::audio::{AudioAugmentation, AudioOptions};
 use crate::data::{Augmentation, ImageOptions, Sampling};
@@ -49,6 +51,9 @@ pub struct Recipe {
     /// What is learned from.
     #[serde(default)]
     pub data: Data,
+    /// What the network is to do.
+    #[serde(default)]
+    pub task: Task,
     /// What is trained.
     #[serde(default)]
     pub network: Network,
@@ -110,6 +115,8 @@ pub struct Data {
     pub greyscale: bool,
     /// For `audio`: how files are named, see [`AudioOptions::name_pattern`]; empty if the label is the folder's name.
     pub name_pattern: String,
+    /// For `audio`: a recording gives a sample wherever a device would infer, once a stride, and not only its middle. `series` always do.
+    pub all_windows: bool,
     /// For `audio` with a pattern: recordings whose `{index}` is less than this are for testing.
     pub test_below: u32,
     /// Names of classes of which no sample is trained on. The network has an output for each all the same: a device can learn them later.
@@ -122,11 +129,15 @@ pub struct Data {
 }
 
 impl Data {
-    /// How image files become samples.
-    pub fn image_options(&self) -> ImageOptions {
+    fn image_options(&self) -> ImageOptions {
         let pair =
             |values: &[usize]| values.first().copied().zip(values.get(1).copied()).map(|(h, w)| [h, w]);
-        ImageOptions { size: pair(&self.image_size), crop: pair(&self.crop), greyscale: self.greyscale }
+        ImageOptions {
+            size: pair(&self.image_size),
+            crop: pair(&self.crop),
+            greyscale: self.greyscale,
+            classes_differ: false,
+        }
     }
 
     fn check(&self) -> Result<(), RecipeError> {
@@ -158,6 +169,7 @@ impl Default for Data {
             crop: Vec::new(),
             greyscale: false,
             name_pattern: String::new(),
+            all_windows: false,
             test_below: 0,
             leave_out: Vec::new(),
             full_scale: 1.0,
@@ -218,7 +230,8 @@ impl Default for Training {
 }
 
 /// The built-in recipes.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
+    ("anomaly", include_str!("../../recipes/anomaly.toml")),
     ("cifar10", include_str!("../../recipes/cifar10.toml")),
     ("digits", include_str!("../../recipes/digits.toml")),
     ("fsdd", include_str!("../../recipes/fsdd.toml")),
@@ -328,7 +341,19 @@ impl Recipe {
             name_pattern: self.data.name_pattern.clone(),
             test_below: self.data.test_below,
             background: self.data.background.clone(),
+            all_windows: self.data.all_windows,
+            classes_differ: self.classes_differ(),
         }
+    }
+
+    /// How image files become samples.
+    pub fn image_options(&self) -> ImageOptions {
+        ImageOptions { classes_differ: self.classes_differ(), ..self.data.image_options() }
+    }
+
+    /// Whether the training and the test set may have classes that the other one has not: who looks for anomalies has none to train on.
+    fn classes_differ(&self) -> bool {
+        self.task.kind == TaskKind::Reconstruct
     }
 
     /// The network's name: that of the built-in one, or the recipe's own.
@@ -388,6 +413,7 @@ impl Recipe {
         optimizer.check()?;
         averaging.check(training.epochs)?;
         schedule.check()?;
+        self.task.check(self)?;
         quantization.check()
     }
 }

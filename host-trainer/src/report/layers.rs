@@ -111,7 +111,12 @@ fn receptive_fields(graph: &Graph) -> Vec<[usize; 2]> {
 
 /// The layers with what quantization costs them.
 pub(super) fn table(layers: &[LayerFigures], sensitivity: &Sensitivity) -> String {
-    let Sensitivity { samples, float_accuracy, float_loss, int8_accuracy, .. } = sensitivity;
+    let Sensitivity { samples, float_loss, .. } = sensitivity;
+    let percent = |accuracy: f64| format!("{:.2} %", accuracy * 100.0);
+    let float = sensitivity.float_accuracy.map_or_else(String::new, |accuracy| percent(accuracy) + ", ");
+    let int8 = sensitivity
+        .int8_accuracy
+        .map_or_else(String::new, |accuracy| format!(" All in int8: {}.", percent(accuracy)));
     let mut rows = String::new();
     if let Some(input) = sensitivity.layers.iter().find(|layer| layer.layer == "input") {
         rows += &format!(
@@ -137,22 +142,21 @@ pub(super) fn table(layers: &[LayerFigures], sensitivity: &Sensitivity) -> Strin
     }
     format!(
         "<p>The last three columns, on {samples} samples: signal to noise of the layer's output with all layers in int8; what the accuracy, and the mean loss, \
-         of the network in f32 ({:.2} %, {float_loss:.4}) change by with this layer alone in int8. All in int8: {:.2} %.</p>\n\
+         of the network in f32 ({float}{float_loss:.4}) change by with this layer alone in int8.{int8}</p>\n\
          <table>\n<tr><th>layer</th><th>operator</th><th>output</th><th>MACs</th><th>constants</th><th>sees</th><th>RAM, bytes</th>\
-         <th>signal/noise</th><th>accuracy</th><th>loss</th></tr>\n{rows}</table>\n",
-        float_accuracy * 100.0,
-        int8_accuracy * 100.0,
+         <th>signal/noise</th><th>accuracy</th><th>loss</th></tr>\n{rows}</table>\n"
     )
 }
 
 fn cost(layer: &LayerSensitivity, sensitivity: &Sensitivity) -> String {
     let ratio = layer.signal_to_noise_db.map_or_else(|| "exact".to_owned(), |ratio| format!("{ratio:.1} dB"));
-    let points = (layer.accuracy - sensitivity.float_accuracy) * 100.0;
+    let points = layer.accuracy.zip(sensitivity.float_accuracy);
+    let points = points.map_or_else(String::new, |(own, float)| format!("{:+.2}", (own - float) * 100.0));
     let loss = layer.loss - sensitivity.float_loss;
     // The more it costs, the redder.
     let shade = (loss.max(0.0) / sensitivity.float_loss.max(1e-3) * 4.0).min(0.6);
     format!(
-        "<td>{ratio}</td><td>{points:+.2}</td><td style=\"background: rgb(214 48 49 / {shade:.2})\">{loss:+.4}</td>"
+        "<td>{ratio}</td><td>{points}</td><td style=\"background: rgb(214 48 49 / {shade:.2})\">{loss:+.4}</td>"
     )
 }
 

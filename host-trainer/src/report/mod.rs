@@ -1,5 +1,6 @@
 //! A training run as one page for a browser: curves, accuracy, mistakes, layers, memory, recipe. The page needs nothing but itself.
 
+mod anomalies;
 mod confusion;
 mod curves;
 mod layers;
@@ -16,9 +17,10 @@ pub use targets::{MeasuredFigures, TargetFigures, target_figures};
 use crate::compile::quantize::Sensitivity;
 use crate::data::Dataset;
 use crate::evaluate::Confusion;
+use crate::evaluate::anomaly::{Decision, Scores};
 use crate::inspect::MemoryMap;
 use crate::recipe::Recipe;
-use crate::train::{LossSum, Progress};
+use crate::train::{EpochRecord, LossSum, Progress};
 
 /// What there is to report.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +33,10 @@ pub struct Run<'a> {
     pub aware: Option<&'a Progress>,
     /// Losses on the test set, in f32.
     pub float: &'a LossSum,
-    /// Losses of the ensemble on the test set, if there is one.
-    pub ensemble: Option<&'a LossSum>,
-    /// What the int8 model takes for what, on the test set.
-    pub int8: &'a Confusion,
+    /// What came out on the test set.
+    pub result: TestResult<'a>,
     /// The test set.
     pub test: &'a Dataset,
-    /// The worst mistakes on it, the worst first.
-    pub mistakes: &'a [Mistake],
     /// The layers of the int8 model.
     pub layers: &'a [LayerFigures],
     /// What quantization costs them.
@@ -55,6 +53,29 @@ pub struct Run<'a> {
     pub weights_hash: &'a str,
 }
 
+/// What came out on the test set, by the task.
+#[derive(Clone, Copy, Debug)]
+pub enum TestResult<'a> {
+    /// Of a classifier.
+    Classes {
+        /// Losses of the ensemble, if there is one.
+        ensemble: Option<&'a LossSum>,
+        /// What the int8 model takes for what.
+        int8: &'a Confusion,
+        /// Its worst mistakes, the worst first.
+        mistakes: &'a [Mistake],
+    },
+    /// Of a network that gives its input back.
+    Reconstruction {
+        /// The scores in f32.
+        float: &'a Scores,
+        /// Those of the int8 model.
+        int8: &'a Scores,
+        /// What its threshold makes of them.
+        decision: &'a Decision,
+    },
+}
+
 const STYLE: &str = include_str!("style.css");
 
 /// The page.
@@ -64,20 +85,34 @@ pub fn html(run: &Run<'_>) -> String {
     let history = &progress.history;
     let curves = [
         Curves::new("Loss", history, |record| (Some(record.train_loss), record.validation_loss)),
-        Curves::new("Accuracy, %", history, |record| {
-            (Some(record.train_accuracy * 100.0), record.validation_accuracy.map(|fraction| fraction * 100.0))
-        }),
+        Curves::new("Accuracy, %", history, percentages),
         Curves::new("Learning rate", history, |record| (Some(record.learning_rate.into()), None)),
     ];
     let mut drawn: String = curves.iter().map(Curves::svg).collect();
     if let Some(aware) = run.aware {
-        let of_aware = Curves::new("Accuracy while training for int8, %", &aware.history, |record| {
-            (Some(record.train_accuracy * 100.0), record.validation_accuracy.map(|fraction| fraction * 100.0))
-        });
+        let of_aware = match recipe.task.has_accuracy() {
+            true => Curves::new("Accuracy while training for int8, %", &aware.history, percentages),
+            false => Curves::new("Loss while training for int8", &aware.history, |record| {
+                (Some(record.train_loss), record.validation_loss)
+            }),
+        };
         drawn += &of_aware.svg();
     }
     let (map, step_names) = run.memory_map;
-    let sections = [
+    let (title, body, worst) = match run.result {
+        TestResult::Classes { int8, mistakes, .. } => (
+            "Confusion, int8 on the test set",
+            format!(
+                "<p>A row for each label, a column for what it is taken for.</p>\n{}",
+                confusion_table(int8, test.class_names())
+            ),
+            Some(("The worst mistakes, int8 on the test set", mistakes::pictures(mistakes, test))),
+        ),
+        TestResult::Reconstruction { int8, decision, .. } => {
+            ("Scores, int8 on the test set", anomalies::histogram(int8, decision.threshold), None)
+        }
+    };
+    let mut sections = vec![
         (
             "Learning curves",
             format!(
@@ -85,19 +120,15 @@ pub fn html(run: &Run<'_>) -> String {
                  <div class=\"curves\">\n{drawn}</div>\n"
             ),
         ),
-        (
-            "Confusion, int8 on the test set",
-            format!(
-                "<p>A row for each label, a column for what it is taken for.</p>\n{}",
-                confusion_table(run.int8, test.class_names())
-            ),
-        ),
-        ("The worst mistakes, int8 on the test set", mistakes::pictures(run.mistakes, test)),
+        (title, body),
+    ];
+    sections.extend(worst);
+    sections.extend([
         ("Layers", layers::table(run.layers, run.sensitivity)),
         ("Memory", memory::drawing(map, step_names, run.arena_bytes)),
         ("Targets", targets::table(run.targets)),
         ("Recipe", format!("<pre>{}</pre>\n", escaped(&recipe.to_toml()))),
-    ];
+    ]);
     let facts: String =
         facts(run).iter().map(|(term, fact)| format!("<dt>{term}</dt><dd>{fact}</dd>\n")).collect();
     let sections: String = sections
@@ -111,29 +142,42 @@ pub fn html(run: &Run<'_>) -> String {
     )
 }
 
+/// The accuracies of an epoch, if it has some, in percent.
+fn percentages(record: &EpochRecord) -> (Option<f64>, Option<f64>) {
+    let percent = |fraction: Option<f64>| fraction.map(|fraction| fraction * 100.0);
+    (percent(record.train_accuracy), percent(record.validation_accuracy))
+}
+
 /// The run in a few lines.
 fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
-    let Run { recipe, progress, float, int8, weights_hash, .. } = *run;
-    let accuracy = int8.accuracy();
+    let Run { recipe, progress, float, weights_hash, .. } = *run;
     let percent = |fraction: f64| format!("{:.2} %", fraction * 100.0);
     let macs: u64 = run.layers.iter().map(|layer| layer.macs).sum();
-    let difference = (accuracy.fraction() - float.accuracy()) * 100.0;
     let epochs = format!("{}, kept epoch {}", progress.epoch, progress.best_epoch);
     let epochs = match run.aware {
         None => epochs,
         Some(aware) => format!("{epochs}; then {} for int8, kept epoch {}", aware.epoch, aware.best_epoch),
     };
     let seconds = progress.seconds + run.aware.map_or(0.0, |aware| aware.seconds);
-    let mut facts = vec![
-        ("Network", escaped(recipe.network_name())),
-        (
-            "Test accuracy, int8",
-            format!("{} ({} of {})", percent(accuracy.fraction()), accuracy.correct, accuracy.samples),
-        ),
-        ("Test accuracy, f32", format!("{} (int8 {difference:+.2} points)", percent(float.accuracy()))),
-    ];
-    if let Some(ensemble) = run.ensemble {
-        facts.push(("Test accuracy, ensemble in f32", percent(ensemble.accuracy())));
+    let mut facts = vec![("Network", escaped(recipe.network_name()))];
+    match run.result {
+        TestResult::Classes { int8, ensemble, .. } => {
+            let accuracy = int8.accuracy();
+            let difference = (accuracy.fraction() - float.accuracy()) * 100.0;
+            let counts = format!("({} of {})", accuracy.correct, accuracy.samples);
+            facts.push(("Test accuracy, int8", format!("{} {counts}", percent(accuracy.fraction()))));
+            let difference = format!("(int8 {difference:+.2} points)");
+            facts.push(("Test accuracy, f32", format!("{} {difference}", percent(float.accuracy()))));
+            facts.extend(
+                ensemble.map(|ensemble| ("Test accuracy, ensemble in f32", percent(ensemble.accuracy()))),
+            );
+        }
+        TestResult::Reconstruction { float, int8, decision } => {
+            let auc = |scores: &Scores| scores.auc().map(|auc| format!("{auc:.4}"));
+            facts.extend(auc(int8).map(|auc| ("Area under the ROC curve, int8", auc)));
+            facts.extend(auc(float).map(|auc| ("Area under the ROC curve, f32", auc)));
+            facts.push(("Threshold, int8", anomalies::decision(decision)));
+        }
     }
     facts.extend([
         ("Epochs", epochs),
@@ -169,9 +213,17 @@ mod tests {
     use super::*;
     use crate::compile::quantize::LayerSensitivity;
     use crate::inspect::{Moment, Placed, Use};
-    use crate::train::EpochRecord;
 
     fn page(history: Vec<EpochRecord>, name: &str) -> String {
+        let result = TestResult::Classes {
+            ensemble: Some(&LossSum { loss: 1.0, correct: 4.0, samples: 4 }),
+            int8: &Confusion { counts: vec![vec![2, 1], vec![0, 1]] },
+            mistakes: &[Mistake { sample: 0, label: 0, predicted: 1, confidence: 0.9 }],
+        };
+        page_of(history, name, result)
+    }
+
+    fn page_of(history: Vec<EpochRecord>, name: &str, result: TestResult<'_>) -> String {
         let mut recipe = Recipe::built_in("digits").unwrap();
         recipe.name = name.into();
         let mut progress = Progress::default();
@@ -179,7 +231,7 @@ mod tests {
         let layer = LayerSensitivity {
             layer: "conv_2d_1".into(),
             operator: "conv_2d",
-            accuracy: 0.5,
+            accuracy: Some(0.5),
             loss: 1.5,
             signal_to_noise_db: Some(31.26),
         };
@@ -203,17 +255,15 @@ mod tests {
             progress: &progress,
             aware: Some(&progress),
             float: &LossSum { loss: 1.0, correct: 3.0, samples: 4 },
-            ensemble: Some(&LossSum { loss: 1.0, correct: 4.0, samples: 4 }),
-            int8: &Confusion { counts: vec![vec![2, 1], vec![0, 1]] },
+            result,
             test: &Dataset::new("t", vec![0; 8], [2, 2, 1], vec![0, 1], vec!["a".into(), "b<c".into()])
                 .unwrap(),
-            mistakes: &[Mistake { sample: 0, label: 0, predicted: 1, confidence: 0.9 }],
             layers: &[figures],
             sensitivity: &Sensitivity {
                 samples: 10,
-                float_accuracy: 0.75,
+                float_accuracy: Some(0.75),
                 float_loss: 1.0,
-                int8_accuracy: 0.5,
+                int8_accuracy: Some(0.5),
                 layers: vec![layer],
             },
             memory_map: (&map, &["conv_2d_1".into()]),
@@ -238,7 +288,7 @@ mod tests {
             epoch,
             learning_rate: 0.1,
             train_loss,
-            train_accuracy: 0.5,
+            train_accuracy: Some(0.5),
             validation_loss: None,
             validation_accuracy: None,
         }
@@ -275,6 +325,21 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part} in {page}");
         }
+    }
+
+    #[test]
+    fn a_reconstruction_has_scores_instead_of_classes() {
+        let scores = Scores { normal: vec![0.1, 0.2], anomalous: vec![0.15, 0.9] };
+        let decision = scores.decide(0.5);
+        let result = TestResult::Reconstruction { float: &scores, int8: &scores, decision: &decision };
+        let record = |epoch| EpochRecord { train_accuracy: None, ..record(epoch, 1.0) };
+        let page = page_of(vec![record(1), record(2)], "digits", result);
+        for part in
+            ["curve, int8</dt><dd>0.7500", "Threshold", "50.0 % of 2 anomalies", "aria-label=\"Scores\""]
+        {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        assert!(!page.contains("Confusion") && !page.contains("aria-label=\"Accuracy"), "{page}");
     }
 
     #[test]

@@ -19,25 +19,22 @@ pub struct EpochRecord {
     pub learning_rate: f32,
     /// Mean loss over the training samples, as they came by.
     pub train_loss: f64,
-    /// Accuracy on the training samples, as they came by.
-    pub train_accuracy: f64,
+    /// Accuracy on the training samples, as they came by, if the task has one.
+    pub train_accuracy: Option<f64>,
     /// Mean loss on the held-out samples, if there are any.
     pub validation_loss: Option<f64>,
-    /// Accuracy on the held-out samples, if there are any.
+    /// Accuracy on the held-out samples, if there are any and the task has one.
     pub validation_accuracy: Option<f64>,
 }
 
 impl EpochRecord {
-    /// Whether it is at least as accurate on held-out samples as `other`, and if equally, has a loss there that is not greater. Without held-out
-    /// samples it always is.
+    /// Whether it is at least as accurate on held-out samples as `other`, and if equally, or without an accuracy, has a loss there that is not greater.
+    /// Without held-out samples it always is.
     pub fn is_as_good_as(&self, other: &Self) -> bool {
-        let accuracy = self.validation_accuracy.zip(other.validation_accuracy);
-        let loss = self.validation_loss.zip(other.validation_loss);
-        match (accuracy, loss) {
-            (Some((own, others)), Some((own_loss, others_loss))) => {
-                own > others || (own == others && own_loss <= others_loss)
-            }
-            _ => true,
+        let (own, others) = (self.validation_accuracy, other.validation_accuracy);
+        match self.validation_loss.zip(other.validation_loss) {
+            Some((own_loss, others_loss)) => own > others || (own == others && own_loss <= others_loss),
+            None => true,
         }
     }
 }

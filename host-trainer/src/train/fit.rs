@@ -96,6 +96,8 @@ pub struct StepReport {
     pub batch: u64,
     /// The losses of the epoch so far.
     pub losses: LossSum,
+    /// Whether the task has an accuracy.
+    pub has_accuracy: bool,
 }
 
 /// Watches the training.
@@ -318,6 +320,7 @@ impl<'a> Loop<'a> {
                 steps: self.steps,
                 batch: size as u64,
                 losses: sum,
+                has_accuracy: self.plan.recipe.task.has_accuracy(),
             });
         }
         Ok(true)
@@ -342,6 +345,7 @@ impl<'a> Loop<'a> {
             [] => None,
             samples => Some(driver.evaluate(Pass::Validate, samples)?),
         };
+        let counts = self.plan.recipe.task.has_accuracy();
         let progress = &mut self.progress;
         let all = u64::from(training.epochs) * self.steps;
         let last = u64::from(progress.epoch + 1) * self.steps - 1;
@@ -349,9 +353,9 @@ impl<'a> Loop<'a> {
             epoch: progress.epoch + 1,
             learning_rate: schedule.learning_rate(last, all, self.steps),
             train_loss: losses.mean_loss(),
-            train_accuracy: losses.accuracy(),
+            train_accuracy: counts.then(|| losses.accuracy()),
             validation_loss: validation.map(|sum| sum.mean_loss()),
-            validation_accuracy: validation.map(|sum| sum.accuracy()),
+            validation_accuracy: validation.filter(|_| counts).map(|sum| sum.accuracy()),
         };
         progress.history.push(record);
         progress.epoch += 1;
@@ -495,7 +499,7 @@ mod tests {
             epoch: 1,
             learning_rate: 0.1,
             train_loss: 0.0,
-            train_accuracy: 0.0,
+            train_accuracy: Some(0.0),
             validation_loss: Some(loss),
             validation_accuracy: Some(accuracy),
         }
@@ -524,6 +528,12 @@ mod tests {
         }
         held.sort_unstable();
         assert!(held.into_iter().eq(0..100));
+    }
+
+    #[test]
+    fn without_accuracies_the_smallest_loss_is_the_best() {
+        let record = |loss| EpochRecord { validation_accuracy: None, ..record(0.0, loss) };
+        assert!(is_best(&[record(0.2), record(0.1)]) && !is_best(&[record(0.1), record(0.2)]));
     }
 
     #[test]

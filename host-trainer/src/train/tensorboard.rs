@@ -29,7 +29,7 @@ impl EventFile {
         let figures = [
             ("loss/training", Some(epoch.train_loss)),
             ("loss/held out", epoch.validation_loss),
-            ("accuracy/training", Some(epoch.train_accuracy)),
+            ("accuracy/training", epoch.train_accuracy),
             ("accuracy/held out", epoch.validation_accuracy),
             ("learning rate", Some(f64::from(epoch.learning_rate))),
         ];
@@ -111,7 +111,7 @@ mod tests {
             epoch: 300,
             learning_rate: 0.5,
             train_loss: 1.25,
-            train_accuracy: 0.5,
+            train_accuracy: Some(0.5),
             validation_loss: Some(2.0),
             validation_accuracy: None,
         };

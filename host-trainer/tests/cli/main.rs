@@ -1,5 +1,6 @@
 //! The command line as a user meets it: the built program, its files, its exit code and what it prints.
 
+mod anomalies;
 mod bad_data;
 mod bad_models;
 mod bad_recipes;

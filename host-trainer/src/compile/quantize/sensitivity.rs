@@ -1,6 +1,7 @@
 //! What each layer loses by quantization.
 
 use serde::Serialize;
+use smidgen::frontend::reconstruction_error;
 
 use super::{NamedRanges, Simulation, simulate};
 use crate::compile::CompileError;
@@ -14,9 +15,9 @@ pub struct LayerSensitivity {
     pub layer: String,
     /// Its operator.
     pub operator: &'static str,
-    /// Accuracy with only this layer's weights and output quantized.
-    pub accuracy: f64,
-    /// Mean cross-entropy then.
+    /// Accuracy with only this layer's weights and output quantized, if there are labels.
+    pub accuracy: Option<f64>,
+    /// Mean cross-entropy then, or mean squared error.
     pub loss: f64,
     /// Signal to noise of its output with all layers in int8, in decibels: `10 * log10(sum float^2 / sum (int8 - float)^2)`; nothing for an output that is
     /// always exact.
@@ -28,29 +29,74 @@ pub struct LayerSensitivity {
 pub struct Sensitivity {
     /// Samples that were looked at.
     pub samples: usize,
-    /// Accuracy in f32.
-    pub float_accuracy: f64,
-    /// Mean cross-entropy in f32.
+    /// Accuracy in f32, if there are labels.
+    pub float_accuracy: Option<f64>,
+    /// Mean cross-entropy in f32, or mean squared error.
     pub float_loss: f64,
-    /// Accuracy in int8.
-    pub int8_accuracy: f64,
+    /// Accuracy in int8, if there are labels.
+    pub int8_accuracy: Option<f64>,
     /// The layers, in order.
     pub layers: Vec<LayerSensitivity>,
 }
 
-/// Measures a classifier's sensitivity. `float` has folded batch norms and fused activations, `int8` is what it was quantized to, with these `ranges`;
-/// `fill` writes the sample with this index, of as many as there are `labels`.
+/// What the outputs of a network should be.
+#[derive(Clone, Copy, Debug)]
+pub enum Truth<'a> {
+    /// The classes of samples.
+    Labels(&'a [u32]),
+    /// The inputs, of so many samples.
+    Input(usize),
+}
+
+impl Truth<'_> {
+    fn samples(self) -> usize {
+        match self {
+            Self::Labels(labels) => labels.len(),
+            Self::Input(count) => count,
+        }
+    }
+
+    /// Whether so many correct ones are an accuracy, and which.
+    fn accuracy(self, correct: usize) -> Option<f64> {
+        match self {
+            Self::Labels(labels) => Some(correct as f64 / labels.len().max(1) as f64),
+            Self::Input(_) => None,
+        }
+    }
+
+    /// Whether the largest output is that of the sample's class.
+    fn is_right<T: PartialOrd>(self, sample: usize, outputs: &[T]) -> bool {
+        match self {
+            Self::Labels(labels) => {
+                labels.get(sample).is_some_and(|&label| largest(outputs) == label as usize)
+            }
+            Self::Input(_) => false,
+        }
+    }
+
+    fn loss(self, sample: usize, inputs: &[f32], outputs: &[f32]) -> f64 {
+        match self {
+            Self::Labels(labels) => {
+                cross_entropy(outputs, labels.get(sample).map_or(0, |&label| label as usize))
+            }
+            Self::Input(_) => reconstruction_error(inputs.iter().copied(), outputs.iter().copied()).into(),
+        }
+    }
+}
+
+/// Measures a network's sensitivity. `float` has folded batch norms and fused activations, `int8` is what it was quantized to, with these `ranges`;
+/// `fill` writes the sample with this index, of as many as `truth` has.
 ///
 /// # Errors
 /// [`CompileError`] for a graph that does not run.
 pub fn sensitivity(
     (float, int8): (&Graph, &Graph),
     ranges: &NamedRanges,
-    labels: &[u32],
+    truth: Truth<'_>,
     fill: &mut dyn FnMut(usize, &mut [f32]),
 ) -> Result<Sensitivity, CompileError> {
-    let (float_accuracy, float_loss) = accuracy(float, labels, fill)?;
-    let (int8_accuracy, noise) = compare(float, int8, labels, fill)?;
+    let (float_accuracy, float_loss) = accuracy(float, truth, fill)?;
+    let (int8_accuracy, noise) = compare(float, int8, truth, fill)?;
     let mut layers = Vec::new();
     let names = float.nodes.iter().map(|node| (node.name.as_str(), node.op.name(), node.output));
     for (layer, operator, output) in [("input", "quantize", float.inputs[0])].into_iter().chain(names) {
@@ -58,7 +104,7 @@ pub fn sensitivity(
             continue;
         }
         let simulation = Simulation { ranges, source: RangeSource::Given, only: Some(layer) };
-        let (accuracy, loss) = self::accuracy(&simulate(float, &simulation), labels, fill)?;
+        let (accuracy, loss) = self::accuracy(&simulate(float, &simulation), truth, fill)?;
         let signal_to_noise_db = noise.iter().find(|(id, _)| *id == output).and_then(|&(_, ratio)| ratio);
         layers.push(LayerSensitivity {
             layer: layer.to_owned(),
@@ -68,7 +114,7 @@ pub fn sensitivity(
             signal_to_noise_db,
         });
     }
-    Ok(Sensitivity { samples: labels.len(), float_accuracy, float_loss, int8_accuracy, layers })
+    Ok(Sensitivity { samples: truth.samples(), float_accuracy, float_loss, int8_accuracy, layers })
 }
 
 /// Whether quantization changes what the layer computes.
@@ -79,23 +125,24 @@ fn has_noise(graph: &Graph, ranges: &NamedRanges, output: TensorId) -> bool {
         && node.is_none_or(|node| !super::keeps_quantization(&node.op) || rounds(&node.op))
 }
 
-/// Accuracy and mean cross-entropy of a float classifier.
+/// Accuracy and mean loss of a float network.
 fn accuracy(
     graph: &Graph,
-    labels: &[u32],
+    truth: Truth<'_>,
     fill: &mut dyn FnMut(usize, &mut [f32]),
-) -> Result<(f64, f64), CompileError> {
+) -> Result<(Option<f64>, f64), CompileError> {
     let mut run = GraphRun::new(graph)?;
     let (mut correct, mut loss) = (0_usize, 0.0);
-    for (sample, &label) in labels.iter().enumerate() {
+    for sample in 0..truth.samples() {
         fill(sample, run.activation_mut(graph.inputs[0]));
+        // Steps may compute over it.
+        let inputs = run.activation::<f32>(graph.inputs[0]).to_vec();
         run.run();
         let outputs = run.activation::<f32>(graph.outputs[0]);
-        correct += usize::from(largest(outputs) == label as usize);
-        loss += cross_entropy(outputs, label as usize);
+        correct += usize::from(truth.is_right(sample, outputs));
+        loss += truth.loss(sample, &inputs, outputs);
     }
-    let count = labels.len().max(1) as f64;
-    Ok((correct as f64 / count, loss / count))
+    Ok((truth.accuracy(correct), loss / truth.samples().max(1) as f64))
 }
 
 fn largest<T: PartialOrd>(values: &[T]) -> usize {
@@ -116,9 +163,9 @@ type Noise = Vec<(TensorId, Option<f64>)>;
 fn compare(
     float: &Graph,
     int8: &Graph,
-    labels: &[u32],
+    truth: Truth<'_>,
     fill: &mut dyn FnMut(usize, &mut [f32]),
-) -> Result<(f64, Noise), CompileError> {
+) -> Result<(Option<f64>, Noise), CompileError> {
     let (mut exact, mut integers) = (GraphRun::new(float)?, GraphRun::new(int8)?);
     let activations = float.inputs.iter().copied().chain(float.nodes.iter().map(|node| node.output));
     let both = activations.filter_map(|id| {
@@ -130,7 +177,7 @@ fn compare(
     let input = int8.inputs[0];
     let quantization = int8.tensor(input).quantization.unwrap_or(smidgen::Quantization::NONE);
     let mut correct = 0_usize;
-    for (sample, &label) in labels.iter().enumerate() {
+    for sample in 0..truth.samples() {
         fill(sample, exact.activation_mut(float.inputs[0]));
         let samples = exact.activation::<f32>(float.inputs[0]);
         let place = integers.activation_mut::<i8>(input);
@@ -145,11 +192,11 @@ fn compare(
                 *noise += f64::from(error).powi(2);
             }
         }
-        correct += usize::from(largest(integers.activation::<i8>(int8.outputs[0])) == label as usize);
+        correct += usize::from(truth.is_right(sample, integers.activation::<i8>(int8.outputs[0])));
     }
     let ratio = |(signal, noise): (f64, f64)| (noise > 0.0).then(|| 10.0 * libm::log10(signal / noise));
     let noise = both.iter().zip(sums).map(|(&(id, ..), sums)| (id, ratio(sums))).collect();
-    Ok((correct as f64 / labels.len().max(1) as f64, noise))
+    Ok((truth.accuracy(correct), noise))
 }
 
 #[cfg(test)]
@@ -183,11 +230,11 @@ mod tests {
             .collect();
         let measure = |ranges: &NamedRanges| {
             let int8 = quantize(&float, &Ranges::of_names(&float, ranges), Options::default()).unwrap();
-            sensitivity((&float, &int8), ranges, &labels, &mut fill).unwrap()
+            sensitivity((&float, &int8), ranges, Truth::Labels(&labels), &mut fill).unwrap()
         };
         let good = measure(&ranges);
-        assert_eq!(good.float_accuracy, 1.0);
-        assert!(good.int8_accuracy > 0.9, "{good:?}");
+        assert_eq!(good.float_accuracy, Some(1.0));
+        assert!(good.int8_accuracy > Some(0.9), "{good:?}");
         let names: Vec<&str> = good.layers.iter().map(|layer| layer.layer.as_str()).collect();
         assert_eq!(names, ["input", "conv_2d_1", "conv_2d_2", "average_pool_2d_1", "fully_connected_1"]);
         assert!(good.layers.iter().all(|layer| layer.signal_to_noise_db.unwrap() > 20.0), "{good:?}");
@@ -195,9 +242,9 @@ mod tests {
         let wide = ranges.get_mut("relu_2").unwrap();
         *wide = RealRange { min: 0.0, max: wide.max * 1000.0 };
         let bad = measure(&ranges);
-        let worst = bad.layers.iter().min_by(|a, b| a.accuracy.total_cmp(&b.accuracy)).unwrap();
+        let worst = bad.layers.iter().min_by(|a, b| a.accuracy.partial_cmp(&b.accuracy).unwrap()).unwrap();
         assert_eq!(worst.layer, "conv_2d_2");
-        assert!(worst.accuracy < 0.8 && worst.signal_to_noise_db.unwrap() < 3.0, "{bad:?}");
+        assert!(worst.accuracy < Some(0.8) && worst.signal_to_noise_db.unwrap() < 3.0, "{bad:?}");
         assert_eq!(bad.layers[1], good.layers[1]);
     }
 }

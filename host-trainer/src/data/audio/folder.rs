@@ -22,6 +22,10 @@ pub struct AudioOptions {
     pub test_below: u32,
     /// A folder in the directory with recordings of background noise; empty for none.
     pub background: String,
+    /// Whether a recording gives a sample wherever a device would infer, once a stride, and not only its middle.
+    pub all_windows: bool,
+    /// Whether a class may be in one of the two sets only.
+    pub classes_differ: bool,
 }
 
 /// A recording and what its path says of it.
@@ -33,12 +37,12 @@ struct Found {
 }
 
 /// Loads training and test recordings from a directory and the directories in it. Recordings that are shorter than a clip are put into its middle, of longer
-/// ones the middle is taken.
+/// ones the middle is taken, or a clip once a stride if the options say so.
 ///
 /// # Errors
 /// A directory or file cannot be read, a file is no WAV file or not named as the pattern says, a set is empty, or a class is missing in one: the error names it.
 pub fn load_audio_dir(directory: &Path, options: &AudioOptions) -> Result<Split, DataError> {
-    let split = load(directory, options, &["wav"], &|path| wav_clip(path, options))?;
+    let split = load(directory, options, &["wav"], &|path| wav_clips(path, options))?;
     Ok(Split { background: load_background(directory, options)?, ..split })
 }
 
@@ -56,6 +60,9 @@ pub(super) fn load(
     let classes = classes_of(&found);
     let set = |is_test| load_set(directory, &found, is_test, &classes, options, clips);
     let (train, test) = (set(false)?, set(true)?);
+    if options.classes_differ {
+        return Split::new(train, test);
+    }
     for (there, missing) in [(&train, &test), (&test, &train)] {
         for (label, class) in classes.iter().enumerate() {
             if !missing.labels().contains(&(label as u32)) {
@@ -97,7 +104,7 @@ fn load_background(directory: &Path, options: &AudioOptions) -> Result<Vec<Vec<i
 /// # Errors
 /// As [`load_audio_dir`].
 pub fn load_test_audio(directory: &Path, options: &AudioOptions) -> Result<Dataset, DataError> {
-    load_test(directory, options, &["wav"], &|path| wav_clip(path, options))
+    load_test(directory, options, &["wav"], &|path| wav_clips(path, options))
 }
 
 /// Loads the test recordings of files with one of these extensions.
@@ -111,11 +118,23 @@ pub(super) fn load_test(
     load_set(directory, &found, true, &classes_of(&found), options, clips)
 }
 
-/// The one clip of a WAV file.
-fn wav_clip(path: &Path, options: &AudioOptions) -> Result<Vec<Vec<i16>>, DataError> {
+/// The clips of a WAV file: its middle, or all of it.
+fn wav_clips(path: &Path, options: &AudioOptions) -> Result<Vec<Vec<i16>>, DataError> {
     let recording = read_wav(path)?;
     let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
-    Ok(vec![clip(&at_rate, options.config.input_samples()).collect()])
+    let length = options.config.input_samples();
+    if options.all_windows && at_rate.len() >= length {
+        return Ok(windows(&at_rate, &options.config));
+    }
+    Ok(vec![clip(&at_rate, length).collect()])
+}
+
+/// What a device that is fed these samples, 1 being full scale, would ask its network with: an input once a stride.
+pub(super) fn windows(samples: &[f32], config: &AudioConfig) -> Vec<Vec<i16>> {
+    // A float to int cast saturates.
+    let samples: Vec<i16> = samples.iter().map(|sample| libm::roundf(sample * 32_768.0) as i16).collect();
+    let stride = config.stride_frames as usize * config.step_samples();
+    samples.windows(config.input_samples()).step_by(stride).map(<[i16]>::to_vec).collect()
 }
 
 fn classes_of(found: &[Found]) -> Vec<String> {
@@ -255,6 +274,8 @@ mod tests {
             name_pattern: name_pattern.into(),
             test_below: 5,
             background: String::new(),
+            all_windows: false,
+            classes_differ: false,
         }
     }
 

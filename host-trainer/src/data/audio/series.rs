@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::folder::{AudioOptions, load, load_test};
+use super::folder::{AudioOptions, load, load_test, windows};
 use crate::data::{DataError, Dataset, Split};
 use crate::npy::{self, ElementKind};
 
@@ -47,11 +47,8 @@ fn clips(path: &Path, options: &AudioOptions, full_scale: f32) -> Result<Vec<Vec
         let message = format!("{found} rows, expected at least {expected}, the length of an input");
         return Err(DataError::Series { place: path.display().to_string(), message });
     }
-    // A float to int cast saturates.
-    let samples: Vec<i16> =
-        values.iter().map(|value| libm::roundf(value / full_scale * 32_768.0) as i16).collect();
-    let stride = config.stride_frames as usize * config.step_samples();
-    Ok(samples.windows(length).step_by(stride).map(<[i16]>::to_vec).collect())
+    let parts: Vec<f32> = values.iter().map(|value| value / full_scale).collect();
+    Ok(windows(&parts, config))
 }
 
 /// Reads a recording of `axes` axes: rows of a value for each axis, one row after another.
@@ -205,8 +202,14 @@ mod tests {
     fn a_recording_gives_a_sample_for_every_stride() {
         let directory = tempfile::tempdir().unwrap();
         let config = AudioConfig::MOTION_50_HZ;
-        let options =
-            AudioOptions { config, name_pattern: String::new(), test_below: 0, background: String::new() };
+        let options = AudioOptions {
+            config,
+            name_pattern: String::new(),
+            test_below: 0,
+            background: String::new(),
+            all_windows: false,
+            classes_differ: false,
+        };
         let rows = config.input_samples() / 3;
         let write = |path: &str, rows: usize| {
             let path = directory.path().join(path);
