@@ -18,8 +18,8 @@ if grep -F ':CONSOLE' "$profile/log"; then
     echo "$report: the browser complains" >&2
     exit 1
 fi
-# What the parser made of it: every part is there, and no picture is broken off.
-for part in 'Learning curves' 'Confusion' 'worst mistakes' 'Layers' 'Memory' 'Targets' 'Recipe'; do
+# What the parser made of it: every part is there, of some the one that is its task's, and no picture is broken off.
+for part in 'Learning curves' '(Confusion|Pixels|Scores)' '(worst mistakes|worst masks|Scores)' 'Layers' 'Memory' 'Targets' 'Recipe'; do
     grep -qE "<h2>[^<]*$part" "$profile/dom" || { echo "$report: no section $part" >&2; exit 1; }
 done
 [ "$(grep -c '<svg' "$profile/dom")" -ge 4 ] || { echo "$report: too few drawings" >&2; exit 1; }

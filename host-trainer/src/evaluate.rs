@@ -1,6 +1,7 @@
 //! Measuring a model: its inputs from samples, its outputs, and how many of them are right.
 
 pub mod anomaly;
+pub mod masks;
 
 use std::thread;
 
@@ -50,6 +51,14 @@ pub enum EvaluateError {
         given: usize,
         /// Elements of the output.
         made: usize,
+    },
+    /// The model gives no masks.
+    #[error("the model has {outputs} outputs, no multiple of the {pixels} pixels of a mask")]
+    NoMasks {
+        /// Outputs of the model.
+        outputs: usize,
+        /// Pixels of a mask.
+        pixels: usize,
     },
     /// The model does not have an output for each class.
     #[error(

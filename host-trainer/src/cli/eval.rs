@@ -9,6 +9,7 @@ use smidgen_trainer::data::audio::{AudioOptions, load_test_audio, load_test_seri
 use smidgen_trainer::data::{self, Dataset, ImageOptions};
 use smidgen_trainer::device::{self, Device, Report, Target};
 use smidgen_trainer::evaluate::anomaly::Scores;
+use smidgen_trainer::evaluate::masks::{pixel_confusion, segment};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 
 use super::table::{Align, Table, grouped};
@@ -47,6 +48,9 @@ impl Eval {
         let interface = Interface::of(&model).map_err(named)?;
         let test = test_set(self.data.as_deref(), &interface, model.metadata().provenance, self.limit)?;
         let task = task(model.metadata().provenance);
+        if mask_classes(model.metadata().provenance).is_some() {
+            return self.masks(file.as_slice(), &test);
+        }
         let inputs = if task.is_some() { interface.samples(&test) } else { interface.inputs(&test) };
         let inputs = inputs.map_err(named)?;
         if self.on != Target::Host {
@@ -91,6 +95,23 @@ impl Eval {
         print(&format!("{}{result}{}", self.heading(test), costs(report)))
     }
 
+    /// How well masks are found.
+    fn masks(&self, file: &[u8], test: &Dataset) -> Outcome {
+        let device = Device::new(self.on).reset_state();
+        let (masks, report) = segment(&device, file, test, threads(self.threads))?;
+        let confusion = pixel_confusion(&masks, test);
+        if self.json {
+            return self.print_json(&report, test, &confusion);
+        }
+        let result = format!(
+            "pixels right    {:.2} %\nmean overlap    {:.2} %\n",
+            confusion.accuracy().fraction() * 100.0,
+            confusion.mean_overlap() * 100.0
+        );
+        let table = confusion_table(&confusion, test.class_names());
+        print(&format!("{}{result}{}\n{table}", self.heading(test), costs(&report)))
+    }
+
     fn print_json(&self, report: &Report, test: &Dataset, confusion: &Confusion) -> Outcome {
         let accuracy = confusion.accuracy();
         print_json(&serde_json::json!({
@@ -106,6 +127,7 @@ impl Eval {
             "model_bytes": report.model_bytes,
             "classes": test.class_names(),
             "confusion": confusion,
+            "mean_overlap": confusion.mean_overlap(),
         }))
     }
 
@@ -141,6 +163,13 @@ fn costs(report: &Report) -> String {
         stack.unwrap_or_default(),
         grouped(report.model_bytes as u64)
     )
+}
+
+/// Of a model that finds masks, which it says itself: the grey values of the classes.
+fn mask_classes(provenance: &str) -> Option<Vec<String>> {
+    let provenance: serde_json::Value = serde_json::from_str(provenance).ok()?;
+    let names = provenance["task"]["classes"].as_array()?.iter();
+    names.map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 /// Of a model that gives its input back, which it says itself: the classes that are normal, and the threshold.
@@ -201,9 +230,10 @@ fn test_set(
         }
         (Some(directory), Some(audio)) => load_test_audio(directory, &audio)?,
         (None, None) => data::digits()?.test,
-        (Some(directory), None) if directory.join("test").is_dir() => {
-            data::load_test_images(directory, images)?
-        }
+        (Some(directory), None) if directory.join("test").is_dir() => match mask_classes(provenance) {
+            Some(names) => data::load_test_masks(directory, images, &names)?,
+            None => data::load_test_images(directory, images)?,
+        },
         (Some(directory), None) if data::is_cifar_dir(directory) => data::load_cifar_dir(directory)?.test,
         (Some(directory), None) => data::load_mnist_dir(directory)?.test,
     };

@@ -49,7 +49,7 @@ impl Sweep {
         // A wrong key or value shows before the first training.
         for point in &points {
             let mut tried = recipe.clone();
-            point.iter().try_for_each(|assignment| tried.set(assignment))?;
+            tried.set_all(point.iter().map(String::as_str))?;
         }
         let split = load_data(&recipe, self.source.data.as_deref())?;
         let (stop, folds) = (stop_on_ctrl_c()?, self.folds.unwrap_or(1));

@@ -6,20 +6,23 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use smidgen_trainer::buffer::AlignedBytes;
-use smidgen_trainer::compile::quantize::Sensitivity;
+use smidgen_trainer::compile::quantize::{Sensitivity, pixel_classes};
 use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::{load_audio_dir, load_series_dir};
 use smidgen_trainer::data::{self, Split};
 use smidgen_trainer::device::{Device, Target, check};
 use smidgen_trainer::evaluate::anomaly::{Decision, Scores, reconstruct};
+use smidgen_trainer::evaluate::masks::{pixel_confusion, segment};
 use smidgen_trainer::evaluate::{Confusion, Interface, run_in_parts};
 use smidgen_trainer::inspect::inspect;
 use smidgen_trainer::pipeline::{
-    Quantized, Run, Trained, Training, float_scores, measure_ensemble, measure_sensitivity, normal_classes,
-    quantize_trained_for, train,
+    Quantized, Run, Trained, Training, float_outputs, float_scores, measure_ensemble, measure_sensitivity,
+    normal_classes, quantize_trained_for, train,
 };
-use smidgen_trainer::recipe::Recipe;
-use smidgen_trainer::report::{self, Mistake, TargetFigures, layer_figures, target_figures, worst_mistakes};
+use smidgen_trainer::recipe::{Recipe, TaskKind};
+use smidgen_trainer::report::{
+    self, MaskPicture, Mistake, TargetFigures, layer_figures, target_figures, worst_masks, worst_mistakes,
+};
 use smidgen_trainer::train::LossSum;
 use smidgen_trainer::train::files::{make_directory, write_atomically};
 
@@ -78,14 +81,9 @@ impl Source {
     /// The recipe, with what the command line changes of it.
     pub(crate) fn recipe(&self) -> Result<Recipe, Box<dyn Error>> {
         let mut recipe = Recipe::load(&self.recipe)?;
-        for assignment in &self.set {
-            recipe.set(assignment)?;
-        }
-        for (key, value) in [("epochs", self.epochs.map(u64::from)), ("seed", self.seed)] {
-            if let Some(value) = value {
-                recipe.set(&format!("training.{key}={value}"))?;
-            }
-        }
+        let numbers = [("epochs", self.epochs.map(u64::from)), ("seed", self.seed)];
+        let numbers = numbers.map(|(key, value)| value.map(|value| format!("training.{key}={value}")));
+        recipe.set_all(self.set.iter().chain(numbers.iter().flatten()).map(String::as_str))?;
         Ok(recipe)
     }
 }
@@ -126,6 +124,9 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
     let split = match (recipe.data.dataset.as_str(), directory) {
         ("digits", None) => data::digits()?,
         ("digits" | "mnist", Some(directory)) => data::load_mnist_dir(directory)?,
+        ("images", Some(directory)) if recipe.task.kind == TaskKind::Segment => {
+            data::load_mask_dir(directory, recipe.image_options())?
+        }
         ("images", Some(directory)) => data::load_image_dir(directory, recipe.image_options())?,
         ("cifar", Some(directory)) => data::load_cifar_dir(directory)?,
         ("audio", Some(directory)) => load_audio_dir(directory, &recipe.audio_options())?,
@@ -189,12 +190,15 @@ pub(crate) struct Finished {
 enum TestResult {
     Classes { int8: Confusion, ensemble: Option<LossSum>, mistakes: Vec<Mistake> },
     Reconstruction { float: Scores, int8: Scores, decision: Decision },
+    Masks { float: Confusion, int8: Confusion, pictures: Vec<MaskPicture> },
 }
 
 /// Held-out samples on which the cost of quantization is measured for each layer.
 const SENSITIVITY_SAMPLES: usize = 256;
 /// Mistakes that the report shows.
 const MISTAKES: usize = 30;
+/// Masks that it shows.
+const MASKS: usize = 8;
 
 impl Job<'_> {
     /// Trains; nothing if it was stopped.
@@ -251,6 +255,15 @@ impl Job<'_> {
             return Ok(TestResult::Reconstruction { float, decision: int8.decide(threshold), int8 });
         }
         let interface = Interface::of_file(&quantized.file)?;
+        if self.recipe.task.kind == TaskKind::Segment {
+            let (masks, _) = segment(&device, &quantized.file, test, threads)?;
+            let int8 = pixel_confusion(&masks, test);
+            let (_, outputs) = float_outputs(trained, test, threads)?;
+            let [height, width, _] = test.shape();
+            let float: Vec<usize> = pixel_classes(&outputs, height * width * test.len(), 0.0).collect();
+            let (float, pictures) = (pixel_confusion(&float, test), worst_masks(&masks, test, MASKS));
+            return Ok(TestResult::Masks { float, int8, pictures });
+        }
         let inputs = interface.inputs(test)?;
         let run_bytes = interface.input.bytes().unwrap_or(0);
         let report = run_in_parts(&device, &quantized.file, &inputs, run_bytes, threads)?;
@@ -293,6 +306,13 @@ impl Finished {
                 metrics["int8_accuracy"] = int8.accuracy().fraction().into();
                 metrics["ensemble_accuracy"] = ensemble.map(|ensemble| ensemble.accuracy()).into();
             }
+            TestResult::Masks { float, int8, .. } => {
+                metrics["float_accuracy"] = float.accuracy().fraction().into();
+                metrics["float_mean_overlap"] = float.mean_overlap().into();
+                metrics["int8_accuracy"] = int8.accuracy().fraction().into();
+                metrics["int8_overlaps"] = serde_json::json!(int8.overlaps());
+                metrics["int8_mean_overlap"] = int8.mean_overlap().into();
+            }
             TestResult::Reconstruction { float, int8, decision } => {
                 metrics["float_auc"] = float.auc().into();
                 metrics["int8_auc"] = int8.auc().into();
@@ -320,6 +340,9 @@ impl Finished {
                 }
                 TestResult::Reconstruction { float, int8, decision } => {
                     report::TestResult::Reconstruction { float, int8, decision }
+                }
+                TestResult::Masks { float, int8, pictures } => {
+                    report::TestResult::Masks { float, int8, pictures }
                 }
             },
             test: &split.test,
@@ -352,6 +375,15 @@ impl Finished {
                     int8.accuracy().fraction() * 100.0,
                 )
             }
+            TestResult::Masks { float, int8, .. } => format!(
+                "pixels right in f32    {:6.2} %  ({} images)\npixels right in int8   {:6.2} %\n\
+                 mean overlap in f32    {:6.2} %\nmean overlap in int8   {:6.2} %\n",
+                float.accuracy().fraction() * 100.0,
+                test.samples,
+                int8.accuracy().fraction() * 100.0,
+                float.mean_overlap() * 100.0,
+                int8.mean_overlap() * 100.0,
+            ),
             TestResult::Reconstruction { float, int8, decision } => {
                 let auc = |name, scores: &Scores| {
                     let auc = scores.auc().map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));

@@ -16,6 +16,8 @@ pub struct Dataset {
     class_names: Vec<String>,
     /// Of sound: what its features are.
     audio: Option<AudioConfig>,
+    /// A class for each pixel, `[N, H, W]`; empty without masks.
+    masks: Vec<u8>,
 }
 
 impl Dataset {
@@ -113,7 +115,7 @@ impl Dataset {
                 classes: class_names.len(),
             });
         }
-        Ok(Self { name, samples, shape, labels, class_names, audio: None })
+        Ok(Self { name, samples, shape, labels, class_names, audio: None, masks: Vec::new() })
     }
 
     /// What messages and reports call it.
@@ -144,6 +146,17 @@ impl Dataset {
     pub fn image(&self, index: usize) -> &[u8] {
         let length = self.raw_len();
         &self.samples[index * length..(index + 1) * length]
+    }
+
+    /// The same samples with a class for each pixel, `[N, H, W]`, each less than the number of classes.
+    pub(crate) fn with_masks(self, masks: Vec<u8>) -> Self {
+        Self { masks, ..self }
+    }
+
+    /// The classes of one sample's pixels, `[H, W]`, if it has a mask.
+    pub fn mask(&self, index: usize) -> Option<&[u8]> {
+        let [height, width, _] = self.shape;
+        self.masks.get(index * height * width..(index + 1) * height * width)
     }
 
     /// The class of one sample, less than the number of [`class_names`](Self::class_names).
@@ -212,7 +225,7 @@ impl Dataset {
     /// `indices` is empty, or one of them is not less than [`len`](Self::len).
     pub fn select(&self, name: impl Into<String>, indices: &[u32]) -> Result<Self, DataError> {
         let mut samples = Vec::with_capacity(indices.len().saturating_mul(self.raw_len()));
-        let mut labels = Vec::with_capacity(indices.len());
+        let (mut labels, mut masks) = (Vec::with_capacity(indices.len()), Vec::new());
         for &index in indices {
             let Some(&label) = self.labels.get(index as usize) else {
                 return Err(DataError::NoSuchSample {
@@ -222,11 +235,12 @@ impl Dataset {
                 });
             };
             samples.extend_from_slice(self.image(index as usize));
+            masks.extend_from_slice(self.mask(index as usize).unwrap_or_default());
             labels.push(label);
         }
         let flat = [self.raw_len(), 1, 1];
         let part = Self::new(name, samples, flat, labels, self.class_names.clone())?;
-        Ok(Self { shape: self.shape, audio: self.audio, ..part })
+        Ok(Self { shape: self.shape, audio: self.audio, masks, ..part })
     }
 }
 

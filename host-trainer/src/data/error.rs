@@ -273,6 +273,16 @@ pub enum DataError {
         /// The classes that there are.
         known: Vec<String>,
     },
+    /// Masks that tell nothing apart.
+    #[error(
+        "{dataset}: the masks have only one value, {value}; expected one for each class, such as 0 and 255"
+    )]
+    OneClass {
+        /// The data set.
+        dataset: String,
+        /// The value.
+        value: String,
+    },
     /// A class without samples to train on.
     #[error(
         "{dataset}: no sample to train on is of the class {class:?}; add some, lower data.validation_fraction, or name it in data.leave_out"

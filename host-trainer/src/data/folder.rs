@@ -100,7 +100,7 @@ fn load_set(directory: &Path, part: &str, options: ImageOptions) -> Result<Datas
 }
 
 /// What is in a directory, sorted, without hidden files.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |cause| DataError::Unreadable { file: directory.display().to_string(), cause };
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -113,22 +113,24 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-fn read_image(file: &Path, options: ImageOptions) -> Result<DynamicImage, DataError> {
-    let name = || file.display().to_string();
-    let unreadable = |cause| DataError::Unreadable { file: name(), cause };
-    if fs::metadata(file).map_err(unreadable)?.len() == 0 {
-        return Err(DataError::EmptyFile { file: name(), expected: "PNG or JPEG" });
-    }
-    let reader = ImageReader::open(file).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
-    let image = reader
-        .decode()
-        .map_err(|cause| DataError::NotAnImage { file: name(), message: cause.to_string() })?;
+pub(super) fn read_image(file: &Path, options: ImageOptions) -> Result<DynamicImage, DataError> {
+    let image = open_image(file)?;
     Ok(match options.size {
         Some([height, width]) if [image.height(), image.width()] != [height as u32, width as u32] => {
             image.resize_exact(width as u32, height as u32, FilterType::Triangle)
         }
         _ => image,
     })
+}
+
+pub(super) fn open_image(file: &Path) -> Result<DynamicImage, DataError> {
+    let name = || file.display().to_string();
+    let unreadable = |cause| DataError::Unreadable { file: name(), cause };
+    if fs::metadata(file).map_err(unreadable)?.len() == 0 {
+        return Err(DataError::EmptyFile { file: name(), expected: "PNG or JPEG" });
+    }
+    let reader = ImageReader::open(file).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
+    reader.decode().map_err(|cause| DataError::NotAnImage { file: name(), message: cause.to_string() })
 }
 
 #[cfg(test)]

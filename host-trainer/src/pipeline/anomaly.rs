@@ -1,11 +1,9 @@
 //! Networks that give their input back: what is normal, and how much may be lost of it.
 
-use super::prepare::inference_file;
-use super::{PipelineError, Trained};
+use super::{PipelineError, Trained, float_outputs};
 use crate::data::{Dataset, Split};
 use crate::device::{Device, Target};
-use crate::evaluate::anomaly::{ScoreError, reconstruct, threshold};
-use crate::evaluate::run_in_parts;
+use crate::evaluate::anomaly::{reconstruct, threshold};
 use crate::recipe::Recipe;
 use crate::train::held_out;
 use smidgen::frontend::reconstruction_error;
@@ -35,18 +33,8 @@ pub(super) fn threshold_of(recipe: &Recipe, split: &Split, file: &[u8]) -> Resul
 /// # Errors
 /// See [`PipelineError`].
 pub fn float_scores(trained: &Trained, data: &Dataset, threads: usize) -> Result<Vec<f32>, PipelineError> {
-    let file = inference_file(trained.graph.clone())?;
+    let (inputs, outputs) = float_outputs(trained, data, threads)?;
     let elements = data.sample_len();
-    let mut inputs = vec![0.0; elements * data.len()];
-    for (index, input) in inputs.chunks_exact_mut(elements).enumerate() {
-        trained.normalization.apply(data.image(index), input);
-    }
-    let bytes: Vec<u8> = inputs.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let device = Device::new(Target::Host);
-    let report =
-        run_in_parts(&device, file.as_slice(), &bytes, 4 * elements, threads).map_err(ScoreError::from)?;
-    let outputs: Vec<f32> =
-        report.outputs.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     let rows = inputs.chunks_exact(elements).zip(outputs.chunks_exact(elements));
     let score =
         |(given, made): (&[f32], &[f32])| reconstruction_error(given.iter().copied(), made.iter().copied());

@@ -3,14 +3,14 @@
 use super::{PipelineError, Prepared};
 use crate::compile::Loss;
 use crate::data::{Sampler, Split};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, TaskKind};
 use crate::train::{Executor, RateSearch, RateTrial, find_rate};
 
 /// Steps in which one batch has to be learned by heart.
 const STEPS: u32 = 300;
 /// What the loss has to come down to, as a share of what it was; to classify all of the batch right will do as well.
 const LEARNED: f64 = 0.1;
-/// The same for what is given back.
+/// The same for what is given back, and for masks.
 const RECONSTRUCTED: f64 = 0.5;
 /// How far the first loss may be from the expected one, as a factor either way.
 const FACTOR: f64 = 2.0;
@@ -53,7 +53,7 @@ pub fn examine(recipe: &Recipe, split: &Split, threads: usize) -> Result<Vec<Fin
         let rate = recipe.schedule.learning_rate;
         let (mut loss, mut accuracy, mut steps) = (first, 0.0, 0);
         // What is narrower than its input cannot give all of it back.
-        let learned = if recipe.task.has_accuracy() { LEARNED } else { RECONSTRUCTED };
+        let learned = if recipe.task.kind == TaskKind::Classify { LEARNED } else { RECONSTRUCTED };
         while steps < STEPS && loss.is_finite() && loss > learned * first && accuracy < 1.0 {
             let losses = driver.train(0, samples, rate)?;
             (loss, accuracy) = (losses.mean_loss(), losses.accuracy());
@@ -120,7 +120,22 @@ fn classes(prepared: &Prepared, split: &Split, recipe: &Recipe) -> Finding {
     let mut counts = vec![0_usize; split.train.class_names().len()];
     prepared.train.iter().for_each(|&sample| counts[split.train.label(sample as usize) as usize] += 1);
     let (trained_on, held_out) = (prepared.train.len(), prepared.validation.len());
-    if !recipe.task.has_accuracy() {
+    if recipe.task.kind == TaskKind::Segment {
+        let mut counts = vec![0_usize; split.train.class_names().len()];
+        let pixels = prepared.train.iter().filter_map(|&sample| split.train.mask(sample as usize)).flatten();
+        pixels.for_each(|&class| counts[usize::from(class)] += 1);
+        let all = counts.iter().sum::<usize>().max(1) as f64;
+        let share = |(name, &count): (&String, &usize)| format!("{name} {:.1} %", 100.0 * count as f64 / all);
+        let shares: Vec<String> = split.train.class_names().iter().zip(&counts).map(share).collect();
+        let good = counts.iter().all(|&count| count > 0);
+        let advice = if good { "" } else { "; a class has no pixel to train on" };
+        let detail = format!(
+            "{trained_on} images to train on, {held_out} held out; pixels by mask value: {}{advice}",
+            shares.join(", ")
+        );
+        return Finding { check: "classes", good, detail };
+    }
+    if recipe.task.kind == TaskKind::Reconstruct {
         let (is, normal) = (split.train.class_names(), super::normal_classes(&split.train));
         let detail = format!(
             "{trained_on} samples to train on, {held_out} held out; normal: {}; anomalies: {}",

@@ -28,8 +28,9 @@ use crate::compile::{
     fold_padding, fuse_activation, remove_dropout,
 };
 use crate::data::{DataError, Dataset, Normalization, Split};
-use crate::device::DeviceError;
+use crate::device::{Device, DeviceError, Target};
 use crate::evaluate::anomaly::ScoreError;
+use crate::evaluate::run_in_parts;
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::{Recipe, TaskKind};
 use crate::train::{
@@ -40,6 +41,7 @@ use crate::train::{
 pub use anomaly::{float_scores, normal_classes};
 pub use aware::Aware;
 pub use ensemble::measure_ensemble;
+use prepare::inference_file;
 pub use prepare::{Prepared, TeacherModel};
 
 /// Why there is no trained or no quantized model.
@@ -240,14 +242,17 @@ pub enum Training {
 /// [`PipelineError::UnknownNet`], [`PipelineError::Mismatch`], [`PipelineError::Graph`].
 pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> {
     let name = recipe.network_name();
+    let [height, width, _] = data.shape();
     let (wanted, numbers) = match recipe.task.kind {
         TaskKind::Classify => (data.class_names().len(), "classes"),
+        TaskKind::Segment => (height * width * mask_channels(data), "numbers of masks"),
         TaskKind::Reconstruct => (data.sample_len(), "numbers to give back"),
     };
     let network = match recipe.network.layers.as_str() {
-        "" => nets::known(name)
-            .ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?
-            .sized(data.shape(), wanted),
+        "" => nets::known(name).ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?.sized(
+            data.shape(),
+            if recipe.task.kind == TaskKind::Segment { mask_channels(data) } else { wanted },
+        ),
         layers => Network::new(name, data.shape()).layers(layers)?,
     };
     let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
@@ -260,6 +265,14 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
         return Err(PipelineError::Mismatch { network, expected, outputs, found, wanted, numbers });
     }
     Ok(graph)
+}
+
+/// Channels of a mask: one for each class, of two classes one that says which.
+pub fn mask_channels(data: &Dataset) -> usize {
+    match data.class_names().len() {
+        2 => 1,
+        classes => classes,
+    }
 }
 
 /// The training program of a network, as a recipe has it, with all classes of equal weight and no layer frozen.
@@ -455,9 +468,12 @@ pub fn quantize_trained_for(
         },
         "weights_hash": trained.weights_hash,
     });
-    // The outputs of a reconstruction are no classes.
-    let labels =
-        if recipe.task.has_accuracy() { split.train.class_names().join("\n") } else { String::new() };
+    // Other outputs are no classes of samples.
+    let labels = if recipe.task.kind == TaskKind::Classify {
+        split.train.class_names().join("\n")
+    } else {
+        String::new()
+    };
     let file = |provenance: &serde_json::Value| {
         let provenance = provenance.to_string();
         let metadata = Metadata {
@@ -478,6 +494,9 @@ pub fn quantize_trained_for(
             "threshold": found,
         });
         threshold = Some(found);
+    }
+    if recipe.task.kind == TaskKind::Segment {
+        provenance["task"] = serde_json::json!({ "kind": "segment", "classes": split.train.class_names() });
     }
     Ok(Quantized { file: file(&provenance)?, program, graph, float, ranges, threshold })
 }
@@ -514,6 +533,27 @@ fn calibration_samples<'a>(
     (count, fill)
 }
 
+/// The inputs of the trained network for all samples of `data`, and its outputs, in f32.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn float_outputs(
+    trained: &Trained,
+    data: &Dataset,
+    threads: usize,
+) -> Result<(Vec<f32>, Vec<f32>), PipelineError> {
+    let file = inference_file(trained.graph.clone())?;
+    let elements = data.sample_len();
+    let mut inputs = vec![0.0; elements * data.len()];
+    for (index, input) in inputs.chunks_exact_mut(elements).enumerate() {
+        trained.normalization.apply(data.image(index), input);
+    }
+    let bytes: Vec<u8> = inputs.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let report = run_in_parts(&Device::new(Target::Host), file.as_slice(), &bytes, 4 * elements, threads)?;
+    let outputs = report.outputs.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    Ok((inputs, outputs))
+}
+
 /// What each layer of a quantized network loses, on up to `count` held-out samples; without such ones, on samples that were trained on.
 ///
 /// # Errors
@@ -530,7 +570,9 @@ pub fn measure_sensitivity(
     let count = count.min(all.len());
     let samples: Vec<usize> = (0..count).map(|index| all[index * all.len() / count] as usize).collect();
     let labels: Vec<u32> = samples.iter().map(|&sample| split.train.label(sample)).collect();
+    let masks: Vec<&[u8]> = samples.iter().filter_map(|&sample| split.train.mask(sample)).collect();
     let truth = match recipe.task.kind {
+        TaskKind::Segment => Truth::Masks(&masks),
         TaskKind::Classify => Truth::Labels(&labels),
         TaskKind::Reconstruct => Truth::Input(count),
     };

@@ -43,8 +43,9 @@ pub struct Prepared {
     augmenter: Option<Variation>,
     mixer: Option<Mixer>,
     seed: u64,
-    /// What the outputs should be, where there is no teacher.
-    values: Values<'static>,
+    task: TaskKind,
+    /// What moves masks as their images.
+    mask_augmenter: Option<Augmenter>,
 }
 
 /// The teacher of a run, if there is one.
@@ -71,7 +72,7 @@ impl Prepared {
     /// As [`Self::new`].
     pub fn of_graph(recipe: &Recipe, split: &Split, graph: Graph) -> Result<Self, PipelineError> {
         let (train, validation) = held_out(recipe, split.train.len());
-        if recipe.task.has_accuracy() {
+        if recipe.task.kind == TaskKind::Classify {
             check_classes(&split.train, &train, &recipe.data.leave_out)?;
         }
         let mut options = options::training_options(recipe);
@@ -103,12 +104,13 @@ impl Prepared {
         };
         Ok(Self {
             file: AlignedBytes::copy_of(&program.to_file(&Metadata { name: &recipe.name, ..METADATA })?),
+            mask_augmenter: match recipe.task.kind == TaskKind::Segment && !recipe.augmentation.is_none() {
+                true => Some(Augmenter::new(recipe.augmentation.geometry(), [height, width, 1])?),
+                false => None,
+            },
             mixer: Mixer::new(&recipe.augmentation),
             seed: recipe.training.seed,
-            values: match recipe.task.kind {
-                TaskKind::Classify => Values::Classes,
-                TaskKind::Reconstruct => Values::Input,
-            },
+            task: recipe.task.kind,
             graph,
             program,
             options,
@@ -162,7 +164,11 @@ impl Prepared {
         let feed = ImageFeed::new(split, &self.normalization, augmenter, self.seed);
         let values = match (self.options.loss.target(), teacher) {
             (TargetKind::WithTeacher, Some(teacher)) => Values::Teacher(teacher),
-            _ => self.values,
+            _ => match self.task {
+                TaskKind::Classify => Values::Classes,
+                TaskKind::Reconstruct => Values::Input,
+                TaskKind::Segment => Values::Masks(self.mask_augmenter.as_ref().filter(|_| varied)),
+            },
         };
         feed.mixing(self.mixer.filter(|_| varied), self.train.clone()).values(values)
     }

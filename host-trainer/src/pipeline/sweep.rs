@@ -124,9 +124,7 @@ pub fn score(
     stop: &AtomicBool,
 ) -> Result<Option<Score>, RecipeError> {
     let mut recipe = recipe.clone();
-    for assignment in point {
-        recipe.set(assignment)?;
-    }
+    recipe.set_all(point.iter().map(String::as_str))?;
     let (mut accuracies, mut losses) = (Vec::new(), Vec::new());
     let failed = |error: String| {
         let point = point.clone();
@@ -134,8 +132,7 @@ pub fn score(
     };
     for fold in 0..folds.max(1) {
         if folds >= 2 {
-            recipe.set(&format!("data.folds={folds}"))?;
-            recipe.set(&format!("data.fold={fold}"))?;
+            recipe.set_all([format!("data.folds={folds}").as_str(), &format!("data.fold={fold}")])?;
         }
         let run = Run { recipe: &recipe, split, threads, checkpoint: None, resume: false, stop };
         let trained = match train(&run, &mut ()) {

@@ -292,6 +292,25 @@ impl Recipe {
     /// # Errors
     /// See [`RecipeError`].
     pub fn set(&mut self, assignment: &str) -> Result<(), RecipeError> {
+        self.set_all([assignment])
+    }
+
+    /// [`Self::set`] of several ones, which have to be right together only.
+    ///
+    /// # Errors
+    /// See [`RecipeError`].
+    pub fn set_all<'a>(&mut self, assignments: impl IntoIterator<Item = &'a str>) -> Result<(), RecipeError> {
+        let mut recipe = self.clone();
+        for assignment in assignments {
+            recipe = recipe.with(assignment)?;
+        }
+        recipe.check()?;
+        *self = recipe;
+        Ok(())
+    }
+
+    /// The recipe with one assignment, its values not checked against each other.
+    fn with(&self, assignment: &str) -> Result<Self, RecipeError> {
         let found = || assignment.to_owned();
         let (key, value) =
             assignment.split_once('=').ok_or_else(|| RecipeError::Assignment { found: found() })?;
@@ -325,13 +344,10 @@ impl Recipe {
         if let (Some(replaced), Some(toml::Value::Table(network))) = (replaced, table.get_mut("network")) {
             network.remove(replaced);
         }
-        let recipe: Self = table.try_into().map_err(|error: toml::de::Error| RecipeError::Malformed {
+        table.try_into().map_err(|error: toml::de::Error| RecipeError::Malformed {
             origin,
             message: error.message().into(),
-        })?;
-        recipe.check()?;
-        *self = recipe;
-        Ok(())
+        })
     }
 
     /// How recordings become samples.
@@ -487,6 +503,11 @@ mod tests {
         assert_eq!((recipe.network.net.as_str(), recipe.network.layers.as_str()), ("mnist_ds_cnn", ""));
         recipe.set("optimizer.kind=sgd").unwrap();
         assert_eq!(recipe.optimizer.kind, OptimizerKind::Sgd);
+        // Neither of the two would be right without the other.
+        let both = ["task.kind=reconstruct", "training.label_smoothing=0", "loss.kind=huber"];
+        assert!(recipe.clone().set(both[0]).is_err());
+        recipe.set_all(both).unwrap();
+        assert!(recipe.set("loss.kind=focal").unwrap_err().to_string().contains("task.kind reconstruct"));
     }
 
     #[test]

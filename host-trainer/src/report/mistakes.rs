@@ -60,7 +60,7 @@ pub(super) fn pictures(mistakes: &[Mistake], test: &Dataset) -> String {
 }
 
 /// A picture inside of the page; nothing for samples that are none.
-fn picture(image: &[u8], [height, width, channels]: [usize; 3]) -> Option<String> {
+pub(super) fn picture(image: &[u8], [height, width, channels]: [usize; 3]) -> Option<String> {
     let colour = match channels {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,

@@ -4,6 +4,7 @@ mod anomalies;
 mod confusion;
 mod curves;
 mod layers;
+mod masks;
 mod memory;
 mod mistakes;
 mod targets;
@@ -11,6 +12,7 @@ mod targets;
 use confusion::confusion_table;
 use curves::Curves;
 pub use layers::{LayerFigures, layer_figures};
+pub use masks::{MaskPicture, worst_masks};
 pub use mistakes::{Mistake, worst_mistakes};
 pub use targets::{MeasuredFigures, TargetFigures, target_figures};
 
@@ -74,6 +76,15 @@ pub enum TestResult<'a> {
         /// What its threshold makes of them.
         decision: &'a Decision,
     },
+    /// Of a network that finds masks.
+    Masks {
+        /// Which pixels the network takes for what in f32.
+        float: &'a Confusion,
+        /// Which pixels the int8 model takes for what.
+        int8: &'a Confusion,
+        /// Its worst masks.
+        pictures: &'a [MaskPicture],
+    },
 }
 
 const STYLE: &str = include_str!("style.css");
@@ -107,6 +118,14 @@ pub fn html(run: &Run<'_>) -> String {
                 confusion_table(int8, test.class_names())
             ),
             Some(("The worst mistakes, int8 on the test set", mistakes::pictures(mistakes, test))),
+        ),
+        TestResult::Masks { int8, pictures, .. } => (
+            "Pixels, int8 on the test set",
+            format!(
+                "<p>A row for each value of the masks, a column for what its pixels are taken for.</p>\n{}",
+                confusion_table(int8, test.class_names())
+            ),
+            Some(("The worst masks, int8 on the test set", masks::pictures(pictures, test))),
         ),
         TestResult::Reconstruction { int8, decision, .. } => {
             ("Scores, int8 on the test set", anomalies::histogram(int8, decision.threshold), None)
@@ -171,6 +190,13 @@ fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
             facts.extend(
                 ensemble.map(|ensemble| ("Test accuracy, ensemble in f32", percent(ensemble.accuracy()))),
             );
+        }
+        TestResult::Masks { float, int8, .. } => {
+            for (name, confusion) in [("Pixels right, int8", int8), ("Pixels right, f32", float)] {
+                facts.push((name, percent(confusion.accuracy().fraction())));
+            }
+            facts.push(("Mean overlap of classes, int8", percent(int8.mean_overlap())));
+            facts.push(("Mean overlap of classes, f32", percent(float.mean_overlap())));
         }
         TestResult::Reconstruction { float, int8, decision } => {
             let auc = |scores: &Scores| scores.auc().map(|auc| format!("{auc:.4}"));

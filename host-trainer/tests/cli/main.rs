@@ -7,6 +7,7 @@ mod bad_recipes;
 mod boards;
 mod devices;
 mod learning;
+mod masks;
 mod recipes;
 mod results;
 mod samples;

@@ -37,7 +37,7 @@ pub use equalize::equalize;
 pub use error::QuantizeError;
 use movement::{keeps_quantization_moving, reduce_i8};
 pub use range::{NamedRanges, Ranges, RealRange};
-pub use sensitivity::{LayerSensitivity, Sensitivity, Truth, sensitivity};
+pub use sensitivity::{LayerSensitivity, Sensitivity, Truth, pixel_classes, sensitivity};
 pub use split::split_leaky_relu;
 use weights::{QuantizedChannel, quantize_channel, quantize_plain_channel};
 

@@ -46,6 +46,8 @@ pub enum Truth<'a> {
     Labels(&'a [u32]),
     /// The inputs, of so many samples.
     Input(usize),
+    /// The classes of the samples' pixels, with an output for each; of two classes, with one for the second.
+    Masks(&'a [&'a [u8]]),
 }
 
 impl Truth<'_> {
@@ -53,24 +55,32 @@ impl Truth<'_> {
         match self {
             Self::Labels(labels) => labels.len(),
             Self::Input(count) => count,
+            Self::Masks(masks) => masks.len(),
         }
     }
 
     /// Whether so many correct ones are an accuracy, and which.
-    fn accuracy(self, correct: usize) -> Option<f64> {
+    fn accuracy(self, correct: f64) -> Option<f64> {
         match self {
-            Self::Labels(labels) => Some(correct as f64 / labels.len().max(1) as f64),
+            Self::Labels(_) | Self::Masks(_) => Some(correct / self.samples().max(1) as f64),
             Self::Input(_) => None,
         }
     }
 
-    /// Whether the largest output is that of the sample's class.
-    fn is_right<T: PartialOrd>(self, sample: usize, outputs: &[T]) -> bool {
+    /// How right the outputs of a sample are, of which `zero` stands for 0: 1 if the largest is that of its class, or the share of the pixels of which that holds.
+    fn right<T: PartialOrd + Copy>(self, sample: usize, outputs: &[T], zero: T) -> f64 {
         match self {
             Self::Labels(labels) => {
-                labels.get(sample).is_some_and(|&label| largest(outputs) == label as usize)
+                let is_right = labels.get(sample).is_some_and(|&label| largest(outputs) == label as usize);
+                f64::from(u8::from(is_right))
             }
-            Self::Input(_) => false,
+            Self::Input(_) => 0.0,
+            Self::Masks(masks) => {
+                let mask = masks.get(sample).copied().unwrap_or_default();
+                let found = pixel_classes(outputs, mask.len(), zero);
+                let right = found.zip(mask).filter(|&(found, &class)| found == usize::from(class)).count();
+                right as f64 / mask.len().max(1) as f64
+            }
         }
     }
 
@@ -80,6 +90,9 @@ impl Truth<'_> {
                 cross_entropy(outputs, labels.get(sample).map_or(0, |&label| label as usize))
             }
             Self::Input(_) => reconstruction_error(inputs.iter().copied(), outputs.iter().copied()).into(),
+            Self::Masks(masks) => {
+                binary_cross_entropy(masks.get(sample).copied().unwrap_or_default(), outputs)
+            }
         }
     }
 }
@@ -132,17 +145,43 @@ fn accuracy(
     fill: &mut dyn FnMut(usize, &mut [f32]),
 ) -> Result<(Option<f64>, f64), CompileError> {
     let mut run = GraphRun::new(graph)?;
-    let (mut correct, mut loss) = (0_usize, 0.0);
+    let (mut correct, mut loss) = (0.0, 0.0);
     for sample in 0..truth.samples() {
         fill(sample, run.activation_mut(graph.inputs[0]));
         // Steps may compute over it.
         let inputs = run.activation::<f32>(graph.inputs[0]).to_vec();
         run.run();
         let outputs = run.activation::<f32>(graph.outputs[0]);
-        correct += usize::from(truth.is_right(sample, outputs));
+        correct += truth.right(sample, outputs, 0.0);
         loss += truth.loss(sample, &inputs, outputs);
     }
     Ok((truth.accuracy(correct), loss / truth.samples().max(1) as f64))
+}
+
+/// The mean over all outputs of the cross-entropy of the sigmoid with whether the pixel is of that class.
+fn binary_cross_entropy(mask: &[u8], outputs: &[f32]) -> f64 {
+    let channels = (outputs.len() / mask.len().max(1)).max(1);
+    let first = usize::from(channels == 1);
+    let each = outputs.chunks_exact(channels).zip(mask).flat_map(|(outputs, &class)| {
+        (first..).zip(outputs).map(move |(channel, &logit)| {
+            let towards = if usize::from(class) == channel { f64::from(logit) } else { -f64::from(logit) };
+            (-towards).max(0.0) + libm::log1p(libm::exp(-towards.abs()))
+        })
+    });
+    each.sum::<f64>() / outputs.len().max(1) as f64
+}
+
+/// The class of each of so many pixels: the largest of its outputs, or of one output whether it is above `zero`.
+pub fn pixel_classes<T: PartialOrd + Copy>(
+    outputs: &[T],
+    pixels: usize,
+    zero: T,
+) -> impl Iterator<Item = usize> + '_ {
+    let channels = outputs.len() / pixels.max(1);
+    outputs.chunks_exact(channels.max(1)).map(move |pixel| match pixel {
+        [one] => usize::from(*one > zero),
+        several => largest(several),
+    })
 }
 
 fn largest<T: PartialOrd>(values: &[T]) -> usize {
@@ -176,7 +215,9 @@ fn compare(
     let mut sums = vec![(0.0_f64, 0.0_f64); both.len()];
     let input = int8.inputs[0];
     let quantization = int8.tensor(input).quantization.unwrap_or(smidgen::Quantization::NONE);
-    let mut correct = 0_usize;
+    let mut correct = 0.0;
+    let output = int8.outputs[0];
+    let zero = int8.tensor(output).quantization.map_or(0, |quantization| quantization.zero_point as i8);
     for sample in 0..truth.samples() {
         fill(sample, exact.activation_mut(float.inputs[0]));
         let samples = exact.activation::<f32>(float.inputs[0]);
@@ -192,7 +233,7 @@ fn compare(
                 *noise += f64::from(error).powi(2);
             }
         }
-        correct += usize::from(truth.is_right(sample, integers.activation::<i8>(int8.outputs[0])));
+        correct += truth.right(sample, integers.activation::<i8>(output), zero);
     }
     let ratio = |(signal, noise): (f64, f64)| (noise > 0.0).then(|| 10.0 * libm::log10(signal / noise));
     let noise = both.iter().zip(sums).map(|(&(id, ..), sums)| (id, ratio(sums))).collect();

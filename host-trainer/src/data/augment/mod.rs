@@ -65,6 +65,13 @@ impl Augmentation {
         *self == Self::default()
     }
 
+    /// What of it moves pixels, as a mask has to be moved with its image.
+    #[must_use]
+    pub fn geometry(&self) -> Self {
+        let Self { shift, rotate, scale, flip_horizontal, flip_vertical, crop_padding, .. } = *self;
+        Self { shift, rotate, scale, flip_horizontal, flip_vertical, crop_padding, ..Self::default() }
+    }
+
     /// Whether samples are mixed with others, so that their targets are not one class.
     pub fn mixes(&self) -> bool {
         self.mixup > 0.0 || self.cutmix > 0.0
