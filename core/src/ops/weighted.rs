@@ -17,6 +17,27 @@ pub(super) struct Shapes {
     pub(super) output: Shape,
 }
 
+impl Shapes {
+    /// Checks what all convolutions ask of their shapes; whether the filter's fits `window` and the channels is the caller's to know. A window
+    /// that does not fit the input once counts as an output of a wrong shape.
+    pub(super) fn check_convolution(&self, window: Window, filter_fits: bool) -> Result<(), Tensor> {
+        let ([n, ..], [.., c_out], [out_n, .., out_c]) = (self.input.0, self.filter.0, self.output.0);
+        if self.input.has_zero() || self.input.elements().is_none() {
+            return Err(Tensor::Input);
+        }
+        if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
+            return Err(Tensor::Filter);
+        }
+        let Window { y, x } = window;
+        let output_fits = out_n == n
+            && out_c == c_out
+            && y.dilation > 0
+            && x.dilation > 0
+            && window.fits(self.input, self.output);
+        if output_fits && self.output.elements().is_some() { Ok(()) } else { Err(Tensor::Output) }
+    }
+}
+
 /// Computes a layer's output from input, filter and bias.
 pub(super) type Forward<L> = fn(&L, &[f32], &[f32], Option<&[f32]>, &mut [f32]) -> Result<(), CallError>;
 /// Computes a gradient from two tensors.

@@ -144,30 +144,10 @@ impl Weighted for Conv2d {
         Shapes { input: self.input, filter: self.filter, output: self.output }
     }
 
-    // `Err(Tensor::Output)` also stands for a window that does not fit the input once.
     fn check(&self) -> Result<(), Tensor> {
-        let ([n, ..], [.., c_out]) = (self.input.0, self.filter.0);
-        let kernel = [self.window.y.kernel, self.window.x.kernel];
-        if self.input.has_zero() || self.input.elements().is_none() {
-            return Err(Tensor::Input);
-        }
-        let filter_fits = {
-            let [k_h, k_w, filter_c, _] = self.filter.dims();
-            [k_h, k_w] == kernel && groups(self.input, filter_c, self.filter).is_some()
-        };
-        if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
-            return Err(Tensor::Filter);
-        }
-        let [out_n, .., out_c] = self.output.0;
-        let Window { y, x } = self.window;
-        let output_fits = out_n == n
-            && out_c == c_out
-            && y.dilation > 0
-            && x.dilation > 0
-            && self.window.fits(self.input, self.output);
-        if !output_fits || self.output.elements().is_none() {
-            return Err(Tensor::Output);
-        }
-        Ok(())
+        let [k_h, k_w, filter_c, _] = self.filter.dims();
+        let filter_fits = [k_h, k_w] == [self.window.y.kernel, self.window.x.kernel]
+            && groups(self.input, filter_c, self.filter).is_some();
+        self.shapes().check_convolution(self.window, filter_fits)
     }
 }

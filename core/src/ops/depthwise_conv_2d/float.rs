@@ -154,28 +154,10 @@ impl Weighted for DepthwiseConv2d {
     }
 
     fn check(&self) -> Result<(), Tensor> {
-        let ([n, ..], [.., c_in], [.., c_out]) = (self.input.0, self.input.0, self.filter.0);
-        let kernel = [self.window.y.kernel, self.window.x.kernel];
-        if self.input.has_zero() || self.input.elements().is_none() {
-            return Err(Tensor::Input);
-        }
-        let filter_fits = {
-            let [one, k_h, k_w, _] = self.filter.dims();
-            one == 1 && [k_h, k_w] == kernel && c_out.checked_rem(c_in) == Some(0)
-        };
-        if !filter_fits || self.filter.has_zero() || self.filter.elements().is_none() {
-            return Err(Tensor::Filter);
-        }
-        let [out_n, .., out_c] = self.output.0;
-        let Window { y, x } = self.window;
-        let output_fits = out_n == n
-            && out_c == c_out
-            && y.dilation > 0
-            && x.dilation > 0
-            && self.window.fits(self.input, self.output);
-        if !output_fits || self.output.elements().is_none() {
-            return Err(Tensor::Output);
-        }
-        Ok(())
+        let ([one, k_h, k_w, c_out], [.., c_in]) = (self.filter.dims(), self.input.dims());
+        let filter_fits = one == 1
+            && [k_h, k_w] == [self.window.y.kernel, self.window.x.kernel]
+            && c_out.checked_rem(c_in) == Some(0);
+        self.shapes().check_convolution(self.window, filter_fits)
     }
 }

@@ -1,10 +1,9 @@
 //! Softmax and cross-entropy in one, with label smoothing.
 
-use super::maximum;
+use super::{check_labelled, classes, maximum, write_partial};
 use crate::kernels::{exp, ln};
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Shape};
-use crate::ops::operands::{float, float_in, has_shape, is};
+use crate::ops::operands::{float, float_in};
 use crate::step::{Step, StepError};
 
 /// Parameters of [`forward`].
@@ -68,25 +67,14 @@ pub fn forward(params: Params, logits: &[f32], labels: &[i32], grad_logits: &mut
 }
 
 fn params(step: Step<'_>) -> Result<Params, StepError> {
-    let ([logits, _], [_, _]) = (step.reads::<2>()?, step.writes::<2>()?);
     step.attributes::<2>()?;
-    let [.., classes] = logits.shape.dims();
     let label_smoothing = float_in(step.attributes, 0, 0.0..=1.0)?;
-    Ok(Params { classes, label_smoothing, grad_scale: float(step.attributes, 1)? })
+    Ok(Params { classes: classes(step)?, label_smoothing, grad_scale: float(step.attributes, 1)? })
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let ([logits, labels], [partial, grad_logits]) = (step.reads()?, step.writes()?);
-    params(step)?;
-    is(logits, 0, ElementType::F32)?;
-    is(labels, 1, ElementType::I32)?;
-    is(partial, 2, ElementType::F32)?;
-    is(grad_logits, 3, ElementType::F32)?;
-    let Shape([samples, _, _, classes]) = logits.shape;
-    has_shape(logits, 0, Shape([samples, 1, 1, classes]))?;
-    has_shape(labels, 1, Shape([samples, 1, 1, 1]))?;
-    has_shape(partial, 2, Shape::vector(2))?;
-    has_shape(grad_logits, 3, logits.shape)
+    check_labelled(step, false)?;
+    params(step).map(|_| ())
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
@@ -95,8 +83,7 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
     let Views { reads: [logits, labels], writes: [partial, grad_logits] } =
         memory.views([logits, labels], [partial, grad_logits])?;
     let sums = forward(params, elements(logits)?, elements(labels)?, elements_mut(grad_logits)?);
-    elements_mut::<f32>(partial)?.iter_mut().zip(sums).for_each(|(partial, sum)| *partial = sum);
-    Ok(())
+    write_partial(partial, sums)
 }
 
 #[cfg(test)]
@@ -105,6 +92,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::operand::ElementType;
     use crate::ops::test_support::{Random, assert_close, changed, in_arena, numeric_gradient, step};
 
     /// Roundings of 6e-8 in sums of up to 17 numbers of magnitude 5; with micromath, the error of its exponentials and logarithms.
