@@ -7,15 +7,16 @@ mod recurrent;
 mod schedules;
 mod updates;
 
+use smidgen::geometry::Window;
 use smidgen::ops::activation::Activation;
 use smidgen::ops::batch_norm::{self, GradInputParams, ReduceParams};
 use smidgen::ops::conv_2d::{self, Conv2d};
 use smidgen::ops::depthwise_conv_2d::{self, DepthwiseConv2d};
 use smidgen::ops::fully_connected::{self, FullyConnected};
 use smidgen::ops::max_pool_2d::PoolParams;
-use smidgen::ops::{average_pool_2d, grad_bias, max_pool_2d, softmax, sum_chunks};
+use smidgen::ops::{CallError, average_pool_2d, grad_bias, max_pool_2d, softmax, sum_chunks};
 
-use goldens::{Goldens, TOLERANCE, assert_close, error, unwritten};
+use goldens::{Golden, Goldens, TOLERANCE, assert_close, error, unwritten};
 
 /// As [`TOLERANCE`], after a division by a batch's deviation, and a difference of sums over the batch.
 const BATCH_NORM_TOLERANCE: f32 = 5e-6;
@@ -35,87 +36,92 @@ fn every_element_is_compared() {
     }
 }
 
+/// A layer with weights, of parameters `P`: how it is made from its operands, and what it computes.
+struct Layer<P> {
+    new: fn(Tensors<'_>) -> P,
+    forward: Forward<P>,
+    grad_input: Gradient<P>,
+    grad_weights: Gradient<P>,
+}
+
+/// Computes a layer's output from input, filter and bias.
+type Forward<P> = fn(&P, &[f32], &[f32], Option<&[f32]>, &mut [f32]) -> Result<(), CallError>;
+/// Computes a gradient from two tensors.
+type Gradient<P> = fn(&P, &[f32], &[f32], &mut [f32]) -> Result<(), CallError>;
+
+/// The tensors of a case, and its window if it has one.
+struct Tensors<'a> {
+    input: &'a Golden,
+    filter: &'a Golden,
+    output: &'a Golden,
+    window: Option<Window>,
+}
+
+impl<P> Layer<P> {
+    /// Output and gradients are PyTorch's in all of `cases`.
+    fn is_pytorch_s(&self, cases: &str, has_window: bool) {
+        let goldens = Goldens::load("convolutions.safetensors");
+        for case in goldens.cases(cases) {
+            let get = |name| goldens.get(&case, name);
+            let (input, filter, output, grad_output) =
+                (get("input"), get("filter"), get("output"), get("grad_output"));
+            let window = has_window.then(|| goldens.window(&case));
+            let params = (self.new)(Tensors { input: &input, filter: &filter, output: &output, window });
+            let close = |name, found: &[f32]| assert_close(&goldens, &case, name, found, TOLERANCE);
+            let (mut found, bias) = (unwritten(&output), get("bias").values);
+            (self.forward)(&params, &input.values, &filter.values, Some(&bias), &mut found).unwrap();
+            close("output", &found);
+            let mut found = unwritten(&input);
+            (self.grad_input)(&params, &grad_output.values, &filter.values, &mut found).unwrap();
+            close("grad_input", &found);
+            let mut found = unwritten(&filter);
+            (self.grad_weights)(&params, &input.values, &grad_output.values, &mut found).unwrap();
+            close("grad_weights", &found);
+            let mut found = vec![f32::NAN; bias.len()];
+            grad_bias::backward(output.shape(), &grad_output.values, &mut found).unwrap();
+            close("grad_bias", &found);
+        }
+    }
+}
+
 #[test]
 fn conv_2d() {
-    let goldens = Goldens::load("convolutions.safetensors");
-    for case in goldens.cases("conv_2d") {
-        let get = |name| goldens.get(&case, name);
-        let (input, filter, output, grad_output) =
-            (get("input"), get("filter"), get("output"), get("grad_output"));
-        let params = Conv2d {
-            input: input.shape(),
-            filter: filter.shape(),
-            output: output.shape(),
-            window: goldens.window(&case),
-            activation: Activation::None,
-        };
-        let close = |name, found: &[f32]| assert_close(&goldens, &case, name, found, TOLERANCE);
-        let (mut found, bias) = (unwritten(&output), get("bias").values);
-        conv_2d::forward(&params, &input.values, &filter.values, Some(&bias), &mut found).unwrap();
-        close("output", &found);
-        let mut found = unwritten(&input);
-        conv_2d::grad_input(&params, &grad_output.values, &filter.values, &mut found).unwrap();
-        close("grad_input", &found);
-        let mut found = unwritten(&filter);
-        conv_2d::grad_weights(&params, &input.values, &grad_output.values, &mut found).unwrap();
-        close("grad_weights", &found);
-        let mut found = vec![f32::NAN; bias.len()];
-        grad_bias::backward(output.shape(), &grad_output.values, &mut found).unwrap();
-        close("grad_bias", &found);
-    }
+    let new = |Tensors { input, filter, output, window }: Tensors<'_>| Conv2d {
+        input: input.shape(),
+        filter: filter.shape(),
+        output: output.shape(),
+        window: window.unwrap(),
+        activation: Activation::None,
+    };
+    let (forward, grad_input, grad_weights) = (conv_2d::forward, conv_2d::grad_input, conv_2d::grad_weights);
+    Layer { new, forward, grad_input, grad_weights }.is_pytorch_s("conv_2d", true);
 }
 
 #[test]
 fn depthwise_conv_2d() {
-    let goldens = Goldens::load("convolutions.safetensors");
-    for case in goldens.cases("depthwise_conv_2d") {
-        let get = |name| goldens.get(&case, name);
-        let (input, filter, output, grad_output) =
-            (get("input"), get("filter"), get("output"), get("grad_output"));
-        let params = DepthwiseConv2d {
-            input: input.shape(),
-            filter: filter.shape(),
-            output: output.shape(),
-            window: goldens.window(&case),
-            activation: Activation::None,
-        };
-        let close = |name, found: &[f32]| assert_close(&goldens, &case, name, found, TOLERANCE);
-        let (mut found, bias) = (unwritten(&output), get("bias").values);
-        depthwise_conv_2d::forward(&params, &input.values, &filter.values, Some(&bias), &mut found).unwrap();
-        close("output", &found);
-        let mut found = unwritten(&input);
-        depthwise_conv_2d::grad_input(&params, &grad_output.values, &filter.values, &mut found).unwrap();
-        close("grad_input", &found);
-        let mut found = unwritten(&filter);
-        depthwise_conv_2d::grad_weights(&params, &input.values, &grad_output.values, &mut found).unwrap();
-        close("grad_weights", &found);
-    }
+    let new = |Tensors { input, filter, output, window }: Tensors<'_>| DepthwiseConv2d {
+        input: input.shape(),
+        filter: filter.shape(),
+        output: output.shape(),
+        window: window.unwrap(),
+        activation: Activation::None,
+    };
+    let (forward, grad_input, grad_weights) =
+        (depthwise_conv_2d::forward, depthwise_conv_2d::grad_input, depthwise_conv_2d::grad_weights);
+    Layer { new, forward, grad_input, grad_weights }.is_pytorch_s("depthwise_conv_2d", true);
 }
 
 #[test]
 fn fully_connected() {
-    let goldens = Goldens::load("convolutions.safetensors");
-    for case in goldens.cases("fully_connected") {
-        let get = |name| goldens.get(&case, name);
-        let (input, weights, output, grad_output) =
-            (get("input"), get("filter"), get("output"), get("grad_output"));
-        let params = FullyConnected {
-            input: input.pixels(),
-            weights: weights.shape(),
-            output: output.pixels(),
-            activation: Activation::None,
-        };
-        let close = |name, found: &[f32]| assert_close(&goldens, &case, name, found, TOLERANCE);
-        let (mut found, bias) = (unwritten(&output), get("bias").values);
-        fully_connected::forward(&params, &input.values, &weights.values, Some(&bias), &mut found).unwrap();
-        close("output", &found);
-        let mut found = unwritten(&input);
-        fully_connected::grad_input(&params, &grad_output.values, &weights.values, &mut found).unwrap();
-        close("grad_input", &found);
-        let mut found = unwritten(&weights);
-        fully_connected::grad_weights(&params, &input.values, &grad_output.values, &mut found).unwrap();
-        close("grad_weights", &found);
-    }
+    let new = |Tensors { input, filter, output, .. }: Tensors<'_>| FullyConnected {
+        input: input.pixels(),
+        weights: filter.shape(),
+        output: output.pixels(),
+        activation: Activation::None,
+    };
+    let (forward, grad_input, grad_weights) =
+        (fully_connected::forward, fully_connected::grad_input, fully_connected::grad_weights);
+    Layer { new, forward, grad_input, grad_weights }.is_pytorch_s("fully_connected", false);
 }
 
 #[test]
