@@ -1,6 +1,7 @@
 //! A device in the field gets a new model: whatever happens to its power and whatever is in its flash, it boots with a whole one.
 //!
-//! By default a sample of the recoveries and of the images is tried. `SMIDGEN_UPDATE_STRIDE=1` tries every recovery, `SMIDGEN_BOOT_IMAGES=10000000` so many images.
+//! By default a sample of the recoveries and of the images is tried. `SMIDGEN_UPDATE_STRIDE=1` tries every recovery, `SMIDGEN_BOOT_IMAGES=10000000`
+//! tries so many images.
 
 use std::collections::HashMap;
 
@@ -10,8 +11,11 @@ use smidgen::{
     AllOperators, ElementType, EntryKind, Metadata, NewStep, Operand, Operator, Preprocessing, Quantization,
     Schedule, Shape, Space,
 };
-use smidgen_tests::nor::{CUTS, Fault, Nor, Operation, WORD};
-use smidgen_update::{Booted, Device, Installer, Layout, PACKAGE_BYTES, Package, Policy, UpdateError, boot};
+use smidgen_tests::nor::{Fault, Nor, Operation, WORD};
+use smidgen_tests::reach::{self, Search};
+use smidgen_update::{
+    Booted, Device, Installer, Layout, PACKAGE_BYTES, Package, Policy, SLOT_HEAD_BYTES, UpdateError, boot,
+};
 
 const DEVICE: Device = Device { kind: 7, built_in_version: 1, memory_bytes: 64, front_end_bytes: 0 };
 
@@ -94,85 +98,83 @@ fn number(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// A device that gets a package, again and again until it has the model.
+struct Receiver<'a> {
+    layout: Layout,
+    package: &'a [u8],
+    versions: [u32; 2],
+    resumed: usize,
+}
+
+impl<const PAGE: usize> reach::Device<PAGE> for Receiver<'_> {
+    fn starts(&mut self, flash: &Nor<PAGE>) -> bool {
+        let booted = start(flash, &self.layout);
+        let [old, new] = self.versions;
+        assert!([old, new].contains(&booted.version), "neither {old} nor {new} but {}", booted.version);
+        assert_eq!(booted.slot().is_none(), booted.version == 1);
+        booted.version == new
+    }
+
+    fn works(&mut self, flash: &Nor<PAGE>) -> Vec<Operation> {
+        let (done, installed) = install(flash.powered(None), &self.layout, self.package, Policy::default());
+        self.resumed += usize::from(installed.expect("it can be taken").resumed_bytes > 0);
+        done.log
+    }
+}
+
+/// Three updates, from the model that is built in and from slot to slot, whose power goes. Returns what all searches found, and how many transfers were resumed.
+fn updates_that_lose_power<const PAGE: usize>(
+    pages: usize,
+    bytes: usize,
+    stride: usize,
+    search: fn() -> Search,
+) -> (Search, usize) {
+    let layout = Layout::split(0..(pages * PAGE) as u32, PAGE as u32);
+    let (mut total, mut resumed) = (search(), 0);
+    let mut flash = Nor::<PAGE>::new(pages);
+    for version in 2..=4 {
+        let package = package(&model(version, bytes), version);
+        let versions = [version - 1, version];
+        assert_eq!(start(&flash, &layout).version, versions[0]);
+        let (done, installed) = install(flash.powered(None), &layout, &package, Policy::default());
+        assert_eq!(installed.unwrap().resumed_bytes, 0);
+        let operations = done.log.len();
+        assert!(operations > bytes / WORD);
+        let mut receiver = Receiver { layout: layout.clone(), package: &package, versions, resumed: 0 };
+        let mut search = search();
+        // The end is where the file is whole and the record comes.
+        let is_end = |at: usize| at + 40 > operations && at.is_multiple_of(7);
+        let is_chosen = |at: usize| at.is_multiple_of(stride) || is_end(at);
+        search.search(&flash, is_chosen, &mut receiver);
+        println!("version {version}: {}, {} resumed", search.summary(), receiver.resumed);
+        total.add(&search);
+        resumed += receiver.resumed;
+        flash = done;
+    }
+    (total, resumed)
+}
+
+/// Every first loss of power with a model of 64 KB; from a sample of the states that they leave, or from all of them, every second one.
 #[test]
 fn a_loss_of_power_at_any_write_or_erase_leaves_the_old_model_or_the_new_one() {
     const PAGE: usize = 4096;
     const BYTES: usize = 64 * 1024;
-    let pages = 2 + 2 * (BYTES / PAGE + 1);
-    let layout = Layout::split(0..(pages * PAGE) as u32, PAGE as u32);
-    let stride = number("SMIDGEN_UPDATE_STRIDE", 199);
-    let (mut cuts, mut recoveries, mut old_booted, mut new_booted, mut resumed) = (0, 0, 0, 0, 0);
-    let mut flash = Nor::<PAGE>::new(pages);
-    // From the built-in model to a first one, and from slot to slot.
-    for version in 2..=4 {
-        let (old, new) = (version - 1, version);
-        let package = package(&model(new, BYTES), new);
-        assert_eq!(start(&flash, &layout).version, old);
-        let (done, installed) = install(flash.powered(None), &layout, &package, Policy::default());
-        assert_eq!(installed.unwrap().resumed_bytes, 0);
-        assert!(done.log.len() > BYTES / WORD);
-        // Every operation is cut in every way, on one flash that goes along.
-        let mut along = flash.powered(None);
-        for (at, &operation) in done.log.iter().enumerate() {
-            let range = match operation {
-                Operation::Write { place, .. } => place..place + WORD,
-                Operation::Erase { page } => page..page + PAGE,
-            };
-            let before = along.mapped()[range.clone()].to_vec();
-            for cut in CUTS {
-                along.apply(operation, Some(cut));
-                let booted = start(&along, &layout);
-                assert!(
-                    [old, new].contains(&booted.version),
-                    "cut {cut:?} at {at}: version {}",
-                    booted.version
-                );
-                assert_eq!(booted.slot().is_none(), booted.version == 1);
-                old_booted += usize::from(booted.version == old);
-                new_booted += usize::from(booted.version == new);
-                cuts += 1;
-                along.mapped_mut()[range.clone()].copy_from_slice(&before);
-            }
-            along.apply(operation, None);
-            // Recovery: the package comes again, and the power goes again, and it comes once more.
-            let is_end = at + 40 > done.log.len() || at < 60;
-            if !(is_end || at % stride == 0) {
-                continue;
-            }
-            let cut = CUTS[at % CUTS.len()];
-            let (torn, failed) =
-                install(flash.powered(Some((at, cut))), &layout, &package, Policy::default());
-            assert_eq!(failed, Err(UpdateError::Flash(Fault::Power)), "{cut:?} at {at}");
-            if start(&torn, &layout).version == new {
-                continue;
-            }
-            let (whole, again) = install(torn.powered(None), &layout, &package, Policy::default());
-            let again = again.unwrap_or_else(|error| panic!("after {cut:?} at {at}: {error:?}"));
-            resumed += usize::from(again.resumed_bytes > 0);
-            assert_eq!(start(&whole, &layout).version, new);
-            let operations = whole.log.len();
-            for part in 0..4 {
-                let second = (part * operations / 4 + at * 31 % (operations / 4)).min(operations - 1);
-                let cut = CUTS[(at / 4 + part) % CUTS.len()];
-                let (torn, _) =
-                    install(torn.powered(Some((second, cut))), &layout, &package, Policy::default());
-                let booted = start(&torn, &layout).version;
-                assert!([old, new].contains(&booted), "second cut {cut:?} at {second}: version {booted}");
-                if booted == old {
-                    let (whole, last) = install(torn.powered(None), &layout, &package, Policy::default());
-                    last.unwrap_or_else(|error| panic!("after {second} operations of a recovery: {error:?}"));
-                    assert_eq!(start(&whole, &layout).version, new);
-                }
-                recoveries += 1;
-            }
-        }
-        assert_eq!(along.mapped(), done.mapped());
-        flash = done;
-    }
-    println!(
-        "{cuts} cuts: {old_booted} boots of the old model, {new_booted} of the new; {recoveries} cuts of recoveries, {resumed} resumed"
-    );
-    assert!(cuts > 190_000 && old_booted > 190_000 && new_booted > 0 && recoveries > 2_000 && resumed > 100);
+    let stride = number("SMIDGEN_UPDATE_STRIDE", 499);
+    let pages = 2 * (BYTES / PAGE + 1);
+    let (found, resumed) = updates_that_lose_power::<PAGE>(pages, BYTES, stride, Search::twice);
+    println!("in all: {}, {resumed} resumed", found.summary());
+    assert!(found.starts > 180_000 && found.recoveries > 100 && found.done > 0 && resumed > 100);
+}
+
+/// Every loss of power after every other, with a model of less than 1 KB, in slots of several pages, and in slots of a page each.
+#[test]
+fn losses_of_power_after_losses_of_power_leave_the_old_model_or_the_new_one() {
+    let (found, resumed) = updates_that_lose_power::<256>(10, 300, 1, Search::endless);
+    println!("pages of 256 bytes: {}, {resumed} resumed", found.summary());
+    assert!(found.losses > 3 && resumed > 500);
+    let (found, resumed) = updates_that_lose_power::<1024>(2, 300, 1, Search::endless);
+    println!("a page for each slot: {}, {resumed} resumed", found.summary());
+    assert!(found.losses > 3 && resumed == 0);
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn a_transfer_goes_on_where_it_broke_off() {
     // From the start again, or only what is missing.
     let (whole, done) = install(half.powered(None), &layout, &package, Policy::default());
     // Of the 8,912 bytes that came, the last 4,400 are ones, as an erased flash has them: it goes on at the page before them.
-    assert_eq!(done.unwrap().resumed_bytes, 4 * 1024);
+    assert_eq!(done.unwrap().resumed_bytes, 4 * 1024 - SLOT_HEAD_BYTES);
     assert_eq!(start(&whole, &layout).version, 2);
     let head = Package::from_bytes(package.first_chunk().unwrap()).unwrap();
     let mut flash = half.powered(None);
@@ -244,11 +246,11 @@ fn a_damaged_slot_gives_way_to_the_other_one_and_then_to_the_model_built_in() {
         flash = next;
     }
     let newest = start(&flash, &layout).slot().unwrap();
-    for damage in [layout.slots[newest].start + 700, layout.records[newest].start + 9] {
+    for damage in [layout.slots[newest].start + 700, layout.slots[newest].start + 9] {
         let mut damaged = flash.clone();
         damaged.mapped_mut()[damage as usize] ^= 4;
         assert_eq!(start(&damaged, &layout).version, 2);
-        damaged.mapped_mut()[layout.slots[1 - newest].start as usize + 100] ^= 1;
+        damaged.mapped_mut()[layout.slots[1 - newest].start as usize + 200] ^= 1;
         let booted = start(&damaged, &layout);
         assert_eq!((booted.version, booted.slot(), booted.model.is_none()), (1, None, true));
     }
@@ -370,8 +372,9 @@ fn a_boot_takes_any_flash() {
 
 /// Makes checksums fit what they cover.
 fn repair<const PAGE: usize>(image: &mut Nor<PAGE>, layout: &Layout, files_too: bool) {
-    for (slot, record) in layout.slots.iter().zip(&layout.records) {
-        let (slot, record) = (slot.start as usize, record.start as usize);
+    for slot in &layout.slots {
+        let record = slot.start as usize;
+        let slot = record + SLOT_HEAD_BYTES as usize;
         let bytes = image.mapped_mut();
         let length = u32::from_le_bytes(bytes[record + 16..record + 20].try_into().unwrap()) as usize;
         if let Some(file) = bytes.get_mut(slot..slot.saturating_add(length)).filter(|file| file.len() > 12) {

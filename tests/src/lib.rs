@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod nor;
 pub mod random_cases;
+pub mod reach;
 mod shared;
 
 pub use shared::shared;

@@ -1,5 +1,7 @@
 //! A NOR flash whose power goes.
 
+use std::ops::Range;
+
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
 /// Bytes that are written at once.
@@ -66,6 +68,17 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// The words that it changes, of a flash with pages of `PAGE` bytes.
+    #[must_use]
+    pub fn words<const PAGE: usize>(self) -> Range<usize> {
+        match self {
+            Self::Write { place, .. } => place / WORD..place / WORD + 1,
+            Self::Erase { page } => page / WORD..(page + PAGE) / WORD,
+        }
+    }
+}
+
 /// A NOR flash with pages of `PAGE` bytes: erasing a page sets all bits, writing a word clears some, once.
 #[derive(Clone, Debug)]
 pub struct Nor<const PAGE: usize> {
@@ -112,9 +125,35 @@ impl<const PAGE: usize> Nor<PAGE> {
     pub fn apply(&mut self, operation: Operation, cut: Option<Cut>) {
         let bytes = self.mapped_mut();
         match operation {
-            Operation::Write { place, word } => change(&mut bytes[place..][..WORD], place, &word, cut),
-            Operation::Erase { page } => change(&mut bytes[page..][..PAGE], page, &[0xff; PAGE], cut),
+            Operation::Write { place, word } => {
+                change(&mut bytes[place..][..WORD], place, &word, cut);
+                self.written[place / WORD] = true;
+            }
+            Operation::Erase { page } => {
+                change(&mut bytes[page..][..PAGE], page, &[0xff; PAGE], cut);
+                if cut.is_none() {
+                    self.written[operation.words::<PAGE>()].fill(false);
+                }
+            }
         }
+    }
+
+    /// How many words it has.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        self.written.len()
+    }
+
+    /// What a word holds, and whether it was written since its page was erased.
+    #[must_use]
+    pub fn word(&self, index: usize) -> ([u8; WORD], bool) {
+        (self.mapped().as_chunks().0[index], self.written[index])
+    }
+
+    /// Puts back what [`word`](Self::word) gave.
+    pub fn restore(&mut self, index: usize, (word, is_written): ([u8; WORD], bool)) {
+        self.mapped_mut().as_chunks_mut().0[index] = word;
+        self.written[index] = is_written;
     }
 
     fn operate(&mut self, operation: Operation) -> Result<(), Fault> {
@@ -128,11 +167,6 @@ impl<const PAGE: usize> Nor<PAGE> {
             None => None,
         };
         self.apply(operation, cut);
-        if let Operation::Erase { page } = operation
-            && cut.is_none()
-        {
-            self.written[page / WORD..(page + PAGE) / WORD].fill(false);
-        }
         if cut.is_some() { Err(Fault::Power) } else { Ok(()) }
     }
 }
@@ -179,7 +213,7 @@ impl<const PAGE: usize> NorFlash for Nor<PAGE> {
             return Err(Fault::Rule("half a word is written"));
         }
         for (place, &word) in (offset..).step_by(WORD).zip(bytes.as_chunks::<WORD>().0) {
-            if std::mem::replace(&mut self.written[place / WORD], true) {
+            if self.written[place / WORD] {
                 return Err(Fault::Rule("a word is written twice"));
             }
             if self.mapped()[place..].iter().zip(word).any(|(&old, new)| new & !old != 0) {

@@ -5,8 +5,8 @@ use core::ops::Range;
 use smidgen::checksum::crc32c;
 use smidgen::{Model, Operators};
 
-use crate::layout::Layout;
-use crate::record::{BLOCK, Record};
+use crate::layout::{Layout, SLOT_HEAD_BYTES};
+use crate::record::Record;
 
 /// What a device is, whatever model it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +46,28 @@ impl<O> Booted<'_, O> {
 /// `flash` is the flash as the processor sees it in its memory, from the address on that offsets count from. It may hold anything. Nothing is written, so that a boot can be
 /// interrupted and repeated at will.
 pub fn boot<'f, O: Operators>(flash: &'f [u8], layout: &Layout, device: &Device) -> Booted<'f, O> {
-    let part = |range: &Range<u32>| flash.get(range.start as usize..range.end as usize).unwrap_or_default();
-    let [first, second] = &layout.records;
-    let records = [first, second].map(|range| part(range).get(..BLOCK).and_then(Record::read));
+    let [first, second] = &layout.slots;
+    let slots = [first, second].map(|slot| part(flash, slot).split_at_checked(SLOT_HEAD_BYTES as usize));
+    let slots = slots.map(|slot| slot.and_then(|(head, file)| Some((Record::read(head)?, file))));
     // Sequence numbers wrap; the two are next to each other.
     let is_newer = |a: u32, b: u32| a.wrapping_sub(b).cast_signed() > 0;
-    let (order, sequence) = match records {
+    let (order, sequence) = match slots.map(|slot| slot.map(|(record, _)| record)) {
         [Some(a), Some(b)] if is_newer(b.sequence, a.sequence) => ([1, 0], b.sequence),
         [Some(a), _] => ([0, 1], a.sequence),
         [None, Some(b)] => ([1, 0], b.sequence),
         [None, None] => ([0, 1], 0),
     };
     for slot in order {
-        let (Some(Some(record)), Some(range)) = (records.get(slot), layout.slots.get(slot)) else { continue };
-        if let Some(model) = whole(record, part(range), device) {
+        let Some(Some((record, file))) = slots.get(slot) else { continue };
+        if let Some(model) = whole(record, file, device) {
             return Booted { model: Some(model), version: record.version, slot: Some(slot), sequence };
         }
     }
     Booted { model: None, version: device.built_in_version, slot: None, sequence }
+}
+
+fn part<'f>(flash: &'f [u8], range: &Range<u32>) -> &'f [u8] {
+    flash.get(range.start as usize..range.end as usize).unwrap_or_default()
 }
 
 /// The model of a slot, if it is as the record says and the device can run it.

@@ -9,9 +9,12 @@ use smidgen::model::{HEADER_BYTES, Header};
 use smidgen::{LoadError, Operators};
 
 use crate::boot::{Booted, Device};
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Layout, LayoutError, SLOT_HEAD_BYTES};
 use crate::package::{PACKAGE_BYTES, Package};
-use crate::record::{BLOCK, Record, is_transfer, transfer};
+use crate::record::{BLOCK, Record, transfer};
+
+/// As an erased flash has it.
+const BLANK: [u8; BLOCK] = [0xff; BLOCK];
 
 /// What a device takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,9 +65,9 @@ pub enum UpdateError<F, R> {
         /// What the package has.
         found: u32,
     },
-    /// Longer than a slot.
+    /// Longer than a slot has room for.
     TooLong {
-        /// Length of a slot.
+        /// Length of the longest file.
         expected: u32,
         /// Length of the file.
         found: u32,
@@ -95,7 +98,9 @@ impl<F: core::fmt::Debug, R: core::fmt::Debug> core::fmt::Display for UpdateErro
             Self::Version { present, found } => {
                 write!(f, "version {found} is not above the present {present}")
             }
-            Self::TooLong { expected, found } => write!(f, "the file has {found} bytes, a slot {expected}"),
+            Self::TooLong { expected, found } => {
+                write!(f, "the file has {found} bytes, a slot has room for {expected}")
+            }
             Self::NotWritten => write!(f, "what was written does not read back"),
             Self::Checksum => write!(f, "the file is not the one that the package announces"),
             Self::Signature => write!(f, "the signature is not that of this device's key"),
@@ -184,8 +189,7 @@ impl<'f, F: NorFlash> Installer<'f, F> {
         if found <= present && !self.policy.allow_downgrade {
             return Err(UpdateError::Version { present, found });
         }
-        let slot = self.slot_range();
-        let (expected, found) = (slot.end.saturating_sub(slot.start), package.length);
+        let (expected, found) = (self.layout.file_bytes(self.slot), package.length);
         if found > expected { Err(UpdateError::TooLong { expected, found }) } else { Ok(()) }
     }
 
@@ -193,30 +197,41 @@ impl<'f, F: NorFlash> Installer<'f, F> {
         self.layout.slots.get(self.slot).cloned().unwrap_or_default()
     }
 
-    fn record_range(&self) -> Range<u32> {
-        self.layout.records.get(self.slot).cloned().unwrap_or_default()
+    /// Where the file of the slot begins.
+    fn file_start(&self) -> u32 {
+        self.slot_range().start.saturating_add(SLOT_HEAD_BYTES)
     }
 
-    /// Where to go on: at the last page that has anything in it, which may not be complete. 0 if the slot is not of this package.
-    fn resume_offset(&mut self, package: &Package) -> Result<u32, F::Error> {
+    fn is_blank(&mut self, at: u32) -> Result<bool, F::Error> {
         let mut block = [0; BLOCK];
-        self.flash.read(self.record_range().start, &mut block)?;
-        if !is_transfer(&block, &package.to_bytes()) {
+        self.flash.read(at, &mut block)?;
+        Ok(block == BLANK)
+    }
+
+    /// Where to go on: at the beginning of the last page that has anything in it, which may not be complete; 0 for anew.
+    ///
+    /// Anew, too, if all was written: the record may have been begun then, and nothing be seen of it, and its words are only written after an erasure.
+    fn resume_offset(&mut self, package: &Package) -> Result<u32, F::Error> {
+        let slot = self.slot_range().start;
+        let mut head = [0; BLOCK];
+        self.flash.read(slot.saturating_add(BLOCK as u32), &mut head)?;
+        let (start, length) = (self.file_start(), padded(package));
+        if head != transfer(&package.to_bytes())
+            || !self.is_blank(slot)?
+            || !self.is_blank(start.saturating_add(length))?
+        {
             return Ok(0);
         }
-        let slot = self.slot_range();
-        let end = slot.start.saturating_add(package.length).min(slot.end);
-        let mut last = slot.start;
-        let mut at = slot.start;
-        while at < end {
-            self.flash.read(at, &mut block)?;
-            if block != [0xff; BLOCK] {
+        let (mut last, mut done) = (start, 0);
+        while done < length {
+            let at = start.saturating_add(done);
+            if !self.is_blank(at)? {
                 last = at;
             }
-            at = at.saturating_add(BLOCK as u32);
+            done += BLOCK as u32;
         }
-        let into = last - slot.start;
-        Ok(into - into.checked_rem(F::ERASE_SIZE as u32).unwrap_or(into))
+        let page_start = last - last.checked_rem(F::ERASE_SIZE as u32).unwrap_or(0);
+        Ok(page_start.saturating_sub(start))
     }
 
     fn finish<R: Read>(
@@ -225,36 +240,32 @@ impl<'f, F: NorFlash> Installer<'f, F> {
         offset: u32,
         mut from: R,
     ) -> Outcome<Installed, F, R::Error> {
-        let (slot, records) = (self.slot_range(), self.record_range());
-        let head = package.to_bytes();
-        let mut block = [0; BLOCK];
-        self.flash.read(records.start, &mut block).map_err(UpdateError::Flash)?;
-        let goes_on = is_transfer(&block, &head);
-        if !goes_on {
-            // First what vouches for the slot, then the slot, then what says whose it will be.
-            self.flash.erase(records.start, records.end).map_err(UpdateError::Flash)?;
+        let (slot, start, length) = (self.slot_range(), self.file_start(), padded(package));
+        let head = transfer(&package.to_bytes());
+        if offset == 0 {
+            // Its first page goes first, and with it what vouches for the slot. Then what says whose it will be.
             self.flash.erase(slot.start, slot.end).map_err(UpdateError::Flash)?;
-            self.write_block(records.start, &transfer(&head))?;
+            self.write_block(slot.start.saturating_add(BLOCK as u32), &head)?;
         }
         let page = F::ERASE_SIZE as u32;
         let mut done = offset;
-        while done < package.length {
-            let at = slot.start.saturating_add(done);
+        // The head again, behind the file, says that all of it is written.
+        while done <= length {
+            let at = start.saturating_add(done);
             // Something may have been begun here, and no word is written twice.
-            if goes_on && at.checked_rem(page) == Some(0) {
+            if offset != 0 && at.checked_rem(page) == Some(0) {
                 self.flash.erase(at, at.saturating_add(page)).map_err(UpdateError::Flash)?;
             }
-            let length = (package.length - done).min(BLOCK as u32);
-            block.fill(0xff);
-            read(&mut from, block.get_mut(..length as usize).unwrap_or_default())?;
+            let mut block = if done < length { BLANK } else { head };
+            let here = package.length.saturating_sub(done).min(BLOCK as u32);
+            read(&mut from, block.get_mut(..here as usize).unwrap_or_default())?;
             self.write_block(at, &block)?;
-            done += length;
+            done += BLOCK as u32;
         }
         self.verify(package)?;
         let Package { kind, version, length, checksum, .. } = *package;
         let record = Record { sequence: self.sequence, kind, version, length, checksum };
-        self.flash.erase(records.start, records.end).map_err(UpdateError::Flash)?;
-        self.write_block(records.start, &record.to_block())?;
+        self.write_block(slot.start, &record.to_block())?;
         Ok(Installed { slot: self.slot, version, resumed_bytes: offset })
     }
 
@@ -281,7 +292,7 @@ impl<'f, F: NorFlash> Installer<'f, F> {
             return self.give_up(UpdateError::Signature);
         }
         let mut bytes = [0; HEADER_BYTES.next_multiple_of(BLOCK)];
-        self.flash.read(self.slot_range().start, &mut bytes).map_err(UpdateError::Flash)?;
+        self.flash.read(self.file_start(), &mut bytes).map_err(UpdateError::Flash)?;
         let header = match Header::read(bytes.get(..HEADER_BYTES).unwrap_or_default()) {
             Ok(header) => header,
             Err(error) => return self.give_up(UpdateError::Model(error)),
@@ -296,14 +307,14 @@ impl<'f, F: NorFlash> Installer<'f, F> {
 
     /// Forgets the transfer.
     fn give_up<R>(&mut self, error: UpdateError<F::Error, R>) -> Outcome<(), F, R> {
-        let records = self.record_range();
-        self.flash.erase(records.start, records.end).map_err(UpdateError::Flash)?;
+        let Range { start, .. } = self.slot_range();
+        self.flash.erase(start, start.saturating_add(F::ERASE_SIZE as u32)).map_err(UpdateError::Flash)?;
         Err(error)
     }
 
     /// Reads the file in the slot, part by part.
     fn each_block(&mut self, package: &Package, mut part: impl FnMut(&[u8])) -> Result<(), F::Error> {
-        let (start, mut done, mut block) = (self.slot_range().start, 0, [0; BLOCK]);
+        let (start, mut done, mut block) = (self.file_start(), 0, [0; BLOCK]);
         while done < package.length {
             self.flash.read(start.saturating_add(done), &mut block)?;
             let length = (package.length - done).min(BLOCK as u32);
@@ -322,6 +333,11 @@ impl<'f, F: NorFlash> Installer<'f, F> {
         self.each_block(package, |part| state.absorb(part))?;
         Ok(state.verify().is_ok())
     }
+}
+
+/// Bytes of flash that a package's file takes: whole blocks.
+fn padded(package: &Package) -> u32 {
+    package.length.div_ceil(BLOCK as u32).saturating_mul(BLOCK as u32)
 }
 
 fn read<F, R: Read>(from: &mut R, bytes: &mut [u8]) -> Result<(), UpdateError<F, R::Error>> {

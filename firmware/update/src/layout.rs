@@ -6,25 +6,30 @@ use embedded_storage::nor_flash::NorFlash;
 
 use crate::record::BLOCK;
 
-/// The flash that updates may use: two slots, and a page (or more) of records for each. All begin and end at pages and are apart.
+/// Bytes of a slot before its file: the record and the head of the transfer.
+pub const SLOT_HEAD_BYTES: u32 = 2 * BLOCK as u32;
+/// And behind it: the head again.
+const SLOT_END_BYTES: u32 = BLOCK as u32;
+
+/// The flash that updates may use: two slots, which begin and end at pages and are apart.
+///
+/// A page is what is erased at once. A slot may be a single one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Where model files go.
+    /// The slots: in each a record, the head of the transfer that brought its file, the file, and the head again.
     pub slots: [Range<u32>; 2],
-    /// Where it is said what is in the slots.
-    pub records: [Range<u32>; 2],
 }
 
 /// What is wrong with a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// A range is empty, does not begin and end at pages, or reaches beyond the flash.
+    /// A slot has no room for a file, does not begin and end at pages, or reaches beyond the flash.
     Range {
         /// Where it begins.
         start: u32,
     },
-    /// Two ranges overlap.
+    /// The slots overlap.
     Overlap,
     /// The flash reads or writes in units that no block of 64 bytes is made of.
     Unit,
@@ -33,20 +38,23 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// A layout in `region`: two pages of records first, and the rest for the slots, equally long.
+    /// Two slots of equal length in `region`.
     pub const fn split(region: Range<u32>, page: u32) -> Self {
         let (start, end) = (region.start, region.end);
-        let rest = end.saturating_sub(start).saturating_sub(page.saturating_mul(2));
-        let pages = match rest.checked_div(page) {
+        let pages = match end.saturating_sub(start).checked_div(page) {
             Some(pages) => pages / 2,
             None => 0,
         };
-        let (slot, first) = (pages.saturating_mul(page), start.saturating_add(page.saturating_mul(2)));
-        let second = first.saturating_add(slot);
-        Self {
-            slots: [first..second, second..second.saturating_add(slot)],
-            records: [start..start.saturating_add(page), start.saturating_add(page)..first],
-        }
+        let slot = pages.saturating_mul(page);
+        let second = start.saturating_add(slot);
+        Self { slots: [start..second, second..second.saturating_add(slot)] }
+    }
+
+    /// Length of the longest file that a slot has room for.
+    pub fn file_bytes(&self, slot: usize) -> u32 {
+        let bytes = self.slots.get(slot).map_or(0, |slot| slot.end.saturating_sub(slot.start));
+        let bytes = bytes.saturating_sub(SLOT_HEAD_BYTES + SLOT_END_BYTES);
+        bytes - bytes % BLOCK as u32
     }
 
     /// Checks the layout against a flash.
@@ -63,15 +71,15 @@ impl Layout {
             return Err(LayoutError::Unit);
         }
         let page = F::ERASE_SIZE as u32;
-        let all = self.slots.iter().chain(&self.records);
-        for (index, range) in all.clone().enumerate() {
+        let [first, second] = &self.slots;
+        for (slot, range) in self.slots.iter().enumerate() {
             let whole = range.start.checked_rem(page) == Some(0) && range.end.checked_rem(page) == Some(0);
-            if !whole || range.is_empty() || range.end as usize > flash.capacity() {
+            if !whole || self.file_bytes(slot) == 0 || range.end as usize > flash.capacity() {
                 return Err(LayoutError::Range { start: range.start });
             }
-            if all.clone().skip(index + 1).any(|other| range.start < other.end && other.start < range.end) {
-                return Err(LayoutError::Overlap);
-            }
+        }
+        if first.start < second.end && second.start < first.end {
+            return Err(LayoutError::Overlap);
         }
         let aligned =
             self.slots.iter().all(|slot| slot.start.is_multiple_of(smidgen::model::ALIGNMENT as u32));

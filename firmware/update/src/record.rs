@@ -1,4 +1,4 @@
-//! What stands in a page of records: the head of a transfer while it lasts, a record when it is done. Both are 64 bytes.
+//! What stands before a file in its slot: a record when it is complete, and before that the head of the transfer that brings it. Both are 64 bytes.
 
 use smidgen::checksum::crc32c;
 
@@ -41,15 +41,10 @@ impl Record {
     }
 }
 
-/// The head of a transfer: "SMGT", the checksum of the package's head, and the sequence number that it will have.
+/// The head of a transfer: "SMGT", the checksum of the package's head, and its numbers, sealed as a record is.
 pub(crate) fn transfer(package: &[u8; PACKAGE_BYTES]) -> [u8; BLOCK] {
     let Package { kind, version, length, checksum, .. } = Package::parts(package);
     sealed([u32::from_le_bytes(TRANSFER), crc32c(package), kind, version, length, checksum])
-}
-
-/// Whether a block is the head of this package's transfer.
-pub(crate) fn is_transfer(block: &[u8], package: &[u8; PACKAGE_BYTES]) -> bool {
-    block.get(..BLOCK) == Some(&transfer(package))
 }
 
 fn sealed(numbers: [u32; 6]) -> [u8; BLOCK] {
