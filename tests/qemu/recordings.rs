@@ -16,7 +16,7 @@ use crate::listening::{CONFIG, bits, model};
 const SPEAKERS: [&str; 6] = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
 
 /// A hundred recordings of the Free Spoken Digit Dataset, the first of each digit and speaker and some second ones.
-fn recordings(test: &str) -> Option<Vec<Vec<i16>>> {
+pub(crate) fn recordings(test: &str) -> Option<Vec<Vec<i16>>> {
     let archive = shared(test, "data/fsdd.tar.xz")?;
     let names: Vec<String> = (0..2)
         .flat_map(|index| SPEAKERS.map(|speaker| (index, speaker)))

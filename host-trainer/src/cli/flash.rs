@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use smidgen_trainer::compile::repack;
-use smidgen_trainer::device::Board;
+use smidgen_trainer::device::{Board, check_public_key};
 
-use super::{Outcome, parse_model, print, print_json, read_model};
+use super::{Outcome, parse_model, print, print_json, read_file, read_model};
 
 /// Build a model that listens into the application for a board, and flash it through a debug probe (with probe-rs). Its weights are packed for the board's core.
 ///
@@ -18,6 +18,9 @@ pub(crate) struct Flash {
     /// The board
     #[arg(long, value_name = "BOARD")]
     board: Board,
+    /// Take only updates that are signed with the other half of this public key of ed25519 (PEM, as openssl writes it)
+    #[arg(long, value_name = "PUBLIC.pem")]
+    public_key: Option<PathBuf>,
     /// Build only: needs no board and no probe-rs
     #[arg(long, conflicts_with = "log")]
     build: bool,
@@ -36,12 +39,16 @@ impl Flash {
         let board = self.board;
         let packed = repack(&model, board.core.packing())?;
         let packed = packed.as_deref().unwrap_or(file.as_slice());
+        if let Some(path) = &self.public_key {
+            let key = read_file(path)?;
+            check_public_key(&key).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         if !self.build {
             // What is missing shows at once, not after a build.
             board.check_probe()?;
         }
         eprintln!("building for the {} (the first time takes some minutes)", board.title);
-        let image = board.build(Some(packed))?;
+        let image = board.build(Some(packed), self.public_key.as_deref())?;
         let footprint = board.footprint(&image)?;
         let (flash, ram) = (board.flash.bytes, board.ram.bytes);
         if !self.build && !self.log {

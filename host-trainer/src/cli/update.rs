@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use smidgen_trainer::compile::repack;
-use smidgen_trainer::device::{Board, package, send};
+use smidgen_trainer::device::{Board, package, private_key, send};
 
-use super::{Outcome, parse_model, print, read_model};
+use super::{Outcome, parse_model, print, read_file, read_model};
 
 /// Send a new model to a board that listens, over its serial line: it goes into flash beside the application, and the board starts with it.
 ///
@@ -26,6 +26,9 @@ pub(crate) struct Update {
     /// Version of the model, above that which the board has; the one that was flashed is 1
     #[arg(long = "model-version", value_name = "N")]
     version: u32,
+    /// Sign it with this private key of ed25519 (PEM, as openssl writes it), for boards that were flashed with the public one
+    #[arg(long, value_name = "PRIVATE.pem")]
+    sign: Option<PathBuf>,
 }
 
 impl Update {
@@ -33,7 +36,13 @@ impl Update {
         let file = read_model(&self.model)?;
         let model = parse_model(&self.model, &file)?;
         let packed = repack(&model, self.board.core.packing())?;
-        let package = package(packed.as_deref().unwrap_or(file.as_slice()), self.version);
+        let mut key = None;
+        if let Some(path) = &self.sign {
+            let found = private_key(&read_file(path)?);
+            key = Some(found.map_err(|error| format!("{}: {error}", path.display()))?);
+        }
+        let file = packed.as_deref().unwrap_or(file.as_slice());
+        let package = package(file, self.version, key.as_ref());
         let port = self.port.display();
         self.prepare()?;
         let opened = OpenOptions::new().read(true).write(true).open(&self.port);

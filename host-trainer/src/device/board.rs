@@ -93,11 +93,12 @@ pub const BOARDS: [Board; 5] = [
 ];
 
 impl Board {
-    /// Builds the application with this model, or with the one that is in the repository, and returns the ELF file.
+    /// Builds the application with this model, or with the one that is in the repository, and returns the ELF file. With a public key (a PEM file) it takes only models that are
+    /// signed with its other half.
     ///
     /// # Errors
     /// See [`DeviceError`]: among others, that Rust's target or flip-link is missing, or that the model takes no sound.
-    pub fn build(&self, model: Option<&[u8]>) -> Result<PathBuf, DeviceError> {
+    pub fn build(&self, model: Option<&[u8]>, public_key: Option<&Path>) -> Result<PathBuf, DeviceError> {
         let folder = firmware_folder().join("boards");
         let crate_folder = folder.join(self.name);
         if !crate_folder.join("Cargo.toml").is_file() {
@@ -116,6 +117,13 @@ impl Board {
         // The folder's configuration has the target and the linker.
         let mut command = cargo_build(&crate_folder);
         command.arg("--target-dir").arg(&target);
+        let mut suffix = String::new();
+        if let Some(path) = public_key {
+            let key = fs::read(path).map_err(DeviceError::file(path))?;
+            command.args(["--features", "signed"]);
+            command.env("SMIDGEN_PUBLIC_KEY", path.canonicalize().map_err(DeviceError::file(path))?);
+            suffix = format!("-signed-{:08x}", crc32c(&key));
+        }
         let name = match model {
             Some(model) => {
                 command.env("SMIDGEN_MODEL", model_file(&images, model)?);
@@ -127,7 +135,7 @@ impl Board {
             }
         };
         run(command, self.name, self.triple)?;
-        let image = images.join(name);
+        let image = images.join(name + &suffix);
         replace(&target.join(self.triple).join("release").join(self.name), &image)?;
         Ok(image)
     }

@@ -209,8 +209,9 @@ fn listen_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Resul
     let mut arena = AlignedBytes::zeroed(arena_bytes);
     let mut front_end = AlignedBytes::zeroed(front_end_bytes);
     let mut frames = vec![0; input_bytes];
+    let detector = DetectorConfig::for_labels(model.metadata().labels);
     let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(&error, &error))?;
-    let mut spotter = Spotter::new(session, front_end.as_mut_slice(), &mut frames, DetectorConfig::default())
+    let mut spotter = Spotter::new(session, front_end.as_mut_slice(), &mut frames, detector)
         .map_err(|error| refused(&error, &error))?;
     let (mut heard, mut left) = (Vec::new(), samples);
     while let Some(rest) = spotter.push(left) {

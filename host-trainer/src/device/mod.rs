@@ -47,7 +47,7 @@ pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use step_cost::StepCost;
 pub use target::{Target, UnknownTarget};
-pub use update::{SendError, package, send};
+pub use update::{KeyError, SendError, check_public_key, package, private_key, send};
 
 use crate::buffer::AlignedBytes;
 

@@ -2,7 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use smidgen_update::{PACKAGE_BYTES, Package};
+use ed25519_compact::{PublicKey, SecretKey};
+use smidgen_update::Package;
 
 /// The kind of model that boards which listen take.
 const KIND: u32 = u32::from_le_bytes(*b"EARS");
@@ -46,12 +47,47 @@ pub enum SendError {
     Refused(String),
 }
 
-/// The package of a model file, without a signature.
-pub fn package(file: &[u8], version: u32) -> Vec<u8> {
-    let mut package = Vec::with_capacity(PACKAGE_BYTES + file.len());
-    package.extend(Package::of(file, KIND, version).to_bytes());
-    package.extend(file);
-    package
+/// Not a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Of who sends models.
+    #[error(
+        "not a private key of ed25519 in PEM; `openssl genpkey -algorithm ed25519 -out private.pem` makes one"
+    )]
+    Private,
+    /// Of who takes them.
+    #[error(
+        "not a public key of ed25519 in PEM; `openssl pkey -in private.pem -pubout -out public.pem` makes one of a private key"
+    )]
+    Public,
+}
+
+/// The key in a file as openssl writes it.
+///
+/// # Errors
+/// [`KeyError::Private`].
+pub fn private_key(file: &[u8]) -> Result<SecretKey, KeyError> {
+    let text = str::from_utf8(file).map_err(|_| KeyError::Private)?;
+    SecretKey::from_pem(text).map_err(|_| KeyError::Private)
+}
+
+/// Whether a file is a public key as openssl writes it.
+///
+/// # Errors
+/// [`KeyError::Public`].
+pub fn check_public_key(file: &[u8]) -> Result<(), KeyError> {
+    let text = str::from_utf8(file).map_err(|_| KeyError::Public)?;
+    PublicKey::from_pem(text).map(drop).map_err(|_| KeyError::Public)
+}
+
+/// The package of a model file, signed if there is a key.
+pub fn package(file: &[u8], version: u32, key: Option<&SecretKey>) -> Vec<u8> {
+    let mut head = Package::of(file, KIND, version);
+    if let Some(key) = key {
+        head.signature = *key.sign([&head.signed_bytes()[..], file].concat(), None);
+    }
+    [&head.to_bytes()[..], file].concat()
 }
 
 /// Sends a package over a line whose reads give up after about a second: they return nothing, or that they timed out. Returns what the board says.
@@ -161,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_board_gets_the_bytes_that_it_asks_for() {
-        let package: Vec<u8> = package(&(0..200).collect::<Vec<u8>>(), 3);
+        let package = package(&(0..200).collect::<Vec<u8>>(), 3, None);
         let expected = package.clone();
         let said = with(
             move |line| {
@@ -181,6 +217,27 @@ mod tests {
         assert_eq!(said.unwrap(), "version 3 is there");
         let head = Package::from_bytes(package.first_chunk().unwrap()).unwrap();
         assert_eq!((head.kind, head.version, head.length), (0x5352_4145, 3, 200));
+        assert_eq!(head.signature, [0; 64]);
+    }
+
+    /// Made by `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout`.
+    const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ0fD59c5ey5iUPgqkUTU/rUbfVnhVxIeZzpvQ3t4xy4\n-----END PRIVATE KEY-----";
+    const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAcUKFdhJZ7q9DuUo9N0+t8s1IqcpzkE+3yw8sm1RPatw=\n-----END PUBLIC KEY-----";
+
+    #[test]
+    fn a_package_is_signed_with_the_key_of_openssl() {
+        let file = [7; 100];
+        let package = package(&file, 3, Some(&private_key(PRIVATE.as_bytes()).unwrap()));
+        let head = Package::from_bytes(package.first_chunk().unwrap()).unwrap();
+        let key = PublicKey::from_pem(PUBLIC).unwrap();
+        let signature = ed25519_compact::Signature::new(head.signature);
+        let signed = [&head.signed_bytes()[..], &file].concat();
+        key.verify(&signed, &signature).unwrap();
+        assert!(key.verify(&signed[1..], &signature).is_err());
+        check_public_key(PUBLIC.as_bytes()).unwrap();
+        assert_eq!(check_public_key(PRIVATE.as_bytes()), Err(KeyError::Public));
+        assert_eq!(private_key(PUBLIC.as_bytes()).unwrap_err(), KeyError::Private);
+        assert_eq!(private_key(&[0xff; 30]).unwrap_err(), KeyError::Private);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use model::{MEMORY_BYTES, Network, SpotterInMemory, sample_rate, spotter, sp
 pub use report::{line, report};
 pub use samples::{BLOCK, Block, Level, Queue, Samples};
 pub use smidgen_update::Policy;
-pub use update::{DEVICE, KIND, Part, Silence, asked, take};
+pub use update::{DEVICE, KIND, POLICY, Part, Silence, asked, take};
 
 use embassy_futures::select::select;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;

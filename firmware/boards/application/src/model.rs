@@ -46,6 +46,7 @@ pub fn spotter_of(model: Model<'static, Network>) -> Option<SpotterInMemory> {
     let front_end = FRONT_END.try_init_with(|| Aligned([0; Network::FRONT_END_BYTES]))?;
     let frames = FRAMES.try_init_with(|| [0; Network::INPUT_BYTES])?;
     let frames = frames.get_mut(..model.header().input_bytes as usize)?;
+    let config = DetectorConfig::for_labels(model.metadata().labels);
     let session = Session::new(model, &mut arena.0).ok()?;
-    Spotter::new(session, &mut front_end.0, frames, DetectorConfig::default()).ok()
+    Spotter::new(session, &mut front_end.0, frames, config).ok()
 }

@@ -34,10 +34,20 @@ pub const DEVICE: Device = Device {
     front_end_bytes: Network::FRONT_END_BYTES,
 };
 
+/// Which models it takes: newer ones; with the feature `signed`, only those that are signed with the other half of the key in the file that `SMIDGEN_PUBLIC_KEY` named when this
+/// was built.
+pub const POLICY: Policy = Policy {
+    allow_downgrade: false,
+    #[cfg(feature = "signed")]
+    public_key: Some(*include_bytes!(concat!(env!("OUT_DIR"), "/public.key"))),
+};
+
 const WANTED: &[u8] = b"\0SMGU";
 const BLOCK: usize = 64;
 /// How long a host may take for 64 bytes.
 const PATIENCE_MS: u32 = 5_000;
+/// After so long nothing more is under way that it sent before it was answered.
+const PAUSE_MS: u32 = 50;
 
 /// The part of a flash that models have.
 #[derive(Debug)]
@@ -125,6 +135,7 @@ pub fn take<F: NorFlash, R: Read, W: Write, D: DelayNs>(
     let layout = part.layout();
     let mut transfer = Transfer { commands, serial, delay };
     if transfer.send(WANTED).is_some() {
+        transfer.forget();
         match Installer::new(part, layout, DEVICE, booted, policy).install(&mut transfer) {
             Ok(done) => write!(text, "version {} is there", done.version),
             Err(error) => write!(text, "refused: {error}"),
@@ -151,6 +162,16 @@ impl<R: Read, W: Write, D: DelayNs> Transfer<'_, R, W, D> {
             self.serial.write_all(bytes).await.ok()?;
             self.serial.flush().await.ok()
         })
+    }
+}
+
+impl<R: Read, W: Write, D: DelayNs> Transfer<'_, R, W, D> {
+    /// Leaves out what comes unasked: a host that waits long asks more than once.
+    fn forget(&mut self) {
+        let mut bytes = [0; 16];
+        while let Either::First(Ok(1..)) =
+            block_on(select(self.commands.read(&mut bytes), self.delay.delay_ms(PAUSE_MS)))
+        {}
     }
 }
 

@@ -1,25 +1,26 @@
 //! The Nucleo-F446RE, with an analog microphone at pin A0.
 //!
-//! Pins as in ST's UM1724 (STM32 Nucleo-64 boards): A0 of the Arduino header is PA0 (ADC123_IN0); LD2 is PA5; the serial line to the ST-LINK is PA2 (out).
+//! Pins as in ST's UM1724 (STM32 Nucleo-64 boards): A0 of the Arduino header is PA0 (`ADC123_IN0`); LD2 is PA5; the serial line to the ST-LINK is PA2 (out) and PA3 (in).
 //! The microphone is a module with an amplifier, such as those with a MAX9814 or MAX4466: its output swings by up to 1 V around half of its supply of 3.3 V.
 
 #![no_std]
 
 use embassy_executor::InterruptExecutor;
 use embassy_stm32::adc::{Adc, AdcChannel, AnyAdcChannel, Exten, SampleTime};
+use embassy_stm32::flash::{Bank1Region3, Blocking, Flash};
 use embassy_stm32::gpio::{Level as Pin, Output, Speed};
 use embassy_stm32::interrupt;
 use embassy_stm32::interrupt::{InterruptExt, Priority};
-use embassy_stm32::mode::Async;
 use embassy_stm32::time::Hertz;
 use embassy_stm32::timer::low_level::{MasterMode, RoundTo, Timer};
-use embassy_stm32::usart::{self, UartTx};
+use embassy_stm32::usart::{self, BufferedInterruptHandler, BufferedUart, BufferedUartRx, BufferedUartTx};
 use embassy_stm32::{Config, Peri, bind_interrupts, dma, peripherals, rcc, triggers};
-use smidgen_application::{BLOCK, Level, Light, Queue, sample_rate};
+use smidgen_application::{BLOCK, Level, Light, Part, Queue, sample_rate};
+use static_cell::StaticCell;
 
 bind_interrupts!(struct Interrupts {
     DMA2_STREAM0 => dma::InterruptHandler<peripherals::DMA2_CH0>;
-    DMA1_STREAM6 => dma::InterruptHandler<peripherals::DMA1_CH6>;
+    USART2 => BufferedInterruptHandler<peripherals::USART2>;
 });
 
 static SAMPLES: Queue<32> = Queue::new();
@@ -88,6 +89,12 @@ fn clocks() -> Config {
     config
 }
 
+/// What writes the flash: the sectors of 128 KB.
+pub type ModelFlash = Bank1Region3<'static, Blocking>;
+
+/// Where the processor sees the first of these sectors.
+const SECTORS_ADDRESS: usize = 0x0802_0000;
+
 /// What the application takes.
 #[expect(missing_debug_implementations, reason = "peripherals have none")]
 pub struct Board {
@@ -95,8 +102,12 @@ pub struct Board {
     pub samples: &'static Queue<32>,
     /// The light.
     pub light: Light<Output<'static>>,
-    /// The serial line.
-    pub serial: UartTx<'static, Async>,
+    /// The serial line, out.
+    pub serial: BufferedUartTx<'static>,
+    /// The serial line, in.
+    pub commands: BufferedUartRx<'static>,
+    /// Flash for models that come later.
+    pub models: Part<ModelFlash>,
 }
 
 /// Starts the board, and its microphone at the rate of the model that is built in. Once.
@@ -113,7 +124,30 @@ pub async fn start() -> Board {
     spawner.spawn(defmt::unwrap!(sample(microphone)));
 
     let light = Light::active_high(Output::new(board.PA5, Pin::Low, Speed::Low));
-    let serial = UartTx::new(board.USART2, board.PA2, board.DMA1_CH6, Interrupts, usart::Config::default());
-    let serial = defmt::unwrap!(serial);
-    Board { samples: &SAMPLES, light, serial }
+    static SENT: StaticCell<[u8; 128]> = StaticCell::new();
+    static RECEIVED: StaticCell<[u8; 128]> = StaticCell::new();
+    let line = BufferedUart::new(
+        board.USART2,
+        board.PA3,
+        board.PA2,
+        SENT.init([0; 128]),
+        RECEIVED.init([0; 128]),
+        Interrupts,
+        usart::Config::default(),
+    );
+    let (serial, commands) = defmt::unwrap!(line).split();
+    let models = models(Flash::new_blocking(board.FLASH).into_blocking_regions().bank1_region3);
+    Board { samples: &SAMPLES, light, serial, commands, models }
+}
+
+/// The part of the flash that memory.x keeps for models.
+fn models(driver: ModelFlash) -> Part<ModelFlash> {
+    unsafe extern "C" {
+        static __models_start: u8;
+        static __models_end: u8;
+    }
+    let (start, end) = (&raw const __models_start, &raw const __models_end);
+    // SAFETY: this part of the flash can always be read, and nothing else is in it. It is written by the part's driver only: into the slot that is not in use, before a restart.
+    let mapped = unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) };
+    Part::new(driver, (start.addr() - SECTORS_ADDRESS) as u32, mapped)
 }

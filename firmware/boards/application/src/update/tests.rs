@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::vec::Vec;
 
+use ed25519_compact::SecretKey;
 use embassy_futures::block_on;
 use embedded_storage::nor_flash::{NorFlashError, NorFlashErrorKind};
 use smidgen::Aligned;
@@ -15,7 +16,7 @@ use smidgen_update::Package;
 use super::*;
 
 const PAGE: usize = 4096;
-const BYTES: usize = 2 * PAGE + 2 * 10 * PAGE;
+const BYTES: usize = 2 * 10 * PAGE;
 /// Where in the driver's flash the models' part begins.
 const START: usize = 3 * PAGE;
 
@@ -96,6 +97,15 @@ struct Host {
 #[derive(Clone, Debug)]
 struct Line(Rc<RefCell<Host>>);
 
+impl Line {
+    /// What the device ended with.
+    fn text(&self) -> String {
+        let said = &self.0.borrow().said;
+        let end = said.iter().rposition(|&byte| byte == 0).unwrap();
+        std::str::from_utf8(&said[end + 1..]).unwrap().trim_end().to_owned()
+    }
+}
+
 impl embedded_io_async::ErrorType for Line {
     type Error = Infallible;
 }
@@ -143,19 +153,25 @@ impl DelayNs for Clock {
 fn transfer(flash: &Nor, package: &[u8], sends: usize) -> String {
     let host = Host { package: package.to_vec(), sends, ..Host::default() };
     let line = Line(Rc::new(RefCell::new(host)));
-    line.0.borrow_mut().to_device.extend(b"xyU");
+    // It asked three times before the device looked.
+    line.0.borrow_mut().to_device.extend(b"xyUUU");
     block_on(asked(&mut line.clone()));
     let mut part = flash.part();
     let booted = part.boot();
-    take(&mut part, &booted, Policy::default(), &mut line.clone(), &mut line.clone(), &mut Clock);
-    let said = &line.0.borrow().said;
-    let end = said.iter().rposition(|&byte| byte == 0).unwrap();
-    std::str::from_utf8(&said[end + 1..]).unwrap().trim_end().to_owned()
+    take(&mut part, &booted, POLICY, &mut line.clone(), &mut line.clone(), &mut Clock);
+    line.text()
+}
+
+/// Signed with the key for tests. An application without a key takes it, too.
+fn package_of(file: &[u8], kind: u32, version: u32) -> Vec<u8> {
+    let key = SecretKey::from_pem(include_str!("../../test-keys/private.pem")).unwrap();
+    let head = Package::of(file, kind, version);
+    let signature = *key.sign([&head.signed_bytes()[..], file].concat(), None);
+    [&Package { signature, ..head }.to_bytes()[..], file].concat()
 }
 
 fn package(version: u32) -> Vec<u8> {
-    let file = Network::file();
-    [&Package::of(file, KIND, version).to_bytes()[..], file].concat()
+    package_of(Network::file(), KIND, version)
 }
 
 #[test]
@@ -170,7 +186,7 @@ fn a_model_that_is_sent_is_the_next_starts() {
     }
     assert!(flash.0.borrow()[..START].iter().all(|&byte| byte == 0x5a), "the application is as it was");
     // A model in flash that no longer suits: the one that is built in.
-    flash.0.borrow_mut()[START + 2 * PAGE..].fill(0);
+    flash.0.borrow_mut()[START + PAGE..].fill(0);
     assert!(flash.part().boot().model.is_none());
 }
 
@@ -190,9 +206,77 @@ fn what_is_not_for_this_application_is_refused() {
     other[4] ^= 1;
     let text = transfer(&flash, &other, other.len());
     assert!(text.starts_with("refused: not a package"), "{text}");
-    let file = Network::file();
-    let other = [&Package::of(file, KIND + 1, 2).to_bytes()[..], file].concat();
+    let other = package_of(Network::file(), KIND + 1, 2);
     assert!(transfer(&flash, &other, other.len()).contains("for devices of kind"));
     assert!(transfer(&flash, &package(1), 40_000.min(package(1).len())).contains("version 1 is not above"));
     assert!(flash.part().boot().model.is_none());
 }
+
+/// The whole way: the serial line's protocol, the flash, the next start. `SMIDGEN_EVERY_BIT=1` tries each bit of the file, which takes minutes in release.
+#[cfg(feature = "signed")]
+#[test]
+fn no_bit_of_a_signed_package_may_change() {
+    use smidgen::checksum::crc32c;
+    use smidgen_update::PACKAGE_BYTES;
+
+    let good = package(2);
+    let number = |name, otherwise| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise);
+    let every = if number("SMIDGEN_EVERY_BIT", 0) == 1 { 1 } else { 1_009 };
+    let (part, parts) = (number("SMIDGEN_BITS_PART", 0), number("SMIDGEN_BITS_PARTS", 1));
+    let (mut bits, mut unsigned) = (0, 0);
+    for bit in (0..good.len() * 8).filter(|bit| *bit < PACKAGE_BYTES * 8 || bit % every == 0) {
+        if bit % parts != part {
+            continue;
+        }
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        let mut tries = vec![bad.clone()];
+        // Who changes it on purpose makes the checksums fit: of the file, in the head; and of the head.
+        if !(16 * 8..PACKAGE_BYTES * 8).contains(&bit) {
+            let checksum = crc32c(&bad[PACKAGE_BYTES..]);
+            bad[16..20].copy_from_slice(&checksum.to_le_bytes());
+            let checksum = crc32c(&bad[..20]);
+            bad[20..24].copy_from_slice(&checksum.to_le_bytes());
+            tries.push(bad);
+        }
+        for package in tries {
+            let (text, booted) = offered(&package);
+            assert!(text.starts_with("refused: "), "bit {bit}: {text}");
+            assert_eq!(booted, DEVICE.built_in_version, "bit {bit}");
+            unsigned += usize::from(text.contains("signature"));
+        }
+        bits += 1;
+    }
+    assert_eq!(offered(&good), ("version 2 is there".into(), 2));
+    println!("{bits} bits of {}, {unsigned} packages refused by their signature alone", good.len() * 8);
+    assert!(bits > good.len() * 8 / parts / (every + 1) && unsigned > 0);
+    // No signature at all, and one of somebody else.
+    let file = Network::file();
+    let none = [&Package::of(file, KIND, 2).to_bytes()[..], file].concat();
+    let head = Package::of(file, KIND, 2);
+    let other = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([1; 32]));
+    let signature = *other.sk.sign([&head.signed_bytes()[..], file].concat(), None);
+    let other = [&Package { signature, ..head }.to_bytes()[..], file].concat();
+    for package in [none, other] {
+        assert!(offered(&package).0.contains("not that of this device's key"));
+    }
+}
+
+/// What a device with an empty flash says to a package, and the version that it starts with after it.
+#[cfg(feature = "signed")]
+fn offered(package: &[u8]) -> (String, u32) {
+    let flash = Nor::new();
+    let host = Host { package: package.to_vec(), sends: package.len(), ..Host::default() };
+    let line = Line(Rc::new(RefCell::new(host)));
+    let mut part = Part { driver: flash.clone(), start: START as u32, mapped: &BLANK.0 };
+    let booted = part.boot();
+    take(&mut part, &booted, POLICY, &mut line.clone(), &mut line.clone(), &mut Clock);
+    let mut after = Box::new(Aligned([0; BYTES]));
+    after.0.copy_from_slice(&flash.0.borrow()[START..]);
+    let version = boot::<Network>(&after.0, &part.layout(), &DEVICE).version;
+    (line.text(), version)
+}
+
+/// An erased flash, as the processor sees it.
+#[cfg(feature = "signed")]
+static BLANK: Aligned<[u8; BYTES]> = Aligned([0xff; BYTES]);
