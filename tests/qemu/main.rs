@@ -6,8 +6,10 @@ mod image;
 mod kernels;
 mod listening;
 mod models;
+mod motion;
 mod parity;
 mod recordings;
+mod update;
 
 use smidgen_trainer::device::{DeviceError, Target, check};
 

@@ -15,14 +15,27 @@ pub struct DetectorConfig {
     pub threshold: f32,
     /// Inferences after an event in which there is no other: the refractory time.
     pub refractory: u32,
-    /// A class that is never an event, such as silence.
-    pub background: Option<u8>,
+    /// Classes that are never events, such as silence: a bit for each, the lowest for the first.
+    pub background: u64,
+}
+
+impl DetectorConfig {
+    /// The default for a model with these labels, one a line: those that begin with an underscore, such as `_silence_`, are never events.
+    pub fn for_labels(labels: &str) -> Self {
+        let (mut background, mut class, mut is_start) = (0, 1, true);
+        for byte in labels.bytes() {
+            background |= if is_start && byte == b'_' { class } else { 0 };
+            is_start = byte == b'\n';
+            class = if is_start { class << 1 } else { class };
+        }
+        Self { background, ..Self::default() }
+    }
 }
 
 impl Default for DetectorConfig {
     /// Little smoothing, so that one sure inference is enough, and silence for two inferences.
     fn default() -> Self {
-        Self { newest: 0.7, threshold: 0.6, refractory: 2, background: None }
+        Self { newest: 0.7, threshold: 0.6, refractory: 2, background: 0 }
     }
 }
 
@@ -62,7 +75,7 @@ impl Detector {
         let mut best = Detection { class: 0, probability: 0.0 };
         for (class, (smoothed, &logit)) in self.smoothed.iter_mut().zip(logits).enumerate() {
             *smoothed += self.config.newest * (weight(logit) / sum - *smoothed);
-            let heard = self.config.background.is_none_or(|background| usize::from(background) != class);
+            let heard = self.config.background >> class & 1 == 0;
             if heard && *smoothed > best.probability {
                 best = Detection { class, probability: *smoothed };
             }
@@ -101,7 +114,7 @@ mod tests {
 
     #[test]
     fn after_an_event_there_is_none_for_the_refractory_time() {
-        let config = DetectorConfig { newest: 1.0, threshold: 0.7, refractory: 2, background: None };
+        let config = DetectorConfig { newest: 1.0, threshold: 0.7, refractory: 2, background: 0 };
         let mut detector = detector(config);
         let heard = [(); 7].map(|()| detector.hear(&[100, -100], LOGITS).is_some());
         assert_eq!(heard, [true, false, false, true, false, false, true]);
@@ -109,11 +122,19 @@ mod tests {
 
     #[test]
     fn the_background_is_never_heard_and_equal_scores_are_not_sure() {
-        let config = DetectorConfig { newest: 1.0, threshold: 0.6, refractory: 0, background: Some(2) };
+        let config = DetectorConfig { newest: 1.0, threshold: 0.6, refractory: 0, background: 1 << 2 };
         let mut detector = detector(config);
         assert_eq!(detector.hear(&[-100, -100, 100], LOGITS), None);
         assert_eq!(detector.hear(&[3, 3, -100], LOGITS), None);
         assert_eq!(detector.hear(&[90, 3, -100], LOGITS).map(|found| found.class), Some(0));
         assert_eq!(detector.hear(&[], LOGITS), None);
+    }
+
+    #[test]
+    fn labels_with_an_underscore_before_them_are_no_events() {
+        let background = |labels| DetectorConfig::for_labels(labels).background;
+        assert_eq!([background(""), background("a_\nb"), background("_silence_")], [0, 0, 1]);
+        assert_eq!(background("a\n_silence_\nb_\n__\n"), 0b1010);
+        assert_eq!(background(&"_\n".repeat(70)), u64::MAX);
     }
 }

@@ -48,7 +48,7 @@ fn main() -> ! {
         frames: [0; Network::INPUT_BYTES],
     };
     let session = Session::new(Network::model(), &mut MEMORY.arena.0).ok();
-    let config = DetectorConfig::default();
+    let config = DetectorConfig::for_labels(Network::model().metadata().labels);
     let spotter = session
         .and_then(|session| Spotter::new(session, &mut MEMORY.front_end.0, &mut MEMORY.frames, config).ok());
     if let Some(mut spotter) = spotter {

@@ -48,7 +48,7 @@ fn run(memory: &'static mut Memory) -> u32 {
     let Record::Calibrated { empty, .. } = calibration else { return exit::REFUSED };
     let began = clock.ticks();
     let session = Session::new(Network::model(), &mut memory.arena.0).ok();
-    let config = DetectorConfig::default();
+    let config = DetectorConfig::for_labels(Network::model().metadata().labels);
     let spotter = session
         .and_then(|session| Spotter::new(session, &mut memory.front_end.0, &mut memory.frames, config).ok());
     let ticks = clock.ticks().wrapping_sub(began);

@@ -204,7 +204,7 @@ impl Bench {
             let percent = found.share_of_64_mhz * 100.0;
             writeln!(
                 text,
-                "listening       {} instructions for a second of sound, {percent:.1} % of 64 million: {} a frame, {:.1} inferences",
+                "listening       {} instructions for a second, {percent:.1} % of 64 million: {} a frame, {:.1} inferences",
                 grouped(found.instructions_per_second),
                 grouped(found.frame_instructions),
                 found.inferences_per_second

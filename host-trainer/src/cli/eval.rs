@@ -202,13 +202,15 @@ fn audio_options(interface: &Interface<'_>, provenance: &str) -> Option<AudioOpt
     let test_below = data["test_below"].as_u64().and_then(|below| u32::try_from(below).ok()).unwrap_or(0);
     let background = data["background"].as_str().unwrap_or_default().to_owned();
     let all_windows = data["all_windows"].as_bool().unwrap_or(false);
+    let silence = data["silence"].as_f64().unwrap_or(0.0) as f32;
     let config = audio.config;
     // Nothing is trained on here.
-    Some(AudioOptions { config, name_pattern, test_below, background, all_windows, classes_differ: true })
+    let classes_differ = true;
+    Some(AudioOptions { config, name_pattern, test_below, background, silence, all_windows, classes_differ })
 }
 
 /// The value that is full scale, for a model of time series.
-fn of_series(provenance: &str) -> Option<f32> {
+pub(super) fn of_series(provenance: &str) -> Option<f32> {
     let provenance: serde_json::Value = serde_json::from_str(provenance).ok()?;
     provenance["recipe"]["data"]["full_scale"].as_f64().map(|scale| scale as f32)
 }

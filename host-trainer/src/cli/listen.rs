@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use smidgen::frontend::AudioConfig;
 use smidgen::{Model, Preprocessing};
-use smidgen_trainer::data::audio::{read_wav, resample};
+use smidgen_trainer::data::audio::{read_wav, resample, samples_of_series};
 use smidgen_trainer::device::{self, Device, Heard, Target};
 
+use super::eval::of_series;
 use super::table::{Align, Table, grouped, printable};
 use super::{Outcome, parse_model, print, print_json, read_model};
 
-/// Play WAV files to a model as if they came from a microphone, here or on an emulated core.
+/// Play WAV files to a model as if they came from a microphone, or CSV and NumPy files as if from a motion sensor, here or on an emulated core.
 ///
-/// Each recording is played between half a second and a second of silence to an application that was just started. On an emulated core, all features, scores and
+/// Each recording is played to an application that was just started; sound between half a second and a second of silence. On an emulated core, all features, scores and
 /// what is heard are compared with this machine's, and the instructions of a second are counted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Listen {
@@ -21,7 +22,7 @@ pub(crate) struct Listen {
     #[arg(value_name = "MODEL.smg")]
     model: PathBuf,
     /// The recordings
-    #[arg(value_name = "FILE.wav", required = true)]
+    #[arg(value_name = "FILE", required = true)]
     recordings: Vec<PathBuf>,
     /// Where to listen: host, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
     #[arg(long, value_name = "TARGET", default_value_t = Target::Host)]
@@ -48,14 +49,15 @@ impl Listen {
         let model = parse_model(&self.model, &file)?;
         device::check(self.on)?;
         let Preprocessing::Audio(audio) = model.metadata().preprocessing else {
-            return Err(format!("{}: the model takes no sound", self.model.display()).into());
+            return Err(format!("{}: the model takes no sound and no motion", self.model.display()).into());
         };
-        if audio.config.axes != 1 {
-            return Err(format!("{}: the model takes motion, not sound", self.model.display()).into());
-        }
+        let full_scale = of_series(model.metadata().provenance);
         let mut all = Vec::new();
         for path in &self.recordings {
-            let samples = played(path, &audio.config)?;
+            let samples = match full_scale {
+                Some(full_scale) => samples_of_series(path, &audio.config, full_scale)?,
+                None => played(path, &audio.config)?,
+            };
             all.push(self.listen(path, file.as_slice(), &samples, audio.config.channels())?);
         }
         if self.json {
@@ -126,7 +128,8 @@ impl Listen {
             let events = listened.heard.iter().filter_map(|heard| {
                 let class = usize::from(heard.class?);
                 let label = metadata.label(class).map_or_else(|| class.to_string(), printable);
-                Some(format!("{label} at {:.2} s", f64::from(heard.sample) / f64::from(config.sample_rate)))
+                let rate = config.sample_rate * config.axes;
+                Some(format!("{label} at {:.2} s", f64::from(heard.sample) / f64::from(rate)))
             });
             let name = listened.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let events = events.collect::<Vec<_>>().join(", ");
@@ -152,8 +155,9 @@ impl Listen {
                 f64::from(config.stride_frames * config.hop_samples) / f64::from(config.sample_rate);
             writeln!(
                 text,
-                "instructions          {} for a second of sound",
-                grouped((mean / seconds) as u64)
+                "instructions          {} for a second of {}",
+                grouped((mean / seconds) as u64),
+                if config.axes == 1 { "sound" } else { "motion" }
             )?;
         }
         Ok(text)

@@ -15,6 +15,7 @@ pub(super) enum Use {
     Sound = 7,
     Mask = 8,
     Background = 9,
+    Silence = 10,
 }
 
 /// The output function of `SplitMix64`: a bijection of `u64` that spreads every bit over all bits.

@@ -253,7 +253,11 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
             data.shape(),
             if recipe.task.kind == TaskKind::Segment { mask_channels(data) } else { wanted },
         ),
-        layers => Network::new(name, data.shape()).layers(layers)?,
+        // However many there are.
+        layers => {
+            let classes = format!("({})", data.class_names().len());
+            Network::new(name, data.shape()).layers(&layers.replace("(classes)", &classes))?
+        }
     };
     let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
     let [_, height, width, channels] = graph.tensor(graph.inputs[0]).shape.dims();
@@ -450,6 +454,9 @@ pub fn quantize_trained_for(
     });
     if recipe.data.dataset == "series" {
         data["full_scale"] = recipe.data.full_scale.into();
+    }
+    if recipe.data.silence > 0.0 {
+        data["silence"] = recipe.data.silence.into();
     }
     if !recipe.data.background.is_empty() {
         data["background"] = recipe.data.background.as_str().into();

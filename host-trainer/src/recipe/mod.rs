@@ -124,6 +124,9 @@ pub struct Data {
     /// For `series`: the value that is full scale, such as 4 for an accelerometer of 4 g.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub full_scale: f32,
+    /// For `audio`: clips of a class `_silence_` for each recording of the others; 0 for no such class.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub silence: f32,
     /// For `audio`: a folder in the data directory with recordings of background noise, which are no samples; empty for none.
     pub background: String,
 }
@@ -146,6 +149,9 @@ impl Data {
         rule((0.0..1.0).contains(&validation), "data.validation_fraction", &validation, expected)?;
         rule(self.folds != 1 && self.folds <= 1000, "data.folds", &self.folds, "0, or 2 to 1000")?;
         rule(self.fold < self.folds.max(1), "data.fold", &self.fold, "less than data.folds")?;
+        let silence = self.silence;
+        let is_part = (0.0..=1.0).contains(&silence) && (silence == 0.0 || self.dataset == "audio");
+        rule(is_part, "data.silence", &silence, "0 to 1, above 0 for audio only")?;
         let scale = self.full_scale;
         rule(scale.is_finite() && scale > 0.0, "data.full_scale", &scale, "a number above 0")?;
         for (key, pair) in [("data.image_size", &self.image_size), ("data.crop", &self.crop)] {
@@ -173,6 +179,7 @@ impl Default for Data {
             test_below: 0,
             leave_out: Vec::new(),
             full_scale: 1.0,
+            silence: 0.0,
             background: String::new(),
         }
     }
@@ -185,7 +192,7 @@ pub struct Network {
     /// Name of a built-in network; empty if `layers` describes one.
     pub net: String,
     /// The layers, in the notation of the builder: `conv_2d(8, 3).stride(2).batch_norm().relu()` and so on. See
-    /// [`crate::graph::Network::layers`].
+    /// [`crate::graph::Network::layers`]. `(classes)` stands for the number of classes that the data have.
     pub layers: String,
     /// How weights start.
     pub initialization: Initialization,
@@ -230,11 +237,12 @@ impl Default for Training {
 }
 
 /// The built-in recipes.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("anomaly", include_str!("../../recipes/anomaly.toml")),
     ("cifar10", include_str!("../../recipes/cifar10.toml")),
     ("digits", include_str!("../../recipes/digits.toml")),
     ("fsdd", include_str!("../../recipes/fsdd.toml")),
+    ("gestures", include_str!("../../recipes/gestures.toml")),
     ("mnist", include_str!("../../recipes/mnist.toml")),
 ];
 
@@ -359,6 +367,7 @@ impl Recipe {
             background: self.data.background.clone(),
             all_windows: self.data.all_windows,
             classes_differ: self.classes_differ(),
+            silence: self.data.silence,
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use smidgen::frontend::AudioConfig;
 
 use super::resample::resample;
+use super::silence;
 use super::wav::read_wav;
 use crate::data::{DataError, Dataset, Split};
 
@@ -26,6 +27,8 @@ pub struct AudioOptions {
     pub all_windows: bool,
     /// Whether a class may be in one of the two sets only.
     pub classes_differ: bool,
+    /// Clips of a class of its own, [`SILENCE`](super::SILENCE), for each recording of the others; 0 for no such class.
+    pub silence: f32,
 }
 
 /// A recording and what its path says of it.
@@ -42,8 +45,9 @@ struct Found {
 /// # Errors
 /// A directory or file cannot be read, a file is no WAV file or not named as the pattern says, a set is empty, or a class is missing in one: the error names it.
 pub fn load_audio_dir(directory: &Path, options: &AudioOptions) -> Result<Split, DataError> {
-    let split = load(directory, options, &["wav"], &|path| wav_clips(path, options))?;
-    Ok(Split { background: load_background(directory, options)?, ..split })
+    let background = load_background(directory, options)?;
+    let split = load(directory, options, &background, &["wav"], &|path| wav_clips(path, options))?;
+    Ok(Split { background, ..split })
 }
 
 /// Reads the clips of a recording.
@@ -53,12 +57,13 @@ pub(super) type Clips<'a> = &'a dyn Fn(&Path) -> Result<Vec<Vec<i16>>, DataError
 pub(super) fn load(
     directory: &Path,
     options: &AudioOptions,
+    background: &[Vec<i16>],
     extensions: &[&str],
     clips: Clips<'_>,
 ) -> Result<Split, DataError> {
     let found = find(directory, options, extensions)?;
     let classes = classes_of(&found);
-    let set = |is_test| load_set(directory, &found, is_test, &classes, options, clips);
+    let set = |is_test| load_set(directory, &found, is_test, &classes, options, background, clips);
     let (train, test) = (set(false)?, set(true)?);
     if options.classes_differ {
         return Split::new(train, test);
@@ -104,18 +109,20 @@ fn load_background(directory: &Path, options: &AudioOptions) -> Result<Vec<Vec<i
 /// # Errors
 /// As [`load_audio_dir`].
 pub fn load_test_audio(directory: &Path, options: &AudioOptions) -> Result<Dataset, DataError> {
-    load_test(directory, options, &["wav"], &|path| wav_clips(path, options))
+    let background = if options.silence > 0.0 { load_background(directory, options)? } else { Vec::new() };
+    load_test(directory, options, &background, &["wav"], &|path| wav_clips(path, options))
 }
 
 /// Loads the test recordings of files with one of these extensions.
 pub(super) fn load_test(
     directory: &Path,
     options: &AudioOptions,
+    background: &[Vec<i16>],
     extensions: &[&str],
     clips: Clips<'_>,
 ) -> Result<Dataset, DataError> {
     let found = find(directory, options, extensions)?;
-    load_set(directory, &found, true, &classes_of(&found), options, clips)
+    load_set(directory, &found, true, &classes_of(&found), options, background, clips)
 }
 
 /// The clips of a WAV file: its middle, or all of it.
@@ -124,15 +131,14 @@ fn wav_clips(path: &Path, options: &AudioOptions) -> Result<Vec<Vec<i16>>, DataE
     let at_rate = resample(&recording.samples, recording.rate, options.config.sample_rate);
     let length = options.config.input_samples();
     if options.all_windows && at_rate.len() >= length {
-        return Ok(windows(&at_rate, &options.config));
+        let samples: Vec<i16> = clip(&at_rate, at_rate.len()).collect();
+        return Ok(windows(&samples, &options.config));
     }
     Ok(vec![clip(&at_rate, length).collect()])
 }
 
-/// What a device that is fed these samples, 1 being full scale, would ask its network with: an input once a stride.
-pub(super) fn windows(samples: &[f32], config: &AudioConfig) -> Vec<Vec<i16>> {
-    // A float to int cast saturates.
-    let samples: Vec<i16> = samples.iter().map(|sample| libm::roundf(sample * 32_768.0) as i16).collect();
+/// What a device that is fed these samples would ask its network with: an input once a stride.
+pub(super) fn windows(samples: &[i16], config: &AudioConfig) -> Vec<Vec<i16>> {
     let stride = config.stride_frames as usize * config.step_samples();
     samples.windows(config.input_samples()).step_by(stride).map(<[i16]>::to_vec).collect()
 }
@@ -148,6 +154,7 @@ fn load_set(
     is_test: bool,
     classes: &[String],
     options: &AudioOptions,
+    background: &[Vec<i16>],
     clips: Clips<'_>,
 ) -> Result<Dataset, DataError> {
     let (mut samples, mut labels) = (Vec::new(), Vec::new());
@@ -158,8 +165,16 @@ fn load_set(
             labels.push(classes.binary_search(label).unwrap_or_default() as u32);
         }
     }
+    let mut classes = classes.to_vec();
+    if options.silence > 0.0 {
+        let count = (labels.len() as f32 * options.silence).ceil() as usize;
+        let length = options.config.input_samples();
+        samples.extend(silence::clips(count, length, background, is_test).into_iter().flatten());
+        labels.extend(std::iter::repeat_n(classes.len() as u32, count));
+        classes.push(silence::SILENCE.into());
+    }
     let name = format!("{} ({})", directory.display(), if is_test { "test" } else { "train" });
-    Dataset::of_audio(name, &samples, options.config, labels, classes.to_vec())
+    Dataset::of_audio(name, &samples, options.config, labels, classes)
 }
 
 /// A recording in the middle of `length` samples, or its middle.
@@ -276,7 +291,21 @@ mod tests {
             background: String::new(),
             all_windows: false,
             classes_differ: false,
+            silence: 0.0,
         }
+    }
+
+    #[test]
+    fn silence_is_a_class_if_it_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["x_a_0", "x_a_5", "x_a_6", "y_a_0", "y_a_5"] {
+            write(&directory.path().join(format!("{name}.wav")), &[9; 1_000]);
+        }
+        let options = AudioOptions { silence: 0.4, ..options("{label}_{}_{index}") };
+        let split = load_audio_dir(directory.path(), &options).unwrap();
+        assert_eq!(split.train.class_names(), ["x", "y", "_silence_"]);
+        assert_eq!((split.train.labels(), split.test.labels()), (&[0, 0, 1, 2, 2][..], &[0, 1, 2][..]));
+        assert_eq!(load_test_audio(directory.path(), &options).unwrap(), split.test);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod features;
 mod folder;
 mod resample;
 mod series;
+mod silence;
 mod wav;
 
 pub use augment::{AudioAugmentation, AudioAugmenter};
@@ -15,5 +16,6 @@ pub(in crate::data) use features::features_of_bytes;
 pub use features::{bytes_of_clip, clip_of_bytes, features, frames_of};
 pub use folder::{AudioOptions, load_audio_dir, load_test_audio};
 pub use resample::resample;
-pub use series::{load_series_dir, load_test_series, read_series};
+pub use series::{load_series_dir, load_test_series, read_series, samples_of_series};
+pub use silence::SILENCE;
 pub use wav::{Recording, read_wav};

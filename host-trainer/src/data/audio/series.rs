@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use smidgen::frontend::AudioConfig;
+
 use super::folder::{AudioOptions, load, load_test, windows};
 use crate::data::{DataError, Dataset, Split};
 use crate::npy::{self, ElementKind};
@@ -21,7 +23,7 @@ pub fn load_series_dir(
     options: &AudioOptions,
     full_scale: f32,
 ) -> Result<Split, DataError> {
-    load(directory, options, &EXTENSIONS, &|path| clips(path, options, full_scale))
+    load(directory, options, &[], &EXTENSIONS, &|path| clips(path, options, full_scale))
 }
 
 /// Loads the test recordings only.
@@ -33,22 +35,31 @@ pub fn load_test_series(
     options: &AudioOptions,
     full_scale: f32,
 ) -> Result<Dataset, DataError> {
-    load_test(directory, options, &EXTENSIONS, &|path| clips(path, options, full_scale))
+    load_test(directory, options, &[], &EXTENSIONS, &|path| clips(path, options, full_scale))
+}
+
+/// The samples of a recording, the axes in turns.
+///
+/// # Errors
+/// As [`read_series`].
+pub fn samples_of_series(path: &Path, config: &AudioConfig, full_scale: f32) -> Result<Vec<i16>, DataError> {
+    let values = read_series(path, config.axes as usize)?;
+    // A float to int cast saturates.
+    Ok(values.iter().map(|value| libm::roundf(value / full_scale * 32_768.0) as i16).collect())
 }
 
 /// The samples of a file that a network is asked with: an input's, once a stride.
 fn clips(path: &Path, options: &AudioOptions, full_scale: f32) -> Result<Vec<Vec<i16>>, DataError> {
     let config = &options.config;
-    let values = read_series(path, config.axes as usize)?;
+    let samples = samples_of_series(path, config, full_scale)?;
     let length = config.input_samples();
-    if values.len() < length {
+    if samples.len() < length {
         let axes = config.axes as usize;
-        let (found, expected) = (values.len() / axes, length / axes);
+        let (found, expected) = (samples.len() / axes, length / axes);
         let message = format!("{found} rows, expected at least {expected}, the length of an input");
         return Err(DataError::Series { place: path.display().to_string(), message });
     }
-    let parts: Vec<f32> = values.iter().map(|value| value / full_scale).collect();
-    Ok(windows(&parts, config))
+    Ok(windows(&samples, config))
 }
 
 /// Reads a recording of `axes` axes: rows of a value for each axis, one row after another.
@@ -149,7 +160,6 @@ fn parse_array(file: &[u8], axes: usize) -> Result<Vec<f32>, Wrong> {
 mod tests {
     use super::*;
     use crate::npy::Array;
-    use smidgen::frontend::AudioConfig;
 
     fn read(name: &str, bytes: impl AsRef<[u8]>, axes: usize) -> Result<Vec<f32>, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -209,6 +219,7 @@ mod tests {
             background: String::new(),
             all_windows: false,
             classes_differ: false,
+            silence: 0.0,
         };
         let rows = config.input_samples() / 3;
         let write = |path: &str, rows: usize| {
