@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Builds the images for boards (firmware/boards) and holds their sections against the memory map beside each: flash, RAM, and a stack below the statics."""
+"""Builds the images for boards (firmware/boards) and holds their sections against the memory map beside each: flash, RAM, and a stack below the statics.
+
+`tools/boards.py --write` also writes the table of sections in firmware/boards/README.md."""
 
 import pathlib
 import re
@@ -9,6 +11,7 @@ import sys
 
 BOARDS = pathlib.Path(__file__).resolve().parent.parent / "firmware" / "boards"
 NAMES = ["microbit-v2", "nrf52840-dk", "nucleo-f446re", "pico", "pico-2"]
+TABLE = ("<!-- tools/boards.py --write -->\n", "<!-- end -->")
 # What an application takes of the stack, with room: an inference takes 1.1 KB, an interrupt on top of it less.
 STACK_BYTES = 8 * 1024
 ALLOCATED, NO_BITS = 2, 8
@@ -39,7 +42,7 @@ def sections(image):
 
 def check(image, regions):
     """What an image takes of each of these memories, where its stack begins, and what is wrong with it."""
-    used = dict.fromkeys(regions, 0)
+    used = dict.fromkeys(regions, 0) | {"code": 0, "constants": 0}
     statics, wrong = [], []
     for address, size, content, name in sections(image):
         inside = [region for region, (start, length) in regions.items() if start <= address and address + size <= start + length]
@@ -47,6 +50,8 @@ def check(image, regions):
             wrong.append(f"{name} at {address:#x} with {size} bytes is in no memory")
             continue
         used[inside[0]] += size
+        used["code"] += size if name == ".text" else 0
+        used["constants"] += size if name == ".rodata" else 0
         if inside[0] == "RAM":
             statics.append(address)
             # First values are in the flash, too.
@@ -73,9 +78,19 @@ def control(image, regions, used, stack):
     return [f"the check finds nothing wrong with too small a {name}" for name, region in too_small.items() if not check(image, regions | {name: region})[2]]
 
 
+def write(rows):
+    """Puts the table between its marks."""
+    path = BOARDS / "README.md"
+    before, rest = path.read_text().split(TABLE[0])
+    heading = ["board", "code", "constants, the model among them", "flash in all", "RAM, without the stack"]
+    lines = ["| " + " | ".join(row) + " |" for row in [heading, ["---"] * len(heading), *rows]]
+    path.write_text(before + TABLE[0] + "\n".join(lines) + "\n" + TABLE[1] + rest.split(TABLE[1], 1)[1])
+
+
 def main():
-    names = sys.argv[1:] or NAMES
-    failed = False
+    is_written = "--write" in sys.argv
+    names = [name for name in sys.argv[1:] if name != "--write"] or NAMES
+    failed, rows = False, []
     for board in names:
         build = subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", BOARDS / "target"], cwd=BOARDS / board)
         if build.returncode:
@@ -88,9 +103,13 @@ def main():
         wrong = wrong or control(image, regions, used, stack)
         flash = f"{used['FLASH']:7} of {regions['FLASH'][1]} bytes of flash"
         print(f"{board:14} {flash}, {used['RAM']:6} of {regions['RAM'][1]} of RAM, the rest is stack")
+        figures = [used["code"], used["constants"], used["FLASH"], used["RAM"]]
+        rows.append([f"`{board}`", *(f"{figure:,}" for figure in figures)])
         for line in wrong:
             print(f"{board}: {line}", file=sys.stderr)
         failed |= bool(wrong)
+    if is_written:
+        write(rows)
     sys.exit(failed)
 
 
