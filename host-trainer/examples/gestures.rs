@@ -45,7 +45,7 @@ pub fn write(directory: &Path, train: u64, test: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Uniform numbers in `[low, high)`, of SplitMix64.
+/// Uniform numbers in `[low, high)`, of `SplitMix64`.
 struct Random(u64);
 
 impl Random {

@@ -120,7 +120,7 @@ fn a_board_says_what_it_hears() {
         match board.line.read(&mut part) {
             Ok(length) => said.extend_from_slice(&part[..length]),
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}")
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
             }
         }
     }
