@@ -163,7 +163,7 @@ fn a_loss_of_power_at_any_write_or_erase_leaves_the_old_model_or_the_new_one() {
     let pages = 2 * (BYTES / PAGE + 1);
     let (found, resumed) = updates_that_lose_power::<PAGE>(pages, BYTES, stride, Search::twice);
     println!("in all: {}, {resumed} resumed", found.summary());
-    assert!(found.starts > 180_000 && found.recoveries > 100 && found.done > 0 && resumed > 100);
+    assert!(found.seen > 180_000 && found.recoveries > 100 && found.done > 0 && resumed > 100);
 }
 
 /// Every loss of power after every other, with a model of less than 1 KB, in slots of several pages, and in slots of a page each.

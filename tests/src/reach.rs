@@ -4,7 +4,7 @@
 //! the power goes again. A state that was seen before is not gone into again; nor is the rest of a run that begins in a state, and does operations, as a run before it did: what
 //! it can leave is known. So the search ends, and has then seen all states that there are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::nor::{CUTS, Cut, Nor, Operation};
@@ -27,9 +27,13 @@ pub struct Search {
     states: HashSet<u128>,
     /// States in which the rest of a run begins, and fingerprints of its operations.
     runs: HashSet<(u128, u128)>,
-    /// States that the device started with.
+    /// Whether the work was done, by the contents that the device started with.
+    found: HashMap<u128, bool>,
+    /// States that were found.
+    pub seen: usize,
+    /// Starts: different contents.
     pub starts: usize,
-    /// Those of them in which its work was done.
+    /// States in which its work was done.
     pub done: usize,
     /// States from which it went on.
     pub recoveries: usize,
@@ -40,7 +44,17 @@ pub struct Search {
 impl Search {
     fn new(is_endless: bool) -> Self {
         let (states, runs) = (HashSet::new(), HashSet::new());
-        Self { is_endless, states, runs, starts: 0, done: 0, recoveries: 0, losses: 0 }
+        Self {
+            is_endless,
+            states,
+            runs,
+            found: HashMap::new(),
+            seen: 0,
+            starts: 0,
+            done: 0,
+            recoveries: 0,
+            losses: 0,
+        }
     }
 
     /// A search through two losses of power: the device goes on after the first one, and starts after the second one.
@@ -57,6 +71,7 @@ impl Search {
 
     /// Adds what another search found.
     pub fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
         self.starts += other.starts;
         self.done += other.done;
         self.recoveries += other.recoveries;
@@ -66,9 +81,9 @@ impl Search {
     /// The figures, in words.
     #[must_use]
     pub fn summary(&self) -> String {
-        let Self { starts, done, recoveries, losses, .. } = self;
+        let Self { seen, starts, done, recoveries, losses, .. } = self;
         format!(
-            "{starts} states, {done} of them with the work done; went on from {recoveries}, after up to {losses} losses of power"
+            "{seen} states with {starts} contents, {done} states with the work done; went on from {recoveries}, after up to {losses} losses of power"
         )
     }
 
@@ -137,8 +152,13 @@ impl Search {
         if !self.states.insert(now.mark) {
             return false;
         }
-        let is_done = device.starts(&now.flash);
-        self.starts += 1;
+        self.seen += 1;
+        // What a start finds are the contents only.
+        let starts = &mut self.starts;
+        let is_done = *self.found.entry(now.contents).or_insert_with(|| {
+            *starts += 1;
+            device.starts(&now.flash)
+        });
         self.done += usize::from(is_done);
         self.losses = self.losses.max(losses);
         !is_done && (losses < 2 || self.is_endless)
@@ -170,37 +190,45 @@ impl Search {
 #[derive(Clone)]
 struct Marked<const PAGE: usize> {
     flash: Nor<PAGE>,
+    /// Of the contents.
+    contents: u128,
+    /// Of which words were written since their page was erased, too.
     mark: u128,
 }
 
 impl<const PAGE: usize> Marked<PAGE> {
     fn new(flash: Nor<PAGE>) -> Self {
-        let mark = Self::mark(&flash, 0..flash.words());
-        Self { flash, mark }
+        let mut marked = Self { flash, contents: 0, mark: 0 };
+        marked.mix(0..marked.flash.words());
+        marked
     }
 
-    fn mark(flash: &Nor<PAGE>, words: Range<usize>) -> u128 {
-        words.fold(0, |mark, index| {
-            let (word, is_written) = flash.word(index);
-            mark ^ mixed(index as u64, u64::from(u32::from_le_bytes(word)) | u64::from(is_written) << 32)
-        })
+    /// Puts words into the fingerprints that are not in them, or takes them out.
+    fn mix(&mut self, words: Range<usize>) {
+        for index in words {
+            let (word, is_written) = self.flash.word(index);
+            let contents = mixed(index as u64, u32::from_le_bytes(word).into());
+            let written = if is_written { mixed(index as u64, u64::MAX) } else { 0 };
+            self.contents ^= contents;
+            self.mark ^= contents ^ written;
+        }
     }
 
     fn apply(&mut self, operation: Operation, cut: Option<Cut>) {
-        self.mark ^= Self::mark(&self.flash, operation.words::<PAGE>());
+        self.mix(operation.words::<PAGE>());
         self.flash.apply(operation, cut);
-        self.mark ^= Self::mark(&self.flash, operation.words::<PAGE>());
+        self.mix(operation.words::<PAGE>());
     }
 
     /// What `look` finds in the state that a loss of power at this operation leaves.
     fn with<T>(&mut self, operation: Operation, cut: Cut, look: impl FnOnce(&Self) -> T) -> T {
         let words = operation.words::<PAGE>();
         let before: Vec<_> = words.clone().map(|index| self.flash.word(index)).collect();
-        let mark = self.mark;
+        let (contents, mark) = (self.contents, self.mark);
         self.apply(operation, Some(cut));
         let found = look(self);
         words.zip(before).for_each(|(index, word)| self.flash.restore(index, word));
-        self.mark = mark;
+        (self.contents, self.mark) = (contents, mark);
         found
     }
 }
