@@ -59,7 +59,8 @@ impl Board {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        line.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        // As the command waits; a busy machine is slow.
+        line.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         Self { emulator, line }
     }
 
