@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::average::{Averager, RunningTensor};
 use super::checkpoint::{Checkpoint, CheckpointError, EpochRecord, Progress, Snapshot};
@@ -211,8 +211,12 @@ struct Loop<'a> {
     /// Seconds spent before this process.
     seconds_before: f64,
     started: Instant,
-    saved: bool,
+    /// When the last checkpoint was written or read.
+    saved: Option<Instant>,
 }
+
+/// The least time between the checkpoints of two epochs: until one is on the disk takes longer than an epoch of a small data set.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(10);
 
 impl<'a> Loop<'a> {
     fn new(plan: &Fit<'a>, driver: &Driver<'_, '_>) -> Result<Self, FitError> {
@@ -237,7 +241,7 @@ impl<'a> Loop<'a> {
             averager: Averager::new(averaging, plan.running, executor),
             seconds_before: 0.0,
             started: Instant::now(),
-            saved: false,
+            saved: None,
         };
         if let (true, Some(path)) = (plan.resume, plan.checkpoint)
             && path.exists()
@@ -255,7 +259,7 @@ impl<'a> Loop<'a> {
                 averager.count = fitting.progress.averaged;
             }
             fitting.seconds_before = fitting.progress.seconds;
-            fitting.saved = true;
+            fitting.saved = Some(Instant::now());
         }
         Ok(fitting)
     }
@@ -270,7 +274,10 @@ impl<'a> Loop<'a> {
                 return Ok(self.end(Ending::Stopped));
             }
             self.end_epoch(driver, watch)?;
-            self.save(driver)?;
+            let ends = self.progress.epoch >= epochs || early(&self.progress);
+            if ends || self.saved.is_none_or(|last| last.elapsed() >= BETWEEN_CHECKPOINTS) {
+                self.save(driver)?;
+            }
         }
         let complete = self.progress.epoch >= epochs;
         driver.executor().restore(&self.best)?;
@@ -298,7 +305,7 @@ impl<'a> Loop<'a> {
             let rate = schedule.learning_rate(done, all, self.steps);
             let losses = driver.train(epoch, &self.batch, rate)?;
             if !losses.loss.is_finite() {
-                let checkpoint = self.plan.checkpoint.filter(|_| self.saved).map(Path::to_path_buf);
+                let checkpoint = self.last_checkpoint();
                 let (epoch, step, loss) = (epoch + 1, step + 1, losses.mean_loss());
                 return Err(FitError::NonFiniteLoss { epoch, step, loss, checkpoint });
             }
@@ -376,13 +383,18 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
+    /// Where a checkpoint is, if one was written or read.
+    fn last_checkpoint(&self) -> Option<PathBuf> {
+        self.plan.checkpoint.filter(|_| self.saved.is_some()).map(Path::to_path_buf)
+    }
+
     /// Whether the mean loss of an epoch is four times what training began with, and not small.
     fn diverges(&self, loss: f64) -> Result<(), FitError> {
         let first = self.progress.first_loss;
         if first == 0.0 || loss <= 4.0 * first.max(1.0) {
             return Ok(());
         }
-        let checkpoint = self.plan.checkpoint.filter(|_| self.saved).map(Path::to_path_buf);
+        let checkpoint = self.last_checkpoint();
         Err(FitError::Diverged { epoch: self.progress.epoch + 1, loss, first, checkpoint })
     }
 
@@ -460,7 +472,7 @@ impl<'a> Loop<'a> {
             average: self.averager.as_ref().map(|averager| averager.average.clone()),
         };
         checkpoint.save(path)?;
-        self.saved = true;
+        self.saved = Some(Instant::now());
         Ok(())
     }
 }
