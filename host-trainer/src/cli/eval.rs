@@ -91,7 +91,7 @@ impl Eval {
             }));
         }
         let auc = scores.auc().map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
-        let result = format!("area under ROC         {auc}\n{}", decision_text(&decision));
+        let result = format!("area under ROC  {auc}\n{}", decision_text(&decision, 16));
         print(&format!("{}{result}{}", self.heading(test), costs(report)))
     }
 

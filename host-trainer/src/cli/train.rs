@@ -145,18 +145,18 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
     Ok(split.leaving_out(&recipe.data.leave_out)?.keeping(&recipe.task.normal)?)
 }
 
-/// What a threshold makes of the test set, in lines.
-pub(crate) fn decision_text(decision: &Decision) -> String {
+/// What a threshold makes of the test set, in lines whose names have this width.
+pub(crate) fn decision_text(decision: &Decision, width: usize) -> String {
     let Decision { threshold, detected, anomalous, false_alarms, normal } = *decision;
     let share = |part: usize, all: usize| {
         format!("{part} of {all}, {:.2} %", 100.0 * part as f64 / all.max(1) as f64)
     };
     let detected =
         if anomalous == 0 { "no anomalies in the test set".to_owned() } else { share(detected, anomalous) };
-    format!(
-        "threshold              {threshold}\nanomalies above it     {detected}\nfalse alarms           {}\n",
-        share(false_alarms, normal)
-    )
+    let (threshold, false_alarms) = (threshold.to_string(), share(false_alarms, normal));
+    [("threshold", threshold), ("detected", detected), ("false alarms", false_alarms)]
+        .map(|(name, value)| format!("{name:<width$}{value}\n"))
+        .concat()
 }
 
 /// Training, quantizing and measuring, with what is shown on the way.
@@ -389,7 +389,7 @@ impl Finished {
                     let auc = scores.auc().map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
                     format!("area under ROC, {name:<4}   {auc}\n")
                 };
-                format!("{}{}{}", auc("f32", float), auc("int8", int8), decision_text(decision))
+                format!("{}{}{}", auc("f32", float), auc("int8", int8), decision_text(decision, 23))
             }
         };
         format!(

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use image::GrayImage;
 use image::imageops::FilterType;
-use image::{DynamicImage, GrayImage};
 
 use super::folder::{entries, open_image, read_image};
 use super::{DataError, Dataset, ImageOptions, Split};
@@ -89,11 +89,8 @@ fn load(directory: &Path, part: &str, options: ImageOptions) -> Result<Found, Da
 
 /// A mask in the size of the images. Its values stay what they are.
 fn read_mask(file: &Path, options: ImageOptions) -> Result<GrayImage, DataError> {
-    let mask = match open_image(file)? {
-        // Of a palette, what is shown.
-        other @ (DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_)) => other.into_luma8(),
-        other => other.to_luma8(),
-    };
+    // Of a palette, the brightness of what is shown.
+    let mask = open_image(file)?.into_luma8();
     Ok(match options.size {
         Some([height, width]) if [mask.height(), mask.width()] != [height as u32, width as u32] => {
             image::imageops::resize(&mask, width as u32, height as u32, FilterType::Nearest)

@@ -45,7 +45,7 @@ pub fn examine(recipe: &Recipe, split: &Split, threads: usize) -> Result<Vec<Fin
     };
     let teacher = prepared.teacher()?;
     let feed = prepared.feed(split, &teacher, false);
-    let mut findings = vec![classes(&prepared, split, recipe)];
+    let mut findings = vec![classes(&prepared, split, recipe), schedule(recipe, order.len() / batch)];
     executor.scope(&feed, |driver| {
         let first = driver.gradients(0, samples)?.mean_loss();
         findings.push(first_loss(&prepared, first));
@@ -152,6 +152,16 @@ fn classes(prepared: &Prepared, split: &Split, recipe: &Recipe) -> Finding {
     let detail =
         format!("{trained_on} samples to train on, {held_out} held out, {least} to {most} a class{advice}");
     Finding { check: "classes", good, detail }
+}
+
+/// The learning rate gets as far as it should.
+fn schedule(recipe: &Recipe, steps: usize) -> Finding {
+    let (epochs, warm_up) = (recipe.training.epochs, recipe.schedule.warm_up_epochs);
+    let good = f64::from(warm_up) < f64::from(epochs);
+    let advice =
+        if good { "" } else { ": no step has schedule.learning_rate; lower schedule.warm_up_epochs" };
+    let detail = format!("{epochs} epochs of {steps} steps, {warm_up} of them to warm up{advice}");
+    Finding { check: "schedule", good, detail }
 }
 
 /// A classifier that knows nothing has the logarithm of the number of classes as its cross-entropy.

@@ -14,7 +14,7 @@ use crate::train::files::read_file;
 /// another shape there.
 pub(super) fn load_weights(graph: &mut Graph, path: &Path) -> Result<Vec<String>, PipelineError> {
     let malformed = |message: String| PipelineError::Weights { path: path.into(), message };
-    let file = read_file(path).map_err(|error| malformed(error.to_string()))?;
+    let file = read_file(path)?;
     let tensors = SafeTensors::deserialize(&file)
         .map_err(|error| malformed(format!("not a safetensors file: {error}")))?;
     let (mut taken, mut left) = (0, Vec::new());

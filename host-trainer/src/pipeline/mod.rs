@@ -33,6 +33,7 @@ use crate::evaluate::anomaly::ScoreError;
 use crate::evaluate::run_in_parts;
 use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
 use crate::recipe::{Recipe, TaskKind};
+use crate::train::files::FileError;
 use crate::train::{
     Ending, Executor, ExecutorError, Fit, FitError, Fitted, LossSum, Pass, Progress, Snapshot, Watch, fit,
     held_out, running_tensors,
@@ -104,6 +105,17 @@ pub enum PipelineError {
         /// What is wrong.
         message: String,
     },
+    /// What a key of the recipe names cannot be used.
+    #[error("{key}: {cause}")]
+    Key {
+        /// The key.
+        key: &'static str,
+        /// Why not.
+        cause: Box<PipelineError>,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A name among the layers to freeze that none has.
     #[error("fine_tuning.freeze: no layer with parameters is named {pattern:?}{}", nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
     NothingToFreeze {
@@ -149,6 +161,13 @@ pub enum PipelineError {
     /// The program could not be run.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+}
+
+impl PipelineError {
+    /// The error of what this key names.
+    fn of_key(self, key: &'static str) -> Self {
+        Self::Key { key, cause: Box::new(self) }
+    }
 }
 
 impl From<DeviceError> for PipelineError {

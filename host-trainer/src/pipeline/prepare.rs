@@ -61,7 +61,8 @@ impl Prepared {
         graph.class_names = split.train.class_names().to_vec();
         let mut not_loaded = Vec::new();
         if !recipe.fine_tuning.weights.is_empty() {
-            not_loaded = fine_tuning::load_weights(&mut graph, Path::new(&recipe.fine_tuning.weights))?;
+            not_loaded = fine_tuning::load_weights(&mut graph, Path::new(&recipe.fine_tuning.weights))
+                .map_err(|error| error.of_key("fine_tuning.weights"))?;
         }
         Ok(Self { not_loaded, ..Self::of_graph(recipe, split, graph)? })
     }
@@ -100,7 +101,8 @@ impl Prepared {
         };
         let teacher = match recipe.distillation.teacher.as_str() {
             "" => Vec::new(),
-            directory => teacher(Path::new(directory), &split.train)?,
+            directory => teacher(Path::new(directory), &split.train)
+                .map_err(|error| error.of_key("distillation.teacher"))?,
         };
         Ok(Self {
             file: AlignedBytes::copy_of(&program.to_file(&Metadata { name: &recipe.name, ..METADATA })?),
@@ -224,6 +226,10 @@ fn check_batch_norms(graph: &Graph, batch: u32) -> Result<(), PipelineError> {
 /// Model files for inference in f32, from the directory of a run: its ensemble, if it has one, else its network.
 fn teacher(directory: &Path, data: &Dataset) -> Result<Vec<AlignedBytes>, PipelineError> {
     let recipe_path: PathBuf = directory.join("recipe.toml");
+    if !recipe_path.is_file() {
+        let message = "there is no recipe.toml; give the directory of a run".to_owned();
+        return Err(PipelineError::Weights { path: directory.into(), message });
+    }
     let recipe = Recipe::load(&recipe_path.display().to_string())
         .map_err(|error| PipelineError::Weights { path: recipe_path, message: error.to_string() })?;
     let graph = network(&recipe, data)?;

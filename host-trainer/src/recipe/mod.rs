@@ -38,7 +38,7 @@ pub use schedule::{Schedule, ScheduleKind};
 pub use task::{Task, TaskKind};
 
 use crate::data::audio::{AudioAugmentation, AudioOptions};
-use crate::data::{Augmentation, ImageOptions, Sampling};
+use crate::data::{Augmentation, DataError, ImageOptions, Sampling};
 use crate::graph::Initialization;
 use keys::check_keys;
 
@@ -431,6 +431,7 @@ impl Recipe {
             &schedule.cycles,
             "at most training.epochs",
         )?;
+        setting(&augmentation.check().and_then(|()| self.audio_augmentation.check()))?;
         loss.check(augmentation.mixes(), distillation)?;
         self.audio.check()?;
         let axes = self.audio.axes;
@@ -440,6 +441,16 @@ impl Recipe {
         schedule.check()?;
         self.task.check(self)?;
         quantization.check()
+    }
+}
+
+/// A setting of the augmentation that is out of its range, as a recipe's value.
+fn setting(checked: &Result<(), DataError>) -> Result<(), RecipeError> {
+    match checked {
+        &Err(DataError::Setting { name: key, found, expected }) => {
+            Err(RecipeError::Value { key, found: found.to_string(), expected })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -500,6 +511,8 @@ mod tests {
             ("training.batch=60", "multiple of training.chunk"),
             ("training.epochs=0", "1 to 100000"),
             ("optimizer.momentum=1.0", "below 1"),
+            ("augmentation.flip_horizontal=2", "augmentation.flip_horizontal is 2, expected a fraction"),
+            ("audio_augmentation.speed=0.95", "audio_augmentation.speed is 0.95, expected a fraction"),
             ("training.epochs=many", "invalid type"),
             ("training.epochs", "key=value"),
             ("optimizer.kind=adamw", "adam_w"),

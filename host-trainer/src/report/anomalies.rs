@@ -33,7 +33,7 @@ pub(super) fn histogram(scores: &Scores, threshold: f32) -> String {
             let height = (bottom - top) * count as f64 / most;
             let (x, y) = (left + width * bin as f64, bottom - height);
             format!(
-                "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"></rect>\n"
+                "<rect class=\"{class} clear\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"></rect>\n"
             )
         };
         counts.iter().enumerate().filter(|&(_, &count)| count > 0).map(bar).collect()
@@ -46,7 +46,7 @@ pub(super) fn histogram(scores: &Scores, threshold: f32) -> String {
     format!(
         "<p><i class=\"one\">▮ normal</i> <i class=\"two\">▮ anomalies</i>, each as a share of its most frequent score; the line is the threshold.</p>\n\
          <figure><svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-label=\"Scores\">\n{}{}\
-         <polyline class=\"axis\" points=\"{place:.1},{top} {place:.1},{bottom}\"></polyline>\n\
+         <polyline class=\"mark\" points=\"{place:.1},{top} {place:.1},{bottom}\"></polyline>\n\
          <polyline class=\"axis\" points=\"{left},{bottom} {right},{bottom}\"></polyline>\n{}{}{}</svg></figure>\n",
         bars("one", &scores.normal),
         bars("two", &scores.anomalous),
@@ -75,7 +75,11 @@ mod tests {
     fn bars_stand_where_the_scores_are() {
         let scores = Scores { normal: vec![0.01, 0.01, 0.1], anomalous: vec![1.0] };
         let svg = histogram(&scores, 0.1);
-        assert_eq!((svg.matches("\"one\" x=").count(), svg.matches("\"two\" x=").count()), (2, 1), "{svg}");
+        assert_eq!(
+            (svg.matches("\"one clear\" x=").count(), svg.matches("\"two clear\" x=").count()),
+            (2, 1),
+            "{svg}"
+        );
         assert!(svg.contains("1.00e-2") && svg.contains("1.00e0") && svg.contains(">0.100<"), "{svg}");
         // Half way on the logarithmic axis.
         assert!(svg.contains("points=\"400.0,24"), "{svg}");

@@ -117,6 +117,11 @@ pub(super) fn table(layers: &[LayerFigures], sensitivity: &Sensitivity) -> Strin
     let int8 = sensitivity
         .int8_accuracy
         .map_or_else(String::new, |accuracy| format!(" All in int8: {}.", percent(accuracy)));
+    let nothing = if sensitivity.float_accuracy.is_some() {
+        "<td></td><td></td><td></td>"
+    } else {
+        "<td></td><td></td>"
+    };
     let mut rows = String::new();
     if let Some(input) = sensitivity.layers.iter().find(|layer| layer.layer == "input") {
         rows += &format!(
@@ -128,8 +133,7 @@ pub(super) fn table(layers: &[LayerFigures], sensitivity: &Sensitivity) -> Strin
         let [h, w, c] = layer.output;
         let [field_h, field_w] = layer.receptive_field;
         let found = sensitivity.layers.iter().find(|found| found.layer == layer.name);
-        let cost =
-            found.map_or_else(|| "<td></td><td></td><td></td>".to_owned(), |found| cost(found, sensitivity));
+        let cost = found.map_or_else(|| nothing.to_owned(), |found| cost(found, sensitivity));
         let live = layer.live_bytes.map(|bytes| grouped(bytes as u64)).unwrap_or_default();
         let number = |number: u64| if number == 0 { String::new() } else { grouped(number) };
         rows += &format!(
@@ -140,24 +144,27 @@ pub(super) fn table(layers: &[LayerFigures], sensitivity: &Sensitivity) -> Strin
             number(layer.parameters as u64),
         );
     }
+    let (columns, what, head) = match sensitivity.float_accuracy {
+        Some(_) => ("three", "the accuracy, and the mean loss,", "<th>accuracy</th>"),
+        None => ("two", "the mean loss", ""),
+    };
     format!(
-        "<p>The last three columns, on {samples} samples: signal to noise of the layer's output with all layers in int8; what the accuracy, and the mean loss, \
+        "<p>The last {columns} columns, on {samples} samples: signal to noise of the layer's output with all layers in int8; what {what} \
          of the network in f32 ({float}{float_loss:.4}) change by with this layer alone in int8.{int8}</p>\n\
          <table>\n<tr><th>layer</th><th>operator</th><th>output</th><th>MACs</th><th>constants</th><th>sees</th><th>RAM, bytes</th>\
-         <th>signal/noise</th><th>accuracy</th><th>loss</th></tr>\n{rows}</table>\n"
+         <th>signal/noise</th>{head}<th>loss</th></tr>\n{rows}</table>\n"
     )
 }
 
 fn cost(layer: &LayerSensitivity, sensitivity: &Sensitivity) -> String {
     let ratio = layer.signal_to_noise_db.map_or_else(|| "exact".to_owned(), |ratio| format!("{ratio:.1} dB"));
     let points = layer.accuracy.zip(sensitivity.float_accuracy);
-    let points = points.map_or_else(String::new, |(own, float)| format!("{:+.2}", (own - float) * 100.0));
+    let points =
+        points.map_or_else(String::new, |(own, float)| format!("<td>{:+.2}</td>", (own - float) * 100.0));
     let loss = layer.loss - sensitivity.float_loss;
     // The more it costs, the redder.
     let shade = (loss.max(0.0) / sensitivity.float_loss.max(1e-3) * 4.0).min(0.6);
-    format!(
-        "<td>{ratio}</td><td>{points}</td><td style=\"background: rgb(214 48 49 / {shade:.2})\">{loss:+.4}</td>"
-    )
+    format!("<td>{ratio}</td>{points}<td style=\"background: rgb(214 48 49 / {shade:.2})\">{loss:+.4}</td>")
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@ use std::io::Cursor;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
+use smidgen::frontend::{Audio, AudioConfig};
+
 use super::escaped;
 use crate::data::Dataset;
+use crate::data::audio::{clip_of_bytes, features, frames_of};
 
 /// A sample that was taken for something else.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +50,11 @@ pub(super) fn pictures(mistakes: &[Mistake], test: &Dataset) -> String {
     }
     let name = |class: usize| escaped(test.class_names().get(class).map_or("", String::as_str));
     let figure = |mistake: &Mistake| {
-        let picture = picture(test.image(mistake.sample), test.shape()).unwrap_or_default();
+        let picture = match test.audio() {
+            None => picture(test.image(mistake.sample), test.shape()),
+            Some(config) => spectrogram(test.image(mistake.sample), *config),
+        };
+        let picture = picture.unwrap_or_default();
         format!(
             "<figure>{picture}<figcaption>{} taken for <b>{}</b>, {:.0} % sure <br>sample {}</figcaption></figure>\n",
             name(mistake.label),
@@ -66,7 +73,6 @@ pub(super) fn picture(image: &[u8], [height, width, channels]: [usize; 3]) -> Op
         3 => ExtendedColorType::Rgb8,
         _ => return None,
     };
-    // Sound has features of this shape, but other bytes.
     if image.len() != height * width * channels {
         return None;
     }
@@ -76,6 +82,20 @@ pub(super) fn picture(image: &[u8], [height, width, channels]: [usize; 3]) -> Op
         "<svg viewBox=\"0 0 {width} {height}\"><image width=\"{width}\" height=\"{height}\" href=\"data:image/png;base64,{}\"/></svg>",
         base64(file.get_ref())
     ))
+}
+
+/// The features of a clip as a picture: time to the right, the first channel at the bottom, the greatest value white.
+fn spectrogram(clip: &[u8], config: AudioConfig) -> Option<String> {
+    let [frames, channels, _] = frames_of(&config);
+    let mut values = vec![0.0; frames * channels];
+    let samples: Vec<i16> = clip_of_bytes(clip).collect();
+    features(&Audio { config, normalization: &[] }, &samples, &mut values);
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let span = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) - low;
+    let grey = |value: f32| ((value - low) / span.max(1e-6) * 255.0) as u8;
+    let row = |channel: usize| values.iter().skip(channel).step_by(channels);
+    let pixels: Vec<u8> = (0..channels).rev().flat_map(row).map(|&value| grey(value)).collect();
+    picture(&pixels, [channels, frames, 1])
 }
 
 /// RFC 4648, section 4.
@@ -126,5 +146,16 @@ mod tests {
         let data = page.split("base64,").nth(1).unwrap().split('"').next().unwrap();
         assert!(data.starts_with("iVBORw0KGgo"), "the signature of a PNG file: {data}");
         assert!(pictures(&[], &test).contains("none"));
+    }
+
+    #[test]
+    fn sound_is_drawn_as_its_spectrum_over_time() {
+        let config = AudioConfig::SPEECH_8_KHZ;
+        let clip: Vec<i16> =
+            (0..config.input_samples()).map(|n| if n % 8 < 4 { 9000 } else { -9000 }).collect();
+        let names = vec!["yes".to_owned(), "no".to_owned()];
+        let test = Dataset::of_audio("t", &clip, config, vec![0], names).unwrap();
+        let page = pictures(&[Mistake { sample: 0, label: 0, predicted: 1, confidence: 0.5 }], &test);
+        assert!(page.contains("viewBox=\"0 0 61 24\"") && page.contains("base64,iVBORw0KGgo"), "{page}");
     }
 }

@@ -16,7 +16,7 @@ fn the_doctor_finds_and_a_rate_is_found() {
         .iter()
         .map(|finding| finding["check"].as_str().unwrap())
         .collect();
-    assert_eq!(checks, ["classes", "loss before training", "gradients", "one batch by heart"]);
+    assert_eq!(checks, ["classes", "schedule", "loss before training", "gradients", "one batch by heart"]);
     let slow = ["doctor", &recipe, "--data", &data, "--set", "schedule.learning_rate=1e-9"];
     let sick = run(&slow);
     assert!(sick.code == Some(1) && sick.stdout.contains("BAD"), "{sick:?}");

@@ -93,9 +93,13 @@ fn settings_that_contradict_each_other_are_named() {
     refused("loss.focal_gama=1.0", &["unknown key", "loss.focal_gamma"]);
     refused("augmentation.mixupp=1.0", &["unknown key", "augmentation.mixup"]);
     fails(&["loss.class_weights=[1.0, 2.0]"], &["2 weights", "10 classes"]);
-    fails(&["augmentation.saturation=0.5"], &["saturation", "three channels"]);
+    fails(&["augmentation.saturation=0.5"], &["augmentation.saturation", "three channels"]);
     fails(&["fine_tuning.freeze=[\"conv_2d_9\"]"], &["conv_2d_9", "did you mean `conv_2d_1`"]);
-    fails(&["fine_tuning.weights=/nowhere/w.safetensors"], &["/nowhere/w.safetensors"]);
+    fails(
+        &["fine_tuning.weights=/nowhere/w.safetensors"],
+        &["fine_tuning.weights", "/nowhere/w.safetensors"],
+    );
+    fails(&["distillation.teacher=/nowhere"], &["distillation.teacher", "/nowhere", "directory of a run"]);
 }
 
 #[test]

@@ -200,6 +200,7 @@ fn the_doctor_tells_good_from_bad() {
         assert_eq!(bad, [check], "{findings:?}");
     };
     bad(&["schedule.learning_rate=1e-9"], "one batch by heart");
+    bad(&["schedule.warm_up_epochs=3"], "schedule");
 }
 
 #[test]

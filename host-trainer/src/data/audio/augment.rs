@@ -56,13 +56,13 @@ impl AudioAugmentation {
                 Err(DataError::Setting { name, found, expected })
             }
         };
-        check("shift_ms", self.shift_ms, 60_000.0, "milliseconds from 0 to 60000")?;
-        check("speed", self.speed, 0.9, "a fraction from 0 to 0.9")?;
-        check("gain_db", self.gain_db, 100.0, "decibels from 0 to 100")?;
-        check("noise", self.noise, 1.0, "an amplitude from 0 to 1")?;
-        check("background", self.background, 1.0, "a part from 0 to 1")?;
-        check("time_masks", self.time_masks as f32, 100.0, "0 to 100")?;
-        check("channel_masks", self.channel_masks as f32, 100.0, "0 to 100")
+        check("audio_augmentation.shift_ms", self.shift_ms, 60_000.0, "milliseconds from 0 to 60000")?;
+        check("audio_augmentation.speed", self.speed, 0.9, "a fraction from 0 to 0.9")?;
+        check("audio_augmentation.gain_db", self.gain_db, 100.0, "decibels from 0 to 100")?;
+        check("audio_augmentation.noise", self.noise, 1.0, "an amplitude from 0 to 1")?;
+        check("audio_augmentation.background", self.background, 1.0, "a part from 0 to 1")?;
+        check("audio_augmentation.time_masks", self.time_masks as f32, 100.0, "0 to 100")?;
+        check("audio_augmentation.channel_masks", self.channel_masks as f32, 100.0, "0 to 100")
     }
 }
 
@@ -95,7 +95,11 @@ impl AudioAugmenter {
         let background: Vec<_> = background.iter().filter(|noise| !noise.is_empty()).cloned().collect();
         if settings.background > 0.0 && background.is_empty() {
             let expected = "0 without data.background, the folder of the noise";
-            return Err(DataError::Setting { name: "background", found: settings.background, expected });
+            return Err(DataError::Setting {
+                name: "audio_augmentation.background",
+                found: settings.background,
+                expected,
+            });
         }
         let normalization = audio.normalization.to_vec();
         Ok(Self { settings, config: audio.config, normalization, background })
@@ -304,7 +308,7 @@ mod tests {
             ("background", AudioAugmentation { background: 0.1, ..AudioAugmentation::default() }),
         ] {
             match AudioAugmenter::new(settings, &AUDIO, &[]).unwrap_err() {
-                DataError::Setting { name, .. } => assert_eq!(name, expected),
+                DataError::Setting { name, .. } => assert_eq!(name, format!("audio_augmentation.{expected}")),
                 other => panic!("{other}"),
             }
         }

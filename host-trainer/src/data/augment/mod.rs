@@ -77,7 +77,11 @@ impl Augmentation {
         self.mixup > 0.0 || self.cutmix > 0.0
     }
 
-    fn check(&self) -> Result<(), DataError> {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] names what is out of its range.
+    pub fn check(&self) -> Result<(), DataError> {
         let check = |name, found: f32, valid: bool, expected| {
             if found.is_finite() && found >= 0.0 && valid {
                 Ok(())
@@ -85,21 +89,21 @@ impl Augmentation {
                 Err(DataError::Setting { name, found, expected })
             }
         };
-        check("shift", self.shift, self.shift <= 1e4, "a number of pixels from 0 to 10000")?;
-        check("rotate", self.rotate, self.rotate <= 180.0, "degrees from 0 to 180")?;
-        check("scale", self.scale, self.scale <= 0.99, "a fraction from 0 to 0.99")?;
-        check("noise", self.noise, self.noise <= 1e4, "a standard deviation from 0 to 10000")?;
+        check("augmentation.shift", self.shift, self.shift <= 1e4, "a number of pixels from 0 to 10000")?;
+        check("augmentation.rotate", self.rotate, self.rotate <= 180.0, "degrees from 0 to 180")?;
+        check("augmentation.scale", self.scale, self.scale <= 0.99, "a fraction from 0 to 0.99")?;
+        check("augmentation.noise", self.noise, self.noise <= 1e4, "a standard deviation from 0 to 10000")?;
         let fraction = |name, found: f32| check(name, found, found <= 1.0, "a fraction from 0 to 1");
-        fraction("flip_horizontal", self.flip_horizontal)?;
-        fraction("flip_vertical", self.flip_vertical)?;
-        fraction("brightness", self.brightness)?;
-        fraction("contrast", self.contrast)?;
-        fraction("saturation", self.saturation)?;
+        fraction("augmentation.flip_horizontal", self.flip_horizontal)?;
+        fraction("augmentation.flip_vertical", self.flip_vertical)?;
+        fraction("augmentation.brightness", self.brightness)?;
+        fraction("augmentation.contrast", self.contrast)?;
+        fraction("augmentation.saturation", self.saturation)?;
         let pixels = "a number of pixels from 0 to 10000";
-        check("crop_padding", self.crop_padding as f32, self.crop_padding <= 10_000, pixels)?;
-        check("cutout", self.cutout as f32, self.cutout <= 10_000, pixels)?;
-        check("mixup", self.mixup, self.mixup <= 100.0, "a parameter from 0 to 100")?;
-        check("cutmix", self.cutmix, self.cutmix <= 100.0, "a parameter from 0 to 100")
+        check("augmentation.crop_padding", self.crop_padding as f32, self.crop_padding <= 10_000, pixels)?;
+        check("augmentation.cutout", self.cutout as f32, self.cutout <= 10_000, pixels)?;
+        check("augmentation.mixup", self.mixup, self.mixup <= 100.0, "a parameter from 0 to 100")?;
+        check("augmentation.cutmix", self.cutmix, self.cutmix <= 100.0, "a parameter from 0 to 100")
     }
 }
 
@@ -191,7 +195,11 @@ impl Augmenter {
         let [source_h, source_w, channels] = source;
         if settings.saturation > 0.0 && channels != 3 {
             let expected = "0, as only images of three channels have colours";
-            return Err(DataError::Setting { name: "saturation", found: settings.saturation, expected });
+            return Err(DataError::Setting {
+                name: "augmentation.saturation",
+                found: settings.saturation,
+                expected,
+            });
         }
         for (name, wanted, there) in [("crop height", height, source_h), ("crop width", width, source_w)] {
             if wanted == 0 || wanted > there {
@@ -516,7 +524,7 @@ mod tests {
             ("mixup", Augmentation { mixup: -1.0, ..none }),
         ] {
             match Augmenter::new(settings, SHAPE).unwrap_err() {
-                DataError::Setting { name, .. } => assert_eq!(name, expected),
+                DataError::Setting { name, .. } => assert_eq!(name, format!("augmentation.{expected}")),
                 other => panic!("{other}"),
             }
         }
