@@ -192,10 +192,22 @@ pub(super) fn for_each_row(
     let output = elements_mut(output)?;
     if left.shape == right.shape {
         visit(output, sides.map(|side| side.map(Row::Run)));
-        return Ok(());
+    } else {
+        innermost(output, write.shape, sides, [left.shape, right.shape], visit);
     }
-    // A run is the innermost dimension.
-    let ([n, h, w, length], shapes) = (write.shape.dims(), [left.shape.dims(), right.shape.dims()]);
+    Ok(())
+}
+
+/// [`for_each_row`] of sides that differ in shape: a run is the innermost dimension. A function of its own, so that others do not take its stack.
+#[inline(never)]
+fn innermost(
+    output: &mut [i8],
+    shape: Shape,
+    sides: [Option<&[i8]>; 2],
+    shapes: [Shape; 2],
+    visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
+) {
+    let ([n, h, w, length], shapes) = (shape.dims(), shapes.map(Shape::dims));
     let mut runs = output.chunks_exact_mut(length.max(1));
     for [n, y, x] in (0..n).flat_map(|n| (0..h).flat_map(move |y| (0..w).map(move |x| [n, y, x]))) {
         let Some(run) = runs.next() else { break };
@@ -208,7 +220,6 @@ pub(super) fn for_each_row(
         }
         visit(run, rows);
     }
-    Ok(())
 }
 
 /// `output = apply(left, right)` on slices of the sides' shapes; nothing if the shapes do not fit.
