@@ -21,13 +21,14 @@ pub fn macs(step: Step<'_>) -> u64 {
     let (outputs, inputs_per_tap, taps) = match Operator::from_code(step.operator) {
         Some(Operator::Conv2d) => (write(), depth(read(1), 2), taps()),
         Some(Operator::Conv2dI8) => (write(), depth(read(1), 3), taps()),
-        Some(Operator::Conv2dPairsI8 | Operator::Conv2dRowsI8) => (write(), depth(read(0), 3), taps()),
+        Some(Operator::Conv2dPairsI8 | Operator::Conv2dRowsI8 | Operator::Conv2dVectorPairsI8) => (write(), depth(read(0), 3), taps()),
         Some(Operator::Conv2dGradInput) => (read(0), depth(read(1), 2), taps()),
         Some(Operator::Conv2dGradWeights) => (read(1), depth(write(), 2), taps()),
         Some(
             Operator::DepthwiseConv2d
             | Operator::DepthwiseConv2dI8
             | Operator::DepthwiseConv2dQuadsI8
+            | Operator::DepthwiseConv2dSixteensI8
             | Operator::DepthwiseConv2dTapsI8,
         ) => (write(), Some(1), taps()),
         Some(Operator::DepthwiseConv2dGradInput) => (read(0), Some(1), taps()),
@@ -38,6 +39,7 @@ pub fn macs(step: Step<'_>) -> u64 {
             | Operator::FullyConnectedPairsI8
             | Operator::FullyConnectedDoublePairsI8
             | Operator::FullyConnectedFoursI8
+            | Operator::FullyConnectedVectorPairsI8
             | Operator::FullyConnectedEightsI8
             // The layer of its gates is a step of its own.
             | Operator::Gru

@@ -76,9 +76,11 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         | Op::AddF32
         | Op::Sgd
         | Op::Adam => &["AVX2", "AVX-512", "NEON"],
-        // `core/src/kernels/int8/helium/`: Armv8.1-M with vectors has kernels of the plain layout. `blocks.rs` is for processors without it.
-        Op::FullyConnectedI8 => &["Helium", "Armv7-M", "Armv6-M"],
-        Op::Conv2dI8 | Op::DepthwiseConv2dI8 | Op::FullyConnectedEightsI8 => &["Helium"],
+        // `core/src/kernels/int8/helium/`.
+        Op::Conv2dVectorPairsI8
+        | Op::FullyConnectedVectorPairsI8
+        | Op::FullyConnectedEightsI8
+        | Op::DepthwiseConv2dSixteensI8 => &["Helium"],
         // `core/src/kernels/int8/sums.rs`.
         Op::AveragePool2dI8 | Op::MeanBandI8 => &["Helium", "Armv7E-M", "Armv8-M with DSP"],
         // `core/src/kernels/int8/dsp/`.
@@ -86,8 +88,8 @@ pub fn fast_kernels(operator: Operator) -> &'static [&'static str] {
         | Op::FullyConnectedPairsI8
         | Op::FullyConnectedDoublePairsI8
         | Op::DepthwiseConv2dQuadsI8 => &["Armv7E-M", "Armv8-M with DSP"],
-        // `core/src/kernels/int8/armv7m/` and `armv6m/`.
-        Op::Conv2dRowsI8 | Op::FullyConnectedFoursI8 => &["Armv7-M", "Armv6-M"],
+        // `core/src/kernels/int8/armv7m/` and `armv6m/`; `blocks.rs`.
+        Op::Conv2dRowsI8 | Op::FullyConnectedFoursI8 | Op::FullyConnectedI8 => &["Armv7-M", "Armv6-M"],
         Op::DepthwiseConv2dTapsI8 => &["Armv7-M", "Armv7E-M", "Armv8-M with DSP", "Armv6-M"],
         _ => &[],
     }

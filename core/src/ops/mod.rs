@@ -484,6 +484,14 @@ operators! {
     /// int8 fully connected layer, weights as double pairs of channels.
     164 FullyConnectedDoublePairsI8 "fully_connected_double_pairs_i8" Never
         fully_connected::double_pairs::check, fully_connected::double_pairs::run;
+    /// int8 convolution, weights as pairs of vectors.
+    165 Conv2dVectorPairsI8 "conv_2d_vector_pairs_i8" Never conv_2d::vector_pairs::check, conv_2d::vector_pairs::run;
+    /// int8 fully connected layer, weights as pairs of vectors.
+    166 FullyConnectedVectorPairsI8 "fully_connected_vector_pairs_i8" Never
+        fully_connected::vector_pairs::check, fully_connected::vector_pairs::run;
+    /// int8 depthwise convolution, weights as channel sixteens.
+    167 DepthwiseConv2dSixteensI8 "depthwise_conv_2d_sixteens_i8" Never
+        depthwise_conv_2d::sixteens::check, depthwise_conv_2d::sixteens::run;
     /// int8 convolution, weights in rows.
     170 Conv2dRowsI8 "conv_2d_rows_i8" Never conv_2d::rows::check, conv_2d::rows::run;
     /// int8 fully connected layer, weights as channel fours.

@@ -30,9 +30,12 @@ pub fn overlap<O: Operators>(step: Step<'_>) -> Option<usize> {
         DepthwiseConv2dTapsI8 depthwise_conv_2d::taps::overlap;
         Conv2dPairsI8 conv_2d::pairs::overlap;
         Conv2dRowsI8 conv_2d::rows::overlap;
+        Conv2dVectorPairsI8 conv_2d::vector_pairs::overlap;
         FullyConnectedPairsI8 fully_connected::pairs::overlap;
         FullyConnectedDoublePairsI8 fully_connected::double_pairs::overlap;
+        FullyConnectedVectorPairsI8 fully_connected::vector_pairs::overlap;
         DepthwiseConv2dQuadsI8 depthwise_conv_2d::quads::overlap;
+        DepthwiseConv2dSixteensI8 depthwise_conv_2d::sixteens::overlap;
     }
 }
 

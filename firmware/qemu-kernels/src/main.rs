@@ -15,10 +15,12 @@ use smidgen::InOut;
 use smidgen::Shape;
 use smidgen::geometry::{Axis, Window};
 use smidgen::kernels::int8::{
-    Folded, PackedChannel, PackedKernel, PackedLayer, double_pairs, eights, fours, pairs, quads, rows, taps,
+    Folded, PackedChannel, PackedKernel, PackedLayer, double_pairs, eights, fours, pairs, quads, rows,
+    sixteens, taps, vector_pairs,
 };
 use smidgen::ops::int8::{CHANNEL_WORDS, Channel, OutputRange};
 use smidgen::ops::{conv_2d::int8 as plain_conv, depthwise_conv_2d::int8 as plain_depthwise};
+use smidgen::quantization::Multiplier;
 use smidgen_firmware::files::Files;
 use smidgen_firmware::semihosting;
 use smidgen_protocol::exit;
@@ -139,9 +141,10 @@ fn convolution(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<
     let by_rows = in_rows(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_double_pairs = in_double_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_fours = in_fours(&layer, &constants, input, stream, [expected, found]);
+    let by_vector_pairs = in_vector_pairs(&layer, &constants, input, [stream, scratch], [expected, found]);
     let by_eights = in_eights(&layer, &constants, input, stream, [expected, found]);
     // One that no layout can hold is not counted.
-    let all = [by_pairs, by_rows, by_double_pairs, by_fours, by_eights];
+    let all = [by_pairs, by_rows, by_double_pairs, by_fours, by_vector_pairs, by_eights];
     all.into_iter().flatten().reduce(|all, same| all && same)
 }
 
@@ -187,6 +190,14 @@ impl Constants<'_> {
         let Channel { bias, multiplier } = Channel::from_words(*self.channels.get(index)?);
         let scale = Folded::new(multiplier, self.zero_point, 1 << 28)?;
         Some((self.filter.chunks(weights).nth(index)?, bias, scale))
+    }
+}
+
+impl Constants<'_> {
+    /// An output channel with its requantization as it is.
+    fn unfolded(&self, index: usize, weights: usize) -> Option<PackedChannel<'_, Multiplier>> {
+        let Channel { bias, multiplier: scale } = Channel::from_words(*self.channels.get(index)?);
+        Some(PackedChannel { weights: self.filter.chunks(weights).nth(index)?, bias, scale })
     }
 }
 
@@ -337,6 +348,41 @@ fn in_fours(
     Some(rows_are_same(&call, fours::fully_connected, input, &mut [], outputs))
 }
 
+/// Whether the layer in vector pairs is the same, also over its input if the window has a single tap and the output is no larger, and then as a fully connected one. `None` if they cannot hold it.
+fn in_vector_pairs(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    [stream, scratch]: Words<'_>,
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let words = vector_pairs::four_words(weights)?;
+    let stream = stream.get_mut(..words * out_c.div_ceil(vector_pairs::CHANNELS))?;
+    for (four, words) in stream.chunks_mut(words).enumerate() {
+        let channel = |index: usize| constants.unfolded(four * vector_pairs::CHANNELS + index, weights);
+        vector_pairs::pack(core::array::from_fn(channel), words)?;
+    }
+    let scratch = scratch.get_mut(..vector_pairs::scratch_words(weights)?)?;
+    let call = layer.packed(constants, stream);
+    found.fill(UNTOUCHED);
+    let both = &mut InOut::apart(input, &mut found[..out_length]);
+    vector_pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
+    let mut all_same = same(expected, found, out_length);
+    if layer.window == &Window::ONE {
+        all_same &= rows_are_same(&call, vector_pairs::convolve, input, scratch, [expected, found]);
+        if out_c <= in_c {
+            found[..in_length].copy_from_slice(input);
+            let both = &mut in_place(found, in_length, out_length);
+            vector_pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
+            found[out_length..in_length].fill(UNTOUCHED);
+            all_same &= same(expected, found, out_length);
+        }
+    }
+    Some(all_same)
+}
+
 /// Whether the layer in channel eights, as a fully connected one, is the same, also with the least output that a ReLU has, which is left in `expected`. `None` if it has more than one tap,
 /// or they cannot hold it.
 fn in_eights(
@@ -353,11 +399,7 @@ fn in_eights(
     let words = eights::eight_words(in_c)?;
     let stream = stream.get_mut(..words * out_c.div_ceil(eights::CHANNELS))?;
     for (eight, words) in stream.chunks_mut(words).enumerate() {
-        let channel = |index: usize| {
-            let index = eight * eights::CHANNELS + index;
-            let Channel { bias, multiplier: scale } = Channel::from_words(*constants.channels.get(index)?);
-            Some(PackedChannel { weights: constants.filter.chunks(in_c).nth(index)?, bias, scale })
-        };
+        let channel = |index: usize| constants.unfolded(eight * eights::CHANNELS + index, in_c);
         eights::pack(core::array::from_fn(channel), words)?;
     }
     let (call, zero_point) = (layer.packed(constants, stream), constants.zero_point);
@@ -371,9 +413,9 @@ fn in_eights(
     Some(all_same && relu_same)
 }
 
-/// A depthwise convolution: of any window in taps, and of 3 by 3 taps and whole quads in these, too, also in place.
+/// A depthwise convolution: of any window in taps and in sixteens, and of 3 by 3 taps and whole quads in these, too, also in place.
 fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bool> {
-    let Memory { input, filter, channels, stream, rows, expected, found, .. } = memory;
+    let Memory { input, filter, channels, stream, scratch, rows, expected, found } = memory;
     let in_quads = random.range(0, 1) == 0;
     let mut axis = || loop {
         let (axis, length) = random.axis(if in_quads { quads::TAPS } else { taps::MAX_WIDTH });
@@ -383,14 +425,15 @@ fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bo
     };
     let ((y, in_h), (x, in_w)) = (axis(), axis());
     let window = Window { y, x };
-    let in_c = if in_quads { quads::CHANNELS * random.size(1, 9) } else { random.size(1, 12) };
+    let in_c = if in_quads { quads::CHANNELS * random.size(1, 9) } else { random.size(1, 36) };
     let out_c = if in_c == 1 { random.size(1, 12) } else { in_c };
     let (out_h, out_w) = (y.output(in_h)?, x.output(in_w)?);
     let (in_length, out_length) = (in_h * in_w * in_c, out_h * out_w * out_c);
     let (input, filter) = (input.get_mut(..in_length)?, filter.get_mut(..y.kernel * x.kernel * out_c)?);
     let (input_zero_point, zero_point) = (random.zero_point(), random.zero_point());
     random.fill(input, -128);
-    random.fill(filter, -128);
+    let least = if random.range(0, 3) == 0 { -128 } else { -127 };
+    random.fill(filter, least);
     for (channel, words) in channels.iter_mut().take(out_c).enumerate() {
         let taps = filter.iter().skip(channel).step_by(out_c).copied();
         *words = random.channel(taps, input_zero_point).words();
@@ -422,7 +465,8 @@ fn depthwise(random: &mut Random, memory: &mut Memory, spoil: bool) -> Option<bo
     } else {
         None
     };
-    [by_taps, by_quads].into_iter().flatten().reduce(|all, same| all && same)
+    let by_sixteens = depthwise_sixteens(&layer, &constants, input, [stream, scratch], [expected, found]);
+    [by_taps, by_quads, by_sixteens].into_iter().flatten().reduce(|all, same| all && same)
 }
 
 /// Whether the layer in taps is the same, also in place. `None` if they cannot hold it.
@@ -453,6 +497,52 @@ fn depthwise_taps(
         found[..in_length].copy_from_slice(input);
         taps::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
         found[out_length..in_length].fill(UNTOUCHED);
+        all_same &= same(expected, found, out_length);
+    }
+    Some(all_same)
+}
+
+/// Whether the layer in sixteens is the same, also in place. `None` if they cannot hold it.
+fn depthwise_sixteens(
+    layer: &Layer<'_>,
+    constants: &Constants<'_>,
+    input: &[i8],
+    [stream, scratch]: Words<'_>,
+    [expected, found]: Outputs<'_>,
+) -> Option<bool> {
+    const MOST_TAPS: usize = 128;
+    let Layer { window, size: [in_h, in_w, in_c], out_size: [out_h, out_w, out_c], .. } = *layer;
+    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let taps = window.y.kernel * window.x.kernel;
+    if in_c != out_c || taps > MOST_TAPS {
+        return None;
+    }
+    let words = sixteens::sixteen_words(taps)?;
+    let stream = stream.get_mut(..words * out_c.div_ceil(sixteens::LANES))?;
+    let mut weights = [[0; MOST_TAPS]; sixteens::LANES];
+    for (record, words) in stream.chunks_mut(words).enumerate() {
+        let channel = |lane: usize| sixteens::channel_of(window, out_c, sixteens::LANES * record + lane);
+        for (lane, row) in weights.iter_mut().enumerate() {
+            let Some(channel) = channel(lane) else { continue };
+            let from = constants.filter.iter().skip(channel).step_by(out_c);
+            row.iter_mut().zip(from).for_each(|(to, &weight)| *to = weight);
+        }
+        let lane = |lane: usize| {
+            let words = constants.channels.get(channel(lane)?)?;
+            let Channel { bias, multiplier: scale } = Channel::from_words(*words);
+            Some(PackedChannel { weights: weights.get(lane)?.get(..taps)?, bias, scale })
+        };
+        sixteens::pack(core::array::from_fn(lane), words)?;
+    }
+    let scratch = scratch.get_mut(..sixteens::scratch_words(window, out_w, out_c)?)?;
+    let call = layer.packed(constants, stream);
+    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
+    found.fill(UNTOUCHED);
+    sixteens::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
+    let mut all_same = same(expected, found, out_length);
+    if (in_h, in_w, window.y.dilation) == (out_h, out_w, 1) && window.y.pad_before < window.y.kernel {
+        found[..in_length].copy_from_slice(input);
+        sixteens::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
         all_same &= same(expected, found, out_length);
     }
     Some(all_same)

@@ -49,12 +49,6 @@ pub fn unpack(model: &Model<'_>) -> Result<Option<Vec<u8>>, WriteError> {
             let _ = step.reads.push(filter).and_then(|()| step.reads.push(channels));
         } else {
             step.reads.iter_mut().for_each(|read| constants.keep(read));
-            let operator = Operator::from_code(step.operator);
-            if matches!(operator, Some(Operator::Conv2dI8 | Operator::DepthwiseConv2dI8)) {
-                // Its scratch.
-                any |= step.writes.len() > 1;
-                step.writes.truncate(1);
-            }
         }
         let code = step.operator;
         let in_parts = [Operator::Copy, Operator::CopyAdd].iter().any(|&part| part as u8 == code);

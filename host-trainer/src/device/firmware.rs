@@ -25,8 +25,8 @@ pub enum Optimize {
 }
 
 impl Optimize {
-    /// What suits an application with this model. Layers whose weights are packed spend their time in assembly, and the rest of the code is better small. Not so on the Cortex-M55: its
-    /// convolutions are not packed, and the compiler makes vector loops of what is around them.
+    /// What suits an application with this model. Layers whose weights are packed spend their time in assembly, and the rest of the code is better small. Fully connected layers of a Cortex-M55
+    /// alone are so fast that what is around them counts.
     pub fn of(model: &[u8]) -> Self {
         let operators = Header::read(model).map_or(OperatorSet::EMPTY, |header| header.operators);
         let is_packed = |operator: Operator| {

@@ -231,7 +231,9 @@ fn has_window(operator: Operator) -> bool {
             | Operator::Conv2dI8
             | Operator::Conv2dPairsI8
             | Operator::Conv2dRowsI8
+            | Operator::Conv2dVectorPairsI8
             | Operator::DepthwiseConv2dQuadsI8
+            | Operator::DepthwiseConv2dSixteensI8
             | Operator::DepthwiseConv2dTapsI8
             | Operator::DepthwiseConv2dI8
             | Operator::MaxPool2dI8

@@ -75,10 +75,7 @@ impl Lifting<'_, '_> {
         if step.operands().any(|operand| !matches!(operand.space, Space::Constant | Space::Arena)) {
             return Err(PersonalizeError::Lasting { step: name, operator: operator.name() });
         }
-        // The other one is scratch.
-        let ((_, &[output]) | (Operator::Conv2dI8 | Operator::DepthwiseConv2dI8, &[output, _])) =
-            (operator, step.writes)
-        else {
+        let &[output] = step.writes else {
             return Err(error("it writes several tensors"));
         };
         let op = understood(operator, step);

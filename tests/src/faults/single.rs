@@ -1,13 +1,14 @@
 //! A sample with the packed operators whose streams `check` reads.
 
-use smidgen::kernels::int8::{Folded, PackedChannel, eights, fours, rows, taps};
+use smidgen::geometry::Window;
+use smidgen::kernels::int8::{Folded, PackedChannel, eights, fours, rows, sixteens, taps, vector_pairs};
 use smidgen::quantization::Multiplier;
 use smidgen::{ElementType, EntryKind, Operator, Space};
 
 use super::Parts;
 use super::sample::{Builder, window};
 
-/// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3, then a fully connected layer in that for Cortex-M55.
+/// A convolution, a depthwise one over it, and a fully connected layer, in the layouts for Cortex-M0 and M3, then fully connected layers, a depthwise one and a convolution in those for Cortex-M55.
 pub(super) fn packed_single() -> Parts {
     let mut b = Builder::new("packed_single");
     let clamp = [-120, 120];
@@ -63,6 +64,31 @@ pub(super) fn packed_single() -> Parts {
     }
     let stream = b.constant_i32([1, 1, 2, words as u32], &stream);
     b.step(Operator::FullyConnectedEightsI8, &clamp, &[output, stream], &[last]);
-    b.entry(EntryKind::Infer, &[input], &[last]);
+
+    let image = b.i8([1, 3, 3, 1], 0.1, -128);
+    b.step(Operator::Reshape, &[], &[last], &[image]);
+    let mut stream = vec![0; sixteens::sixteen_words(9).expect("it is short")];
+    let lane = |_| Some(PackedChannel { weights: &all[..9], bias: 4, scale: multiplier });
+    sixteens::pack(std::array::from_fn(lane), &mut stream).expect("no weight is -128");
+    let stream = b.constant_i32([1, 1, 1, stream.len() as u32], &stream);
+    let same = window(1, 1);
+    let around = Window::read(&same).expect("it is a window").0;
+    let scratch = b.words(sixteens::scratch_words(&around, 3, 1).expect("it is short") as u32);
+    let (attributes, depthwise) = ([same.as_slice(), &clamp].concat(), b.i8([1, 3, 3, 1], 0.1, -128));
+    b.step(Operator::DepthwiseConv2dSixteensI8, &attributes, &[image, stream], &[depthwise, scratch]);
+
+    let (conv, end) = (b.i8([1, 3, 3, 1], 0.1, -128), b.i8([1, 3, 3, 2], 0.1, -128));
+    for (operator, attributes, [from, to], weights) in [
+        (Operator::Conv2dVectorPairsI8, attributes.as_slice(), [depthwise, conv], &all[..9]),
+        (Operator::FullyConnectedVectorPairsI8, &clamp, [conv, end], &all[..1]),
+    ] {
+        let mut stream = vec![0; vector_pairs::four_words(weights.len()).expect("it is short")];
+        let channel = PackedChannel { weights, bias: -3, scale: multiplier };
+        vector_pairs::pack([Some(channel); 4], &mut stream).expect("no shift is to the left");
+        let stream = b.constant_i32([1, 1, 1, stream.len() as u32], &stream);
+        let scratch = b.words(vector_pairs::scratch_words(weights.len()).expect("it is short") as u32);
+        b.step(operator, attributes, &[from, stream], &[to, scratch]);
+    }
+    b.entry(EntryKind::Infer, &[input], &[end]);
     b.finish()
 }

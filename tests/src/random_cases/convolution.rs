@@ -3,7 +3,7 @@
 use smidgen::geometry::Window;
 use smidgen::kernels::int8::{
     Folded, PackedChannel, PackedKernel, PackedLayer, double_pairs, eights, fours, pairs, quads,
-    rows as weight_rows, taps,
+    rows as weight_rows, sixteens, taps, vector_pairs,
 };
 use smidgen::ops::conv_2d::int8::{self as conv_2d, Conv2dI8};
 use smidgen::ops::depthwise_conv_2d::int8::{self as depthwise_conv_2d, DepthwiseConv2dI8};
@@ -23,12 +23,15 @@ struct Limits {
     /// The least shift, to the right, and the greatest, to the left.
     shifts: [i32; 2],
     clamps: bool,
+    least_weight: i8,
 }
 
 /// Any layer that the plain operators take.
-const PLAIN: Limits = Limits { accumulator: 1 << 31, shifts: [-31, 3], clamps: true };
+const PLAIN: Limits = Limits { accumulator: 1 << 31, shifts: [-31, 3], clamps: true, least_weight: -128 };
 /// What the packed layouts take, or refuse.
-const PACKED: Limits = Limits { accumulator: 1 << 23, shifts: [-22, -1], clamps: false };
+const PACKED: Limits = Limits { accumulator: 1 << 23, shifts: [-22, -1], clamps: false, least_weight: -128 };
+/// What the layouts for vectors take.
+const VECTORS: Limits = Limits { accumulator: 1 << 31, shifts: [-31, 0], clamps: false, least_weight: -128 };
 
 /// A layer of one sample. Of a depthwise one, the filter is `[K_h, K_w, C_out]`, otherwise `[C_out, K_h, K_w, C_in]`.
 struct Layer {
@@ -60,7 +63,8 @@ impl Layer {
         let per_channel = if depthwise { taps } else { taps * in_c };
         // Sums that are long are of small weights.
         let most = if per_channel > 500 { (127 * 500 / per_channel).clamp(1, 127) as i8 } else { 127 };
-        let filter = random.bytes(per_channel * out_c, most);
+        let mut filter = random.bytes(per_channel * out_c, most);
+        filter.iter_mut().for_each(|weight| *weight = (*weight).max(limits.least_weight));
         let samples = random.bytes(in_h * in_w * in_c, 127);
         let zero_points = [random.zero_point(), random.zero_point()];
         let mut layer = Self {
@@ -131,6 +135,10 @@ impl Layer {
     fn folded(&self, index: usize) -> Option<(i32, Folded)> {
         let Channel { bias, multiplier } = self.channels[index];
         Some((bias, Folded::new(multiplier, self.zero_points[1], self.bound(index))?))
+    }
+
+    fn scale(&self, index: usize) -> Option<(i32, Multiplier)> {
+        self.channels.get(index).map(|&Channel { bias, multiplier }| (bias, multiplier))
     }
 
     /// The bound that is true of a channel's accumulators.
@@ -324,7 +332,7 @@ pub(super) fn rows_of_weights(random: &mut Random) -> Option<Outputs> {
 type Pack<const CHANNELS: usize, Scale> =
     fn([Option<PackedChannel<'_, Scale>>; CHANNELS], &mut [i32]) -> Option<()>;
 
-/// The stream of a fully connected layer in records of `CHANNELS` channels, so many words each, with the bias and the requantization that `scale` gives a channel.
+/// The stream of a layer in records of `CHANNELS` channels, so many words each, with the bias and the requantization that `scale` gives a channel.
 fn in_records<const CHANNELS: usize, Scale: Copy>(
     layer: &Layer,
     words: usize,
@@ -365,12 +373,43 @@ pub(super) fn fully_connected_fours(random: &mut Random) -> Option<Outputs> {
 pub(super) fn fully_connected_eights(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PLAIN);
     let [.., in_c] = layer.input;
-    let scale = |layer: &Layer, index: usize| {
-        let &Channel { bias, multiplier } = layer.channels.get(index)?;
-        Some((bias, multiplier))
-    };
-    let stream = in_records(&layer, eights::eight_words(in_c)?, scale, eights::pack)?;
+    let stream = in_records(&layer, eights::eight_words(in_c)?, Layer::scale, eights::pack)?;
     run_rows(&layer, &stream, 0, eights::fully_connected)
+}
+
+pub(super) fn vector_pairs(random: &mut Random) -> Option<Outputs> {
+    let layer = convolution(random, VECTORS);
+    let [.., out_c] = layer.output;
+    let weights = layer.filter.len() / out_c;
+    let stream = in_records(&layer, vector_pairs::four_words(weights)?, Layer::scale, vector_pairs::pack)?;
+    run(&layer, &stream, vector_pairs::scratch_words(weights)?, vector_pairs::convolve)
+}
+
+pub(super) fn fully_connected_vector_pairs(random: &mut Random) -> Option<Outputs> {
+    let layer = rows(random, VECTORS);
+    let [.., in_c] = layer.input;
+    let stream = in_records(&layer, vector_pairs::four_words(in_c)?, Layer::scale, vector_pairs::pack)?;
+    run_rows(&layer, &stream, vector_pairs::scratch_words(in_c)?, vector_pairs::convolve)
+}
+
+pub(super) fn depthwise_sixteens(random: &mut Random) -> Option<Outputs> {
+    let (window, in_size) = random.window(5);
+    let in_c = [1, 2, 4, 8, 16, random.size(1, 40)][random.size(0, 5)];
+    let limits = Limits { least_weight: -127, ..VECTORS };
+    let layer = Layer::random(random, &Size { window, in_size, in_c, out_c: in_c }, limits, true);
+    let rows: Vec<Vec<i8>> = (0..in_c).map(|channel| layer.weights(channel)).collect();
+    let words = sixteens::sixteen_words(window.y.kernel * window.x.kernel)?;
+    let mut stream = vec![0; words * in_c.div_ceil(sixteens::LANES)];
+    for (record, stream) in stream.chunks_mut(words).enumerate() {
+        let lane = |lane: usize| {
+            let channel = sixteens::channel_of(&window, in_c, sixteens::LANES * record + lane)?;
+            let (bias, scale) = layer.scale(channel)?;
+            Some(PackedChannel { weights: rows.get(channel)?, bias, scale })
+        };
+        sixteens::pack(std::array::from_fn(lane), stream)?;
+    }
+    let [_, out_w, _] = layer.output;
+    run(&layer, &stream, sixteens::scratch_words(&window, out_w, in_c)?, sixteens::depthwise)
 }
 
 pub(super) fn depthwise_quads(random: &mut Random) -> Option<Outputs> {

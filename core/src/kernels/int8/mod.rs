@@ -11,15 +11,15 @@
 //! | [`quads`] | the same | depthwise convolutions of 3 by 3 taps: 1 pixel of 4 channels at a time |
 //! | [`rows`] | Armv7-M and Armv6-M: Cortex-M3, M0 | convolutions of any window: 4 pixels of 1 channel at a time |
 //! | [`fours`] | the same | fully connected layers: 1 pixel of 4 channels at a time |
-//! | [`eights`] | Armv8.1-M with Helium: Cortex-M55, M85 | fully connected layers: 1 pixel of 8 channels at a time |
-//! | [`taps`] | all of the others | depthwise convolutions of nearly any window: 4 pixels of 1 channel at a time |
+//! | [`vector_pairs`] | Armv8.1-M with Helium: Cortex-M55, M85 | convolutions of any window: 3 pixels of 2 channels at a time |
+//! | [`eights`] | the same | fully connected layers: 1 pixel of 8 channels at a time |
+//! | [`sixteens`] | the same | depthwise convolutions of any window: 16 channels at a time |
+//! | [`taps`] | all without Helium | depthwise convolutions of nearly any window: 4 pixels of 1 channel at a time |
 //!
 //! The two forms of a kernel give the same bytes for *every* stream, also for one that no host has packed: what the numbers of a stream
-//! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`], [`eights`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
+//! mean is defined by wrapping arithmetic. (Of [`rows`], [`fours`], [`eights`], [`vector_pairs`], [`sixteens`] and [`taps`]: for every stream of which the operator's `check` has proved what the kernels take for granted.) So any model file runs anywhere with the same bits, the layout only says where it is
 //! fastest, and a hostile file can make a kernel compute nonsense, but the same nonsense everywhere. What a kernel may touch in
 //! memory depends only on lengths of slices, which its safe boundary checks.
-//!
-//! Processors with vectors, Cortex-M55 and M85, need no layout for convolutions: see `vectors.rs`.
 
 #[cfg(arm_v6m)]
 mod armv6m;
@@ -27,7 +27,6 @@ mod armv6m;
 mod armv7m;
 pub(crate) mod blocks;
 mod bounds;
-pub(crate) mod depthwise_rows;
 pub mod double_pairs;
 #[cfg(arm_dsp)]
 mod dsp;
@@ -43,12 +42,23 @@ mod requantize;
 pub mod rows;
 #[cfg(any(arm_v6m, arm_v7m, arm_dsp))]
 mod scalar;
+pub mod sixteens;
 pub(crate) mod sums;
 pub mod taps;
-pub(crate) mod vectors;
+pub mod vector_pairs;
 
+#[cfg(arm_helium)]
+pub(crate) use helium::clamp;
 pub use layer::{PackedChannel, PackedKernel, PackedLayer};
 pub use requantize::{FOLDED_WORDS, Folded};
+
+/// Brings all values into the range from `min` to `max`, or to `max` if that is less.
+#[cfg(not(arm_helium))]
+pub(crate) fn clamp(values: &mut [i8], [min, max]: [i32; 2]) {
+    if [min, max] != [i32::from(i8::MIN), i32::from(i8::MAX)] {
+        values.iter_mut().for_each(|value| *value = i32::from(*value).max(min).min(max) as i8);
+    }
+}
 
 #[cfg(test)]
 pub(crate) mod tests {

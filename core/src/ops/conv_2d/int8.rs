@@ -2,7 +2,6 @@
 
 use super::groups;
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -10,13 +9,13 @@ use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::fully_connected;
 use crate::ops::int8::{
     CHANNEL_WORDS, Channel, FilterLayout, OutputRange, add_dots, channels_shape, check_channels,
-    check_lengths, check_scratch, check_window, output_and_scratch, wrong_shape,
+    check_lengths, check_window, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
 
 /// Weights of an output channel up to which a pixel's inputs are gathered on the stack first.
-const GATHERED: usize = vectors::GATHERED;
+const GATHERED: usize = 640;
 
 /// What an int8 convolution is told besides its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +39,6 @@ impl Conv2dI8 {
     /// input's, and so on. `None` if the input's channels are not a multiple of the filter's, or the output's not of the groups.
     pub fn groups(&self) -> Option<usize> {
         groups(self.input, self.filter.dims()[3], self.output)
-    }
-
-    /// The shape of the scratch that a step may have, `[1, 1, 1, words]` i32: memory for sums and what three pixels read, for processors with vectors of int8. `None` for
-    /// a layer in groups, or one that is too large.
-    pub fn scratch(&self) -> Option<Shape> {
-        if self.groups()? != 1 {
-            return None;
-        }
-        let [_, weights @ ..] = self.filter.dims();
-        let words = vectors::convolution_words(weights.into_iter().try_fold(1, usize::checked_mul)?)?;
-        Some(Shape::vector(u32::try_from(words).ok()?)).filter(|shape| shape.elements().is_some())
     }
 
     fn check(&self) -> Result<(), Tensor> {
@@ -82,18 +70,6 @@ pub fn forward(
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
 ) -> Result<(), CallError> {
-    forward_with(params, input, filter, channels, output, &mut [])
-}
-
-/// [`forward`] with the scratch that the layer may have, or none.
-fn forward_with(
-    params: &Conv2dI8,
-    input: &[i8],
-    filter: &[i8],
-    channels: &[[i32; CHANNEL_WORDS]],
-    output: &mut [i8],
-    scratch: &mut [i32],
-) -> Result<(), CallError> {
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), filter.len(), channels.len(), output.len()];
     check_lengths([params.input, params.filter, params.output], lengths)?;
@@ -101,17 +77,15 @@ fn forward_with(
     let Conv2dI8 { window, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
     if window == Window::ONE && groups == 1 {
-        fully_connected::int8::rows([in_c, out_c], range, input, filter, channels, output, scratch);
+        fully_connected::int8::rows([in_c, out_c], range, input, filter, channels, output);
         return Ok(());
     }
     let per_channel = (window.y.kernel * window.x.kernel * (in_c / groups)).max(1);
-    let has_scratch = vectors::FAST && !scratch.is_empty();
-    if groups == 1 && (per_channel <= GATHERED || has_scratch) {
+    if groups == 1 && per_channel <= GATHERED {
         let sample = [params.input, params.output].map(|Shape([_, h, w, c])| Shape([1, h, w, c]));
         let params = Conv2dI8 { input: sample[0], output: sample[1], ..*params };
         for (input, output) in pieces((input, output), [in_h * in_w * in_c, out_h * out_w * out_c]) {
-            let both = InOut::apart(input, output);
-            pixel_by_pixel(&params, both, filter, channels, scratch);
+            pixel_by_pixel(&params, &mut InOut::apart(input, output), filter, channels);
         }
         return Ok(());
     }
@@ -157,15 +131,7 @@ fn in_groups(
                         Some(gathered) => {
                             patch.gather(input, gathered);
                             let shape = [per_channel, group_out_c];
-                            fully_connected::int8::rows(
-                                shape,
-                                range,
-                                gathered,
-                                filter,
-                                channels,
-                                output,
-                                &mut [],
-                            );
+                            fully_connected::int8::rows(shape, range, gathered, filter, channels, output);
                         }
                         None => patch.finish_all(input, filter, per_channel, channels, output, range),
                     }
@@ -177,29 +143,9 @@ fn in_groups(
 
 /// One sample in one group, with windows that can be gathered: each pixel reads all that it needs before it is written, so that the output may
 /// run over the input as far as [`overlap`] says.
-fn pixel_by_pixel(
-    params: &Conv2dI8,
-    mut both: InOut<'_>,
-    filter: &[i8],
-    channels: &[[i32; CHANNEL_WORDS]],
-    scratch: &mut [i32],
-) {
+fn pixel_by_pixel(params: &Conv2dI8, both: &mut InOut<'_>, filter: &[i8], channels: &[[i32; CHANNEL_WORDS]]) {
     let Conv2dI8 { window, input_zero_point, range, .. } = *params;
     let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    if vectors::FAST {
-        let (size, out_size) = match window {
-            Window::ONE => ([1, in_h * in_w, in_c], [1, out_h * out_w]),
-            _ => ([in_h, in_w, in_c], [out_h, out_w]),
-        };
-        let call = vectors::Convolution {
-            layer: vectors::Layer { weights: filter, channels, finish: range.finish(channels) },
-            window: &window,
-            size,
-            out_size,
-            padding: input_zero_point as i8,
-        };
-        return vectors::convolve(&call, &mut both, scratch);
-    }
     let (in_row, kernel_row) = (in_w * in_c, window.x.kernel * in_c);
     let per_channel = (window.y.kernel * kernel_row).max(1);
     let mut gathered = [0; GATHERED];
@@ -215,15 +161,7 @@ fn pixel_by_pixel(
             patch.gather(input.get(start..).unwrap_or_default(), gathered);
             let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
             let output = output.get_mut(pixel..pixel + out_c).unwrap_or_default();
-            fully_connected::int8::rows(
-                [per_channel, out_c],
-                range,
-                gathered,
-                filter,
-                channels,
-                output,
-                &mut [],
-            );
+            fully_connected::int8::rows([per_channel, out_c], range, gathered, filter, channels, output);
             pixel += out_c;
         }
     }
@@ -385,9 +323,9 @@ impl Patch {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-/// With the input, the filter, the channels and the output, and the scratch if there is one.
-fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4], Option<&Operand>), StepError> {
-    let ([input, filter, channels], (output, scratch)) = (step.reads()?, output_and_scratch(step)?);
+/// With the input, the filter, the channels and the output.
+fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4]), StepError> {
+    let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ATTRIBUTES>()?;
     let (window, range) = Window::read(step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
@@ -401,11 +339,11 @@ fn params(step: Step<'_>) -> Result<(Conv2dI8, [&Operand; 4], Option<&Operand>),
         input_zero_point,
         range,
     };
-    Ok((params, [input, filter, channels, output], scratch))
+    Ok((params, [input, filter, channels, output]))
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output], scratch) = params(step)?;
+    let (params, [input, filter, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(filter, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
@@ -413,7 +351,6 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
     let [.., out_c] = output.shape.0;
     params.check().map_err(wrong_shape)?;
     has_shape(channels, 2, channels_shape(out_c))?;
-    check_scratch(scratch, params.scratch())?;
     let weights = filter.shape.elements().and_then(|all| all.checked_div(out_c as usize));
     let weights = weights.ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: weights, weight_stride: 1 };
@@ -421,29 +358,17 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output], scratch) = params(step)?;
-    let reads = [input, filter, channels];
-    let (both, [_, filter, channels], scratch) = match scratch.filter(|_| vectors::FAST) {
-        Some(scratch) => {
-            let (both, Views { reads, writes: [_, scratch] }) = memory.over(reads, [output, scratch])?;
-            (both, reads, elements_mut(scratch)?)
-        }
-        None => {
-            let (both, Views { reads, .. }) = memory.over(reads, [output])?;
-            (both, reads, Default::default())
-        }
-    };
+    let (params, [input, filter, channels, output]) = params(step)?;
+    let (mut both, Views { reads: [_, filter, channels], .. }) =
+        memory.over([input, filter, channels], [output])?;
     let (filter, channels) = (elements(filter)?, elements::<i32>(channels)?.as_chunks().0);
-    match both {
-        InOut::Apart { input, output } => {
-            forward_with(&params, elements(input)?, filter, channels, elements_mut(output)?, scratch)
-                .map_err(unchecked)
-        }
-        InOut::Over { .. } => {
-            pixel_by_pixel(&params, both, filter, channels, scratch);
-            Ok(())
-        }
+    if let InOut::Apart { input, output } = both {
+        return forward(&params, elements(input)?, filter, channels, elements_mut(output)?)
+            .map_err(unchecked);
     }
+    // One sample: more never overlap.
+    pixel_by_pixel(&params, &mut both, filter, channels);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -454,7 +379,7 @@ mod tests {
     use crate::ops::Operator;
     use crate::ops::int8::reference::{
         Case, Random, at, expect_clamp_errors, expect_constant_errors, expect_operand_errors, requantize,
-        requantize_once, runs_over_its_input, scratch_changes_no_output, shape,
+        requantize_once, runs_over_its_input, shape,
     };
     use crate::quantization::Multiplier;
 
@@ -574,17 +499,6 @@ mod tests {
         runs_over_its_input(&mut random, |random| {
             let problem = Problem::random(random);
             (problem.case(), shape(problem.input))
-        });
-    }
-
-    #[test]
-    fn scratch_has_one_shape_and_changes_no_output() {
-        let mut random = Random(9);
-        scratch_changes_no_output(&mut random, |random| {
-            let problem = Problem::random(random);
-            let case = problem.case();
-            let scratch = params(case.step.step()).unwrap().0.scratch();
-            (case, shape(problem.input), scratch)
         });
     }
 

@@ -4,6 +4,7 @@ mod float;
 pub mod int8;
 pub mod pairs;
 pub mod rows;
+pub mod vector_pairs;
 
 use crate::geometry::Window;
 use crate::operand::Shape;

@@ -3,15 +3,13 @@
 use core::ops::Range;
 
 use crate::geometry::{Taps, WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::depthwise_rows::DepthwiseScratch;
-use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{InOut, Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::{CallError, Tensor, unchecked};
 use crate::ops::int8::{
     CHANNEL_WORDS, Channel, FilterLayout, OutputRange, channels_shape, check_channels, check_lengths,
-    check_scratch, check_window, output_and_scratch, product, wrong_shape,
+    check_window, product, wrong_shape,
 };
 use crate::ops::operands::{has_shape, is, quantization};
 use crate::step::{Step, StepError};
@@ -37,14 +35,6 @@ impl DepthwiseConv2dI8 {
         let [.., out_c] = self.output.0;
         let Window { y, x } = self.window;
         Shape([1, y.kernel as u32, x.kernel as u32, out_c])
-    }
-
-    /// The shape of the scratch that a step may have, `[1, 1, 1, words]` i32: memory for the rows that a row of outputs reads, for processors with vectors of int8. `None` for a
-    /// layer with more outputs than inputs, or one that is too large.
-    pub fn scratch(&self) -> Option<Shape> {
-        let ([_, _, out_w, out_c], [.., in_c]) = (self.output.dims(), self.input.dims());
-        let parts = DepthwiseScratch::new(&self.window, out_w, in_c).filter(|_| in_c == out_c)?;
-        Some(Shape::vector(u32::try_from(parts.words()?).ok()?))
     }
 
     fn check(&self) -> Result<(), Tensor> {
@@ -74,18 +64,6 @@ pub fn forward(
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
 ) -> Result<(), CallError> {
-    forward_with(params, input, filter, channels, output, &mut [])
-}
-
-/// [`forward`] with the scratch that the layer may have, or none.
-fn forward_with(
-    params: &DepthwiseConv2dI8,
-    input: &[i8],
-    filter: &[i8],
-    channels: &[[i32; CHANNEL_WORDS]],
-    output: &mut [i8],
-    scratch: &mut [i32],
-) -> Result<(), CallError> {
     params.check().map_err(|tensor| CallError::Shape { tensor })?;
     let lengths = [input.len(), filter.len(), channels.len(), output.len()];
     check_lengths([params.input, params.filter(), params.output], lengths)?;
@@ -94,38 +72,12 @@ fn forward_with(
         h * w * c
     });
     for (input, output) in pieces((input, output), lengths) {
-        image(params, &mut InOut::apart(input, output), filter, channels, scratch);
+        by_pixels(params, &mut InOut::apart(input, output), filter, channels);
     }
     Ok(())
 }
 
-/// One sample, row by row with the scratch, or pixel by pixel and in each channels from the first to the last: the output may lie over the input as far as [`overlap`] says.
-fn image(
-    params: &DepthwiseConv2dI8,
-    both: &mut InOut<'_>,
-    filter: &[i8],
-    channels: &[[i32; CHANNEL_WORDS]],
-    scratch: &mut [i32],
-) {
-    let DepthwiseConv2dI8 { window, input_zero_point, range, .. } = *params;
-    let ([_, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (params.input.dims(), params.output.dims());
-    // With scratch, the output may lie over the input as only rows that have been copied allow.
-    if in_c == out_c && (vectors::FAST || !scratch.is_empty()) {
-        let call = vectors::Convolution {
-            layer: vectors::Layer { weights: filter, channels, finish: range.finish(channels) },
-            window: &window,
-            size: [in_h, in_w, in_c],
-            out_size: [out_h, out_w],
-            padding: input_zero_point as i8,
-        };
-        if vectors::depthwise_by_rows(&call, both, scratch) {
-            return;
-        }
-    }
-    by_pixels(params, both, filter, channels);
-}
-
-/// The sample pixel by pixel.
+/// One sample, pixel by pixel and in each channels from the first to the last: the output may lie over the input as far as [`overlap`] says.
 #[inline(never)]
 fn by_pixels(
     params: &DepthwiseConv2dI8,
@@ -163,15 +115,11 @@ fn by_pixels(
 
 /// How far the output may lie over the input, see [`crate::ops::overlap`].
 pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
-    let (params, _, scratch) = params(step).ok()?;
-    // Of dilated windows, rows between those that have been copied are still needed.
-    if scratch.is_some() && params.window.y.dilation == 1 {
-        return crate::ops::overlap::row_by_row(&params.window, params.input, params.output);
-    }
+    let (params, ..) = params(step).ok()?;
     let distance = crate::ops::overlap::pixel_by_pixel(&params.window, params.input, params.output)?;
     let [.., out_c] = params.output.dims();
     // The first channels of a pixel are written before the others have read theirs.
-    distance.checked_add(if out_c > BLOCK.min(vectors::LANES) { out_c } else { 0 })
+    distance.checked_add(if out_c > BLOCK { out_c } else { 0 })
 }
 
 /// One output pixel.
@@ -248,20 +196,20 @@ fn add_products(sums: &mut [i32; BLOCK], taps: &[i8], weights: &[i8]) {
 /// How many attributes the operator has.
 const ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
 
-/// With the input, the filter, the channels and the output, and the scratch if there is one.
-fn params(step: Step<'_>) -> Result<(DepthwiseConv2dI8, [&Operand; 4], Option<&Operand>), StepError> {
-    let ([input, filter, channels], (output, scratch)) = (step.reads()?, output_and_scratch(step)?);
+/// With the input, the filter, the channels and the output.
+fn params(step: Step<'_>) -> Result<(DepthwiseConv2dI8, [&Operand; 4]), StepError> {
+    let ([input, filter, channels], [output]) = (step.reads()?, step.writes()?);
     step.attributes::<ATTRIBUTES>()?;
     let (window, range) = Window::read(step.attributes)?;
     let range = OutputRange::read(range, WINDOW_ATTRIBUTES as u8, quantization(output, 3)?.zero_point)?;
     let input_zero_point = quantization(input, 0)?.zero_point;
     let params =
         DepthwiseConv2dI8 { window, input: input.shape, output: output.shape, input_zero_point, range };
-    Ok((params, [input, filter, channels, output], scratch))
+    Ok((params, [input, filter, channels, output]))
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output], scratch) = params(step)?;
+    let (params, [input, filter, channels, output]) = params(step)?;
     is(input, 0, ElementType::I8)?;
     is(filter, 1, ElementType::I8)?;
     is(channels, 2, ElementType::I32)?;
@@ -270,7 +218,6 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
     has_shape(filter, 1, params.filter())?;
     has_shape(channels, 2, channels_shape(out_c))?;
     params.check().map_err(wrong_shape)?;
-    check_scratch(scratch, params.scratch())?;
     let Window { y, x } = params.window;
     let weights = y.kernel.checked_mul(x.kernel).ok_or(StepError::Shape { operand: 1 })?;
     let layout = FilterLayout { weights, channel_stride: 1, weight_stride: out_c as usize };
@@ -278,25 +225,16 @@ pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepE
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, [input, filter, channels, output], scratch) = params(step)?;
-    let reads = [input, filter, channels];
-    let (mut both, [_, filter, channels], scratch) = match scratch {
-        Some(scratch) => {
-            let (both, Views { reads, writes: [_, scratch] }) = memory.over(reads, [output, scratch])?;
-            (both, reads, elements_mut(scratch)?)
-        }
-        None => {
-            let (both, Views { reads, .. }) = memory.over(reads, [output])?;
-            (both, reads, Default::default())
-        }
-    };
+    let (params, [input, filter, channels, output]) = params(step)?;
+    let (mut both, Views { reads: [_, filter, channels], .. }) =
+        memory.over([input, filter, channels], [output])?;
     let (filter, channels) = (elements(filter)?, elements::<i32>(channels)?.as_chunks().0);
     if let InOut::Apart { input, output } = both {
-        return forward_with(&params, elements(input)?, filter, channels, elements_mut(output)?, scratch)
+        return forward(&params, elements(input)?, filter, channels, elements_mut(output)?)
             .map_err(unchecked);
     }
     // One sample: more never overlap.
-    image(&params, &mut both, filter, channels, scratch);
+    by_pixels(&params, &mut both, filter, channels);
     Ok(())
 }
 
@@ -308,7 +246,7 @@ mod tests {
     use crate::ops::Operator;
     use crate::ops::int8::reference::{
         Case, Random, at, expect_clamp_errors, expect_constant_errors, expect_operand_errors, requantize,
-        requantize_once, runs_over_its_input, scratch_changes_no_output, shape,
+        requantize_once, runs_over_its_input, shape,
     };
     use crate::quantization::Multiplier;
 
@@ -417,25 +355,7 @@ mod tests {
         let mut random = Random(8);
         runs_over_its_input(&mut random, |random| {
             let problem = Problem::random(random);
-            let mut case = problem.case();
-            let scratch = params(case.step.step()).unwrap().0.scratch();
-            if random.size(0, 1) == 0
-                && let Some(scratch) = scratch
-            {
-                case = case.writes(ElementType::I32, scratch, None);
-            }
-            (case, shape(problem.input))
-        });
-    }
-
-    #[test]
-    fn scratch_has_one_shape_and_changes_no_output() {
-        let mut random = Random(10);
-        scratch_changes_no_output(&mut random, |random| {
-            let problem = Problem::random(random);
-            let case = problem.case();
-            let scratch = params(case.step.step()).unwrap().0.scratch();
-            (case, shape(problem.input), scratch)
+            (problem.case(), shape(problem.input))
         });
     }
 

@@ -1,7 +1,6 @@
 //! int8 fully connected layer with TensorFlow Lite Micro's arithmetic.
 
 use crate::kernels::int8::blocks::{FAST, add_dots as add_blocks};
-use crate::kernels::int8::vectors;
 use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
@@ -66,7 +65,7 @@ pub fn forward(
     let lengths = [input.len(), weights.len(), channels.len(), output.len()];
     check_lengths([params.input, params.weights(), params.output], lengths)?;
     let ([.., in_c], [.., out_c]) = (params.input.dims(), params.output.dims());
-    rows([in_c, out_c], params.range, input, weights, channels, output, &mut []);
+    rows([in_c, out_c], params.range, input, weights, channels, output);
     Ok(())
 }
 
@@ -79,12 +78,7 @@ pub(in crate::ops) fn rows(
     weights: &[i8],
     channels: &[[i32; CHANNEL_WORDS]],
     output: &mut [i8],
-    scratch: &mut [i32],
 ) {
-    if vectors::FAST {
-        let layer = vectors::Layer { weights, channels, finish: range.finish(channels) };
-        return vectors::rows(&layer, in_c, input, output, scratch);
-    }
     let (in_c, out_c) = (in_c.max(1), out_c.max(1));
     let (mut input, mut output) = (input, output);
     if FAST {

@@ -2,10 +2,10 @@
 
 use super::activation::Activation;
 use super::call::{CallError, Tensor, holds};
-use super::operands::{all_are, has_shape, is, quantization};
+use super::operands::{all_are, quantization};
 use super::pooling::PoolParams;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
-use crate::kernels::int8::vectors::Finish;
+use crate::kernels::int8::clamp;
 use crate::memory::elements;
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::quantization::{Multiplier, requantize};
@@ -102,16 +102,9 @@ impl OutputRange {
         [self.zero_point, self.activation_min, self.activation_max]
     }
 
-    /// What the vector kernels are told of the range, and of `channels`.
-    pub(super) fn finish(self, channels: &[[i32; CHANNEL_WORDS]]) -> Finish {
-        Finish::new(self.words(), channels)
-    }
-
     /// Clamps `values`, of which most layers' need no clamp.
     pub(super) fn clamp_all(self, values: &mut [i8]) {
-        if (self.activation_min, self.activation_max) != (-128, 127) {
-            values.iter_mut().for_each(|value| *value = self.clamp(i32::from(*value)));
-        }
+        clamp(values, [self.activation_min, self.activation_max]);
     }
 
     /// `accumulator` scaled, moved to the zero point and clamped.
@@ -208,22 +201,6 @@ pub(super) fn constant_bytes<'a>(
     }
     let (start, end) = operand.range().ok_or(StepError::Memory)?;
     constant.get(start..end).ok_or(StepError::Memory)
-}
-
-/// What a convolution writes: its output, and the scratch that kernels of some processors are faster with, if it has any.
-pub(super) fn output_and_scratch(step: Step<'_>) -> Result<(&Operand, Option<&Operand>), StepError> {
-    match step.writes {
-        [output] => Ok((output, None)),
-        [output, scratch] => Ok((output, Some(scratch))),
-        other => Err(StepError::WriteCount { expected: 1, found: other.len() as u8 }),
-    }
-}
-
-/// Checks that the scratch, if there is one, has the shape that the layer may have; it is operand 4.
-pub(super) fn check_scratch(scratch: Option<&Operand>, shape: Option<Shape>) -> Result<(), StepError> {
-    let Some(scratch) = scratch else { return Ok(()) };
-    is(scratch, 4, ElementType::I32)?;
-    has_shape(scratch, 4, shape.ok_or(StepError::Shape { operand: 4 })?)
 }
 
 /// Checks that a window over an input has this output: of the shapes that do not follow from each other, one.

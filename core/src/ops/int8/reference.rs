@@ -381,29 +381,3 @@ pub(crate) fn runs_over_its_input(random: &mut Random, problem: impl Fn(&mut Ran
     }
     assert!(over > 40 && too_far_differs > 3, "{over} {too_far_differs}");
 }
-
-/// Runs steps without scratch memory and with: the same output. `problem` gives a step without, its input's shape, and the shape of the scratch that
-/// it can use, if any; no other is taken.
-pub(crate) fn scratch_changes_no_output(
-    random: &mut Random,
-    problem: impl Fn(&mut Random) -> (Case, Shape, Option<Shape>),
-) {
-    let mut with_scratch = 0;
-    for _ in 0..200 {
-        let (plain, shape, scratch) = problem(random);
-        let input = random.bytes(shape.elements().unwrap());
-        let expected: Vec<i8> = plain.run(&[&input]);
-        let case = plain.writes(ElementType::I32, scratch.unwrap_or(Shape::vector(7)), None);
-        if scratch.is_none() {
-            assert_eq!(case.check(), Err(StepError::Shape { operand: 4 }));
-            continue;
-        }
-        with_scratch += 1;
-        assert_eq!(case.run::<i8, i8>(&[&input]), expected);
-        case.expect(StepError::Shape { operand: 4 }, |step| step.writes[1].shape.0[3] += 1);
-        case.expect(StepError::ElementType { operand: 4 }, |step| {
-            step.writes[1].element_type = ElementType::I8;
-        });
-    }
-    assert!(with_scratch > 40, "{with_scratch}");
-}

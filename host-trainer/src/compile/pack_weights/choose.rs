@@ -59,12 +59,8 @@ fn layers(program: &Program, packing: Packing) -> Vec<Candidate> {
 
 fn candidate(program: &Program, packing: Packing, step: usize, of: &VirtualStep) -> Option<Candidate> {
     let layer = Layer::of(program, of)?;
-    let added_bytes = match layer.packed(packing) {
-        Some(packed) => {
-            4 * packed.stream.len() as i64 - (layer.filter.len() + 4 * layer.channels.len()) as i64
-        }
-        None => layer.scratch(packing).map(|_| 0)?,
-    };
+    let packed = layer.packed(packing)?;
+    let added_bytes = 4 * packed.stream.len() as i64 - (layer.filter.len() + 4 * layer.channels.len()) as i64;
     let (output, _) = layer.output;
     let [_, h, w, _] = output.dims();
     Some(Candidate { step, multiplications: layer.filter.len() * h * w, added_bytes })

@@ -22,7 +22,7 @@ use super::error::CompileError;
 use super::program::{Buffer, BufferId, Program, VirtualStep};
 use crate::graph::{Role, Value};
 
-/// Which processors the constants of int8 layers are ordered for, and which get scratch memory.
+/// Which processors the constants of int8 layers are ordered for.
 ///
 /// Whatever it is, the program runs everywhere with the same bits; see [`smidgen::kernels::int8`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -117,8 +117,7 @@ fn packed(
     let steps = entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate();
     for (_, step) in steps.filter(|&(index, _)| wanted(index)) {
         let Some(layer) = Layer::of(&program, step) else { continue };
-        let (packed, scratch) = (layer.packed(packing), layer.scratch(packing));
-        if let Some(packed) = packed {
+        if let Some(packed) = layer.packed(packing) {
             let [input, filter, channels] = *step.reads else { continue };
             let stream = match streams.entry((packed.operator, filter, channels)) {
                 Entry::Occupied(entry) => *entry.get(),
@@ -136,9 +135,6 @@ fn packed(
                 let name = format!("{}/scratch", step.name);
                 step.writes.push(program.add(Buffer { name, ..in_arena(shape, element_type) })?);
             }
-        } else if let Some(shape) = scratch {
-            let name = format!("{}/scratch", step.name);
-            step.writes.push(program.add(Buffer { name, ..in_arena(shape, ElementType::I32) })?);
         }
     }
     program.entries = entries;
@@ -189,7 +185,7 @@ impl Unpacked {
     ) -> Option<Self> {
         dsp::unpacked(operator, attributes, shapes, zero_point, stream)
             .or_else(|| single::unpacked(operator, attributes, shapes, zero_point, stream))
-            .or_else(|| vectors::unpacked(operator, shapes, stream))
+            .or_else(|| vectors::unpacked(operator, attributes, shapes, stream))
     }
 }
 
@@ -245,13 +241,6 @@ impl<'p> Layer<'p> {
             Packing::Single => single::packed(self),
             Packing::Vectors => vectors::packed(self),
         }
-    }
-}
-
-impl Layer<'_> {
-    /// The shape of the scratch, of i32, with which the layer is faster as it is; `None` if it is not.
-    fn scratch(&self, packing: Packing) -> Option<Shape> {
-        if packing == Packing::Vectors { vectors::scratch(self) } else { None }
     }
 }
 

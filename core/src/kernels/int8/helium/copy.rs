@@ -2,8 +2,7 @@
 
 use core::arch::naked_asm;
 
-use crate::geometry::Window;
-use crate::kernels::int8::gather::{Image, runs_fit};
+use crate::kernels::int8::gather::runs_fit;
 
 /// Copies `rows` runs of `length` elements: `from` one of its strides after another, `to` one of its own.
 ///
@@ -90,7 +89,7 @@ unsafe extern "C" fn fill_all(values: *mut i8, length: usize, value: i8) {
 }
 
 /// Brings all values into the range from `min` to `max`, or to `max` if that is less.
-pub(super) fn clamp(values: &mut [i8], [min, max]: [i32; 2]) {
+pub(crate) fn clamp(values: &mut [i8], [min, max]: [i32; 2]) {
     if [min, max] != [i32::from(i8::MIN), i32::from(i8::MAX)] {
         // SAFETY: as many bytes are read and written as there are.
         unsafe { clamp_all(values.as_mut_ptr(), values.len(), min as i8, max as i8) }
@@ -113,108 +112,6 @@ unsafe extern "C" fn clamp_all(values: *mut i8, length: usize, min: i8, max: i8)
         "letp lr, 1b",
         "2:",
         "pop {{r4, pc}}",
-    )
-}
-
-/// Copies what the window of a pixel reads to `patch`, which begins there and has [`SLACK`] more elements, and may change these. The taps of a row of the window are
-/// neighbours, and at most sixteen elements; `false` if they are not.
-pub(in crate::kernels::int8) fn short_patch(
-    image: &Image<'_>,
-    [out_y, out_x]: [usize; 2],
-    patch: &mut [i8],
-) -> bool {
-    let (Window { y, x }, [in_h, in_w, in_c]) = (image.window, image.size);
-    let run = x.kernel * in_c;
-    if x.dilation != 1 || !(1..=16).contains(&run) {
-        return false;
-    }
-    let (rows, columns) = (y.taps(out_y, in_h), x.taps(out_x, in_w));
-    let (row_count, column_count) = (rows.count(), columns.count());
-    let any = row_count > 0 && column_count > 0;
-    // The last element that is read; all of these are places in an image whose elements have been counted.
-    let last = || {
-        let row = rows.position.checked_add(row_count.checked_sub(1)?.checked_mul(y.dilation)?)?;
-        let pixel = row.checked_mul(in_w)?.checked_add(columns.position)?.checked_add(column_count)?;
-        pixel.checked_mul(in_c)
-    };
-    let length = y.kernel.checked_mul(run).and_then(|length| length.checked_add(SLACK));
-    let fits = rows.end <= y.kernel
-        && columns.end <= x.kernel
-        && length.is_some_and(|length| length <= patch.len())
-        && (!any || last().is_some_and(|last| last <= image.input.len()));
-    if !fits {
-        return false;
-    }
-    let first = (rows.position * in_w + columns.position) * in_c;
-    let lanes = (1u32 << (columns.end * in_c)) - (1 << (columns.start * in_c));
-    let call = Patch {
-        from: image.input.as_ptr().wrapping_add(first).wrapping_sub(columns.start * in_c),
-        to: patch.as_mut_ptr(),
-        lanes: if any { lanes } else { 0 },
-        padding: image.padding,
-        stride: y.dilation.wrapping_mul(in_w).wrapping_mul(in_c),
-        run,
-        above: rows.start,
-        inside: row_count,
-        below: y.kernel - rows.end,
-    };
-    // SAFETY: `y.kernel` vectors are written, one run behind the other, and the last one ends within `patch`, with its slack. What is read is those lanes of `inside` rows whose
-    // taps lie in the input.
-    unsafe { copy_patch(&raw const call) }
-    true
-}
-
-/// How many elements behind a patch [`short_patch`] may change.
-pub(in crate::kernels::int8) const SLACK: usize = 15;
-
-/// What [`copy_patch`] is told.
-#[repr(C)]
-struct Patch {
-    from: *const i8,
-    to: *mut i8,
-    /// A bit for each element of a row that is in the input.
-    lanes: u32,
-    padding: i8,
-    stride: usize,
-    run: usize,
-    /// Rows of the window above the input, in it, and below it.
-    above: usize,
-    inside: usize,
-    below: usize,
-}
-
-/// r0, r1: where a row comes from and where it goes. r4, r5: from row to row. r6 to r8: rows above, inside, below. q0, q1: a row, padding.
-#[unsafe(naked)]
-unsafe extern "C" fn copy_patch(call: *const Patch) {
-    naked_asm!(
-        helium_cpu!(),
-        "push {{r4-r8, lr}}",
-        "ldm r0, {{r0-r8}}",
-        "vdup.8 q1, r3",
-        "vmsr p0, r2",
-        "wls lr, r6, 2f",
-        "1:",
-        "vstrb.8 q1, [r1]",
-        "add r1, r1, r5",
-        "le lr, 1b",
-        "2:",
-        "wls lr, r7, 4f",
-        "3:",
-        "vpst",
-        "vldrbt.u8 q0, [r0]",
-        "vpsel q0, q0, q1",
-        "vstrb.8 q0, [r1]",
-        "add r0, r0, r4",
-        "add r1, r1, r5",
-        "le lr, 3b",
-        "4:",
-        "wls lr, r8, 6f",
-        "5:",
-        "vstrb.8 q1, [r1]",
-        "add r1, r1, r5",
-        "le lr, 5b",
-        "6:",
-        "pop {{r4-r8, pc}}",
     )
 }
 

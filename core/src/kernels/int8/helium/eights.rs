@@ -71,7 +71,7 @@ macro_rules! eight_rows {
     };
 }
 
-/// Multiplies and shifts the sums in `$sums` by what the stream says next; see [`requantize`](super::finish). The sign is left out for a least output that is
+/// Multiplies and shifts the sums in `$sums` by what the stream says next; see [`pixels_3x2`](super::vector_pairs). The sign is left out for a least output that is
 /// not below the zero point.
 macro_rules! scale {
     (relu, $sums:literal) => {

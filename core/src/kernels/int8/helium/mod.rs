@@ -1,4 +1,4 @@
-//! The kernels of [`vectors`](super::vectors) for Armv8.1-M with Helium, the vector extension: Cortex-M55 and M85.
+//! Kernels for Armv8.1-M with Helium, the vector extension: Cortex-M55 and M85.
 //!
 //! Naked functions, because what decides is which of eight vectors and fourteen registers hold what. A vector is 16 bytes and may lie anywhere in
 //! memory. What does not fill a vector is left out by predication: in a loop that `WLSTP` or `DLSTP` begins, an instruction reads, sums and writes
@@ -16,16 +16,12 @@ macro_rules! helium_cpu {
 }
 
 mod copy;
-mod depthwise;
-mod dots;
 mod eights;
-#[macro_use]
-mod finish;
-mod rows;
+mod sixteens;
+mod vector_pairs;
 
-pub(super) use copy::{SLACK, add_run, copy_rows, fill, short_patch};
-pub(super) use depthwise::depthwise;
-pub(super) use dots::dots;
+pub(crate) use copy::clamp;
+pub(super) use copy::{add_run, copy_rows, fill};
 pub(super) use eights::eights;
-pub(super) use finish::{any_left_shift, finish};
-pub(super) use rows::{three_rows, window_rows};
+pub(super) use sixteens::lanes;
+pub(super) use vector_pairs::pixels;

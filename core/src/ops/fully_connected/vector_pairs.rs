@@ -1,0 +1,81 @@
+//! int8 fully connected layer with weights in the layout of vector pairs: a convolution with a window of one tap, of one pixel.
+
+use crate::geometry::Window;
+use crate::kernels::int8::vector_pairs::{convolve, is_sound};
+use crate::memory::Memory;
+use crate::operand::{ElementType, Shape};
+use crate::ops::conv_2d::vector_pairs::shapes as convolution_shapes;
+use crate::ops::overlap::pixel_by_pixel;
+use crate::ops::packed::{self, Layout, Proof};
+use crate::step::{Step, StepError};
+
+const LAYOUT: Layout = Layout {
+    windowed: false,
+    keeps_channels: false,
+    scratch: Some(ElementType::I32),
+    shapes: |_, Shape([.., in_c]), Shape([.., out_c])| shapes(in_c, out_c),
+    in_place: None,
+    proof: Some(Proof {
+        is_sound: |words, _, _| is_sound(words),
+        error: |_| StepError::Quantization { operand: 1 },
+    }),
+};
+
+/// The shapes of the stream, `[1, 1, fours, words]` i32 (see [`vector_pairs`](crate::kernels::int8::vector_pairs)), and of the scratch, `[1, 1, 1, words]` i32, for
+/// `in_c` inputs and `out_c` outputs; `None` if they do not fit.
+pub fn shapes(in_c: u32, out_c: u32) -> Option<[Shape; 2]> {
+    convolution_shapes(&Window::ONE, Shape::vector(in_c), Shape::vector(out_c))
+}
+
+pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
+    packed::check::<2>(step, constant, &LAYOUT)
+}
+
+/// How far the output may run over the input, see [`overlap`](crate::ops::overlap): a row is a pixel, all of it is copied before its outputs are
+/// written.
+pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
+    packed::overlap(step, false, pixel_by_pixel)
+}
+
+pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
+    packed::run::<2>(step, memory, false, convolve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::int8::PackedChannel;
+    use crate::kernels::int8::vector_pairs::pack;
+    use crate::ops::Operator;
+    use crate::ops::fully_connected::packed_cases;
+    use crate::quantization::Multiplier;
+
+    const CASES: packed_cases::Layout = packed_cases::Layout {
+        operator: Operator::FullyConnectedVectorPairsI8,
+        shapes: |in_c, out_c| shapes(in_c, out_c).map_or([None; 2], |shapes| shapes.map(Some)),
+        channels: 4,
+        pack: |four, stream| {
+            let channel = |index: usize| {
+                let &PackedChannel { weights, bias, scale } = four.get(index)?;
+                let scale = Multiplier { multiplier: scale.multiplier, shift: -scale.exponent };
+                Some(PackedChannel { weights, bias, scale })
+            };
+            pack(core::array::from_fn(channel), stream)
+        },
+    };
+
+    #[test]
+    fn equals_the_plain_layout() {
+        packed_cases::equals_the_plain_layout(&CASES);
+    }
+
+    #[test]
+    fn output_may_lie_over_the_input() {
+        packed_cases::output_may_lie_over_the_input(&CASES);
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        packed_cases::check_says_what_is_wrong(&CASES);
+    }
+}
