@@ -52,7 +52,10 @@ impl Axis {
     ///
     /// For an output that [`Axis::output`] counts, nothing in here overflows, and a product of `position` with the size of
     /// a row is no larger than the input: without a tap in the input, which only a dilated window can be, it is 0.
-    #[inline]
+    ///
+    /// On a device it is one function, not part of each that calls it.
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline)]
     pub fn taps(&self, output: usize, length: usize) -> Taps {
         let corner = output * self.stride;
         let before = self.pad_before.saturating_sub(corner);

@@ -73,7 +73,9 @@ impl Shape {
 
     /// The number of elements, or `None` if it does not fit 31 bits.
     pub fn elements(self) -> Option<usize> {
-        let product = self.0.into_iter().try_fold(1u32, u32::checked_mul)?;
+        // Written out, which a compiler for size does not do: every view of every step begins here.
+        let [n, h, w, c] = self.0;
+        let product = n.checked_mul(h)?.checked_mul(w)?.checked_mul(c)?;
         if product > i32::MAX as u32 { None } else { usize::try_from(product).ok() }
     }
 
@@ -152,6 +154,15 @@ pub struct Operand {
 }
 
 impl Operand {
+    /// No byte: what stands for an operand that is not to be looked at.
+    pub(crate) const NOTHING: Self = Self {
+        space: Space::Constant,
+        element_type: ElementType::I8,
+        offset: 0,
+        shape: Shape([0; 4]),
+        quantization: Quantization::NONE,
+    };
+
     /// The length in bytes, or `None` if it does not fit.
     pub fn bytes(&self) -> Option<usize> {
         self.shape.elements()?.checked_mul(self.element_type.bytes())

@@ -8,7 +8,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use super::operands::all_are;
 use crate::kernels::isa::{Kernel, dispatch};
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Shape};
+use crate::operand::{ElementType, Operand, Shape};
 use crate::step::{Step, StepError};
 
 /// Where two sides stand for each element of an output. Neighbouring dimensions along which both sides go the same way are one, so that
@@ -176,49 +176,46 @@ pub(super) fn for_each_row(
     visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
 ) -> Result<(), StepError> {
     let ([left, right], [write]) = (step.reads()?, step.writes()?);
-    let (sides, output) = match [left, right].map(|side| side.same_place(write)) {
-        [true, true] => ([None, None], memory.write(write)?),
-        [false, false] => {
-            let Views { reads, writes: [output] } = memory.views([left, right], [write])?;
-            (reads.map(Some), output)
-        }
-        [is_left, _] => {
-            let other = if is_left { right } else { left };
-            let Views { reads: [other], writes: [output] } = memory.views([other], [write])?;
-            (if is_left { [None, Some(other)] } else { [Some(other), None] }, output)
-        }
-    };
-    let sides = sides.map(|side| side.map(|side| elements::<i8>(side).unwrap_or_default()));
+    let beside = |side| if write.same_place(side) { &Operand::NOTHING } else { side };
+    let Views { reads, writes: [output] } = memory.views([beside(left), beside(right)], [write])?;
+    // A step's operands have bytes: a side that is empty is not beside the output, but in its place.
+    let sides = reads.map(|bytes| if bytes.is_empty() { None } else { elements::<i8>(bytes).ok() });
     let output = elements_mut(output)?;
     if left.shape == right.shape {
         visit(output, sides.map(|side| side.map(Row::Run)));
     } else {
-        innermost(output, write.shape, sides, [left.shape, right.shape], visit);
+        for_each_run(write.shape, [left.shape, right.shape], sides, output, visit);
     }
     Ok(())
 }
 
-/// [`for_each_row`] of sides that differ in shape: a run is the innermost dimension. A function of its own, so that others do not take its stack.
+/// [`for_each_row`] of sides that differ in shape: a run is the innermost dimension.
 #[inline(never)]
-fn innermost(
-    output: &mut [i8],
+fn for_each_run(
     shape: Shape,
-    sides: [Option<&[i8]>; 2],
     shapes: [Shape; 2],
+    sides: [Option<&[i8]>; 2],
+    mut output: &mut [i8],
     visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
 ) {
     let ([n, h, w, length], shapes) = (shape.dims(), shapes.map(Shape::dims));
-    let mut runs = output.chunks_exact_mut(length.max(1));
-    for [n, y, x] in (0..n).flat_map(|n| (0..h).flat_map(move |y| (0..w).map(move |x| [n, y, x]))) {
-        let Some(run) = runs.next() else { break };
-        let mut rows = [None, None];
-        for ((row, side), [side_n, side_h, side_w, side_c]) in rows.iter_mut().zip(sides).zip(shapes) {
-            // The one value along a dimension of 1 stands for all.
-            let moved = |index: usize, count: usize| if count == 1 { 0 } else { index };
-            let start = (moved(n, side_n) * side_h + moved(y, side_h)) * side_w + moved(x, side_w);
-            *row = side.and_then(|values| Row::new(values, start * side_c, length, side_c == length));
+    for sample in 0..n {
+        for y in 0..h {
+            for x in 0..w {
+                let Some((run, rest)) = output.split_at_mut_checked(length) else { return };
+                let mut rows = [None, None];
+                for ((row, side), [side_n, side_h, side_w, side_c]) in rows.iter_mut().zip(sides).zip(shapes)
+                {
+                    // The one value along a dimension of 1 stands for all.
+                    let moved = |index: usize, count: usize| if count == 1 { 0 } else { index };
+                    let start =
+                        (moved(sample, side_n) * side_h + moved(y, side_h)) * side_w + moved(x, side_w);
+                    *row = side.and_then(|values| Row::new(values, start * side_c, length, side_c == length));
+                }
+                visit(run, rows);
+                output = rest;
+            }
         }
-        visit(run, rows);
     }
 }
 

@@ -205,8 +205,7 @@ macro_rules! operators {
         /// Runs `step`, which `check` found right.
         ///
         /// # Errors
-        /// [`StepError::Memory`] or [`StepError::Overlap`] if the operands do not lie in `memory` as they should; for a step that
-        /// was not checked, any other. Never panics.
+        /// [`StepError::Memory`] if the operands do not lie in `memory` as they should; for a step that was not checked, any other. Never panics.
         pub fn run<O: Operators>(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
             // Called through a pointer, so that the operators do not become parts of one function, which would have the stack frame of all of them.
             let run: fn(Step<'_>, &mut Memory<'_>) -> Result<(), StepError> = match step.operator {

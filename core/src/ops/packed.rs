@@ -8,7 +8,7 @@ use super::operands::{has_shape, is, quantization};
 use super::overlap::sample;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
 use crate::kernels::int8::{PackedKernel, PackedLayer};
-use crate::memory::{InOut, Memory, elements, elements_mut};
+use crate::memory::{Memory, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Shape};
 use crate::ops::call::Tensor;
 use crate::step::{Step, StepError};
@@ -51,9 +51,12 @@ struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    fn read<const WRITES: usize>(step: Step<'a>, windowed: bool) -> Result<Self, StepError> {
-        let ([input, stream], writes) = (step.reads()?, step.writes::<WRITES>()?);
-        let Some((output, scratch)) = writes.split_first() else { return Err(StepError::Memory) };
+    /// The scratch is what else it writes: how many writes it must have is for [`check`] to see.
+    fn read(step: Step<'a>, windowed: bool) -> Result<Self, StepError> {
+        let [input, stream] = step.reads()?;
+        let Some((output, scratch)) = step.writes.split_first() else {
+            return Err(StepError::WriteCount { expected: 1, found: 0 });
+        };
         let first = if windowed { WINDOW_ATTRIBUTES } else { 0 };
         let (expected, found) = (first + 2, step.attributes.len());
         let Some((_, &[activation_min, activation_max])) =
@@ -68,14 +71,10 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Checks a step; `WRITES` is 2 if the layout has scratch, otherwise 1.
-pub(super) fn check<const WRITES: usize>(
-    step: Step<'_>,
-    constant: &[u8],
-    layout: &Layout,
-) -> Result<(), StepError> {
-    let Packed { window, range, input, stream, output, scratch } =
-        Packed::read::<WRITES>(step, layout.windowed)?;
+/// Checks a step.
+pub(super) fn check(step: Step<'_>, constant: &[u8], layout: &Layout) -> Result<(), StepError> {
+    if layout.scratch.is_some() { step.writes::<2>().map(|_| ()) } else { step.writes::<1>().map(|_| ()) }?;
+    let Packed { window, range, input, stream, output, scratch } = Packed::read(step, layout.windowed)?;
     let first = if layout.windowed { WINDOW_ATTRIBUTES } else { 0 };
     let zero_point = quantization(output, 2)?.zero_point;
     OutputRange::read(&[range.activation_min, range.activation_max], first as u8, zero_point)?;
@@ -119,21 +118,36 @@ pub(super) fn check<const WRITES: usize>(
 
 /// How far the output may run over the input by a rule for windows.
 pub(super) fn overlap(step: Step<'_>, windowed: bool, rule: Distance) -> Option<usize> {
-    let Packed { window, input, output, .. } = Packed::read::<2>(step, windowed).ok()?;
+    let Packed { window, input, output, .. } = Packed::read(step, windowed).ok()?;
     rule(&window, input.shape, output.shape)
 }
 
-/// Runs a step, one sample after another; `WRITES` is 2 if the layout has scratch, otherwise 1.
+/// The shapes of the stream, `[1, 1, records, words]`, and of the scratch, `[1, 1, 1, words]`, of a fully connected layer with so many inputs and outputs, in a
+/// layout whose records hold `channels` outputs. Both numbers of words follow from the inputs. `None` if they do not fit.
+pub(super) fn row_shapes(
+    [in_c, out_c]: [u32; 2],
+    channels: usize,
+    record_words: fn(usize) -> usize,
+    row_words: fn(usize) -> usize,
+) -> Option<[Shape; 2]> {
+    let inputs = Shape([out_c, 1, 1, in_c]).elements()?.checked_div(out_c as usize)?;
+    let words = |words: usize| u32::try_from(words).ok();
+    let stream = Shape([1, 1, out_c.div_ceil(channels as u32), words(record_words(inputs))?]);
+    stream.elements()?;
+    Some([stream, Shape::vector(words(row_words(inputs))?)])
+}
+
+/// Runs a step, one sample after another.
 ///
 /// One function for all layouts, so that an image has it once.
 #[inline(never)]
-pub(super) fn run<const WRITES: usize>(
+pub(super) fn run(
     step: Step<'_>,
     memory: &mut Memory<'_>,
     windowed: bool,
     kernel: PackedKernel,
 ) -> Result<(), StepError> {
-    let Packed { window, range, input, stream, output, scratch } = Packed::read::<WRITES>(step, windowed)?;
+    let Packed { window, range, input, stream, output, scratch } = Packed::read(step, windowed)?;
     let padding = input.quantization.zero_point as i8;
     let ([n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.shape.dims(), output.shape.dims());
     let (samples, size, out_size) = if windowed {
@@ -141,16 +155,7 @@ pub(super) fn run<const WRITES: usize>(
     } else {
         (n * in_h * in_w, [1, 1, in_c], [1, 1, out_c])
     };
-    let mut none = [];
-    let (mut both, stream, scratch): (InOut<'_>, _, &mut [u8]) = if let Some(scratch) = scratch {
-        let (both, views) = memory.over([input, stream], [output, scratch])?;
-        let ([_, stream], [_, scratch]) = (views.reads, views.writes);
-        (both, stream, scratch)
-    } else {
-        let (both, views) = memory.over([input, stream], [output])?;
-        let [_, stream] = views.reads;
-        (both, stream, &mut none)
-    };
+    let (mut both, stream, scratch) = memory.layer_views([input, stream], output, scratch)?;
     let stream = elements(stream)?;
     let layer = PackedLayer { window: &window, size, out_size, padding, range: range.words(), stream };
     let [in_sample, out_sample] = [size, out_size].map(|[h, w, c]| h * w * c);

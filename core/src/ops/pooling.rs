@@ -2,6 +2,7 @@
 
 use super::operands::all_are;
 use crate::geometry::{WINDOW_ATTRIBUTES, Window};
+use crate::kernels::pieces::pieces;
 use crate::operand::{ElementType, Operand, Shape};
 use crate::step::{Step, StepError};
 
@@ -25,6 +26,9 @@ pub(super) struct Covered {
     columns: usize,
     column_step: usize,
 }
+
+/// Computes an output pixel of an int8 pool from a sample of the input and what the pixel's window covers.
+type Visit<'a> = dyn FnMut(&[i8], Covered, &mut [i8]) + 'a;
 
 impl Covered {
     /// How many input pixels the window covers; padding is none. Zero only for a dilated window that steps over the input.
@@ -81,6 +85,33 @@ impl PoolParams {
                 }
             })
         })
+    }
+
+    /// Calls `visit` with each output pixel of an int8 pool, what its window covers, and the sample of the input.
+    ///
+    /// Not generic over what is done with a pixel, and with loops instead of iterators: it is small, and an image has it once.
+    #[inline(never)]
+    pub(super) fn for_each_pixel(&self, input: &[i8], output: &mut [i8], visit: &mut Visit<'_>) {
+        let ([_, in_h, in_w, _], [_, out_h, out_w, _]) = (self.input.dims(), self.output.dims());
+        let (Window { y: axis_y, x: axis_x }, (in_length, out_length, c)) = (&self.window, self.lengths());
+        for (input, mut output) in pieces((input, output), [in_length, out_length]) {
+            for out_y in 0..out_h {
+                let y = axis_y.taps(out_y, in_h);
+                for out_x in 0..out_w {
+                    let x = axis_x.taps(out_x, in_w);
+                    let window = Covered {
+                        first: y.position * in_w + x.position,
+                        rows: y.count(),
+                        row_step: axis_y.dilation * in_w,
+                        columns: x.count(),
+                        column_step: axis_x.dilation,
+                    };
+                    let Some((pixel, rest)) = output.split_at_mut_checked(c) else { return };
+                    visit(input, window, pixel);
+                    output = rest;
+                }
+            }
+        }
     }
 
     /// The parameters of a step whose window slides over `input` and gives `output`; `operand` is the index that an error names.

@@ -17,12 +17,11 @@
 //! The inputs are expanded as those of one pixel in [`pairs`].
 
 #[cfg(arm_dsp)]
-use super::dsp::{double_single, expand_one};
-use super::gather::copy_rows;
+use super::dsp::double_single;
 use super::layer::{PackedChannel, PackedLayer};
 use super::pairs;
 #[cfg(not(arm_dsp))]
-use super::pairs::{dual, expand_one, halves};
+use super::pairs::{dual, halves};
 use super::requantize::FOLDED_WORDS;
 #[cfg(not(arm_dsp))]
 use super::requantize::Folded;
@@ -84,17 +83,9 @@ pub fn pack(channels: [Option<PackedChannel<'_>>; CHANNELS], stream: &mut [i32])
 ///
 /// Does nothing more where a slice is too short.
 pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
-    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
     let row: &[i8] = elements(both.input()).unwrap_or_default();
     let k = padded(row.len());
-    let Some((taps, patch)) = scratch.split_at_mut_checked(k / 2) else { return };
-    if k == row.len() {
-        expand_one(row, taps);
-    } else {
-        let Ok(patch) = bytemuck::try_cast_slice_mut::<i32, i8>(patch) else { return };
-        copy_rows(row, patch, [0, 0], [1, row.len()]);
-        expand_one(patch, taps);
-    }
+    let Some(taps) = pairs::expand_row(row, k, scratch) else { return };
     let (outputs, left) = elements_mut::<i8>(both.output()).unwrap_or_default().as_chunks_mut::<CHANNELS>();
     let whole = outputs.len() * (k + FIXED_WORDS);
     let Some((whole, last)) = layer.stream.split_at_checked(whole) else { return };

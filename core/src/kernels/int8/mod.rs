@@ -36,6 +36,7 @@ mod gather;
 #[cfg(arm_helium)]
 mod helium;
 mod layer;
+pub(crate) mod maxima;
 pub mod pairs;
 pub mod quads;
 mod requantize;

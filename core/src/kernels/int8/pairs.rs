@@ -122,42 +122,41 @@ pub fn convolve(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8
     let Some(pixels) = both.output().len().checked_div(channels) else { return };
     let in_order = window == &Window::ONE && k == weights;
     let mut blocks = Blocks::new(stream, k, layer.relu(), channels);
-    let fours = pixels / PIXELS;
-    let mut place = [0, 0];
-    for four in 0..fours {
+    let (mut pixel, mut place) = (0, [0, 0]);
+    while pixel < pixels {
+        // What is left over from fours goes one by one.
+        let count = if pixels - pixel < PIXELS { 1 } else { PIXELS };
         let input: &[i8] = elements(both.input()).unwrap_or_default();
-        if in_order {
-            expand(input.get(four * PIXELS * k..).unwrap_or_default(), k, taps);
+        let rows = if in_order {
+            input.get(pixel * k..)
         } else {
-            let image = Image { input, size, window, padding };
-            if !expand_in_place(&image, place, out_w, taps) {
-                let mut at = place;
-                for patch in patches.chunks_exact_mut(k.max(1)) {
+            let (image, first) = (Image { input, size, window, padding }, place);
+            place = forward(place, count, out_w);
+            if count == PIXELS && expand_in_place(&image, first, out_w, taps) {
+                None
+            } else {
+                let mut at = first;
+                for patch in patches.chunks_exact_mut(k.max(1)).take(count) {
                     image.patch(at, patch.get_mut(..weights).unwrap_or_default());
                     at = forward(at, 1, out_w);
                 }
-                expand(patches, k, taps);
+                Some(&*patches)
             }
-            place = forward(place, PIXELS, out_w);
+        };
+        match rows {
+            Some(row) if count == 1 => expand_one(row, taps.get_mut(..k / 2).unwrap_or_default()),
+            Some(rows) => expand(rows, k, taps),
+            None => {}
         }
         let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
-        blocks.run(taps, output.get_mut(four * PIXELS * channels..).unwrap_or_default());
-    }
-    // What is left over.
-    let Some(taps) = taps.get_mut(..k / 2) else { return };
-    for pixel in fours * PIXELS..pixels {
-        let input: &[i8] = elements(both.input()).unwrap_or_default();
-        if in_order {
-            expand_one(input.get(pixel * k..).unwrap_or_default(), taps);
+        let output = output.get_mut(pixel * channels..).unwrap_or_default();
+        if count == 1 {
+            let (one, output) = (taps.get(..k / 2), output.get_mut(..channels));
+            block_of_one(stream, one.unwrap_or_default(), output.unwrap_or_default());
         } else {
-            let image = Image { input, size, window, padding };
-            image.patch(place, patches.get_mut(..weights).unwrap_or_default());
-            expand_one(patches, taps);
-            place = forward(place, 1, out_w);
+            blocks.run(taps, output);
         }
-        let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
-        let output = output.get_mut(pixel * channels..(pixel + 1) * channels);
-        block_of_one(stream, taps, output.unwrap_or_default());
+        pixel += count;
     }
 }
 
@@ -175,18 +174,24 @@ const fn forward([mut out_y, mut out_x]: [usize; 2], count: usize, out_w: usize)
 ///
 /// Does nothing more where a slice is too short.
 pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
-    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
     let row: &[i8] = elements(both.input()).unwrap_or_default();
-    let k = padded(row.len());
-    let Some((taps, patch)) = scratch.split_at_mut_checked(k / 2) else { return };
+    let Some(taps) = expand_row(row, padded(row.len()), scratch) else { return };
+    block_of_one(layer.stream, taps, elements_mut(both.output()).unwrap_or_default());
+}
+
+/// The taps of a row that is filled up to `k` elements, a multiple of four; `None` if the scratch is too short.
+#[inline(always)]
+pub(super) fn expand_row<'s>(row: &[i8], k: usize, scratch: &'s mut [u8]) -> Option<&'s [i32]> {
+    let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
+    let (taps, patch) = scratch.split_at_mut_checked(k / 2)?;
     if k == row.len() {
         expand_one(row, taps);
     } else {
-        let Ok(patch) = bytemuck::try_cast_slice_mut::<i32, i8>(patch) else { return };
+        let patch = bytemuck::try_cast_slice_mut::<i32, i8>(patch).ok()?;
         copy_rows(row, patch, [0, 0], [1, row.len()]);
         expand_one(patch, taps);
     }
-    block_of_one(layer.stream, taps, elements_mut(both.output()).unwrap_or_default());
+    Some(taps)
 }
 
 /// All channels of four pixels.
@@ -395,7 +400,7 @@ impl<'a> Tiles<'a> {
 ///
 /// Does nothing if `row` is too short.
 #[cfg(not(arm_dsp))]
-pub(super) fn expand_one(row: &[i8], taps: &mut [i32]) {
+fn expand_one(row: &[i8], taps: &mut [i32]) {
     if row.len() < 2 * taps.len() {
         return;
     }

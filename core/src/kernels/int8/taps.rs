@@ -149,16 +149,11 @@ pub fn depthwise(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u
             }
             (fresh, fresh_place) = (fresh + 1, after(fresh_place, 1, ring_rows));
         }
-        let mut rows = [0; MAX_HEIGHT];
-        let Some(rows) = rows.get_mut(..y.kernel) else { return };
-        let mut place = first_place;
-        for row in rows.iter_mut() {
-            (*row, place) = (place * width, after(place, y.dilation, ring_rows));
-        }
-        first_place = after(first_place, y.stride, ring_rows);
         let output: &mut [i8] = elements_mut(both.output()).unwrap_or_default();
         let output = output.get_mut(out_y * out_row..(out_y + 1) * out_row).unwrap_or_default();
-        let row = Row { rows, width, ring: scratch, axis: x, channels: [in_c, out_c], stream };
+        let ring = Ring { elements: scratch, rows: ring_rows, width, first: first_place };
+        let row = Row { ring, window, channels: [in_c, out_c], stream };
+        first_place = after(first_place, y.stride, ring_rows);
         let mut out_x = 0;
         while out_x < out_w {
             let count = PIXELS.min(out_w - out_x);
@@ -177,15 +172,20 @@ fn after(place: usize, count: usize, ring_rows: usize) -> usize {
     place
 }
 
+/// Copies of rows of the input, with their padding.
+pub(super) struct Ring<'a> {
+    pub(super) elements: &'a [i8],
+    /// How many rows there are, and the elements of each.
+    rows: usize,
+    width: usize,
+    /// The place of the window's first row.
+    first: usize,
+}
+
 /// An output row.
 pub(super) struct Row<'a> {
-    /// Where in the ring each row of the window begins.
-    pub(super) rows: &'a [usize],
-    /// Elements of a row of the ring.
-    pub(super) width: usize,
-    pub(super) ring: &'a [i8],
-    /// The window over the width.
-    pub(super) axis: &'a Axis,
+    pub(super) ring: Ring<'a>,
+    pub(super) window: &'a Window,
     /// Channels of the input and of the output.
     pub(super) channels: [usize; 2],
     pub(super) stream: &'a [i32],
@@ -206,32 +206,41 @@ pub(super) struct Block {
 }
 
 impl Row<'_> {
+    /// Where in the ring each row of the window begins.
+    pub(super) fn starts(&self) -> impl Iterator<Item = usize> {
+        let (Ring { rows, width, first, .. }, Axis { kernel, dilation, .. }) = (&self.ring, self.window.y);
+        let mut place = *first;
+        (0..kernel).map(move |_| {
+            let start = place * width;
+            place = after(place, dilation, *rows);
+            start
+        })
+    }
+
     /// The block of `count` pixels, at least one and at most four, from pixel `out_x` on; `None` unless, for each channel of the stream, each row of the window has all taps of these
     /// pixels in the ring, and `output`, which begins at the first of them, has all of them.
     #[inline(always)]
     pub(super) fn block(&self, [out_x, count]: [usize; 2], output: &[i8]) -> Option<Block> {
-        let [in_c, out_c] = self.channels;
+        let ([in_c, out_c], Window { y, x }, ring) = (self.channels, self.window, &self.ring);
         let last = count.checked_sub(1)?;
         let all = |stride: usize| [1, 2, 3].map(|pixel: usize| pixel.min(last) * stride);
-        let words = channel_words(self.rows.len() * self.axis.kernel);
-        let reach = (out_x.checked_add(last)?.checked_mul(self.axis.stride)?)
-            .checked_add(self.axis.extent()?)?
-            .checked_mul(in_c)?;
+        let words = channel_words(y.kernel.checked_mul(x.kernel)?);
+        let reach =
+            (out_x.checked_add(last)?.checked_mul(x.stride)?).checked_add(x.extent()?)?.checked_mul(in_c)?;
         let fits = count <= PIXELS
             && (in_c == out_c || in_c == 1)
             && out_c.checked_mul(words) == Some(self.stream.len())
-            && reach <= self.width
-            && !self.rows.is_empty()
-            && self
-                .rows
-                .iter()
-                .all(|row| row.checked_add(self.width).is_some_and(|end| end <= self.ring.len()))
+            && reach <= ring.width
+            // The places of all rows are less than their number, if the first one's is.
+            && ring.first < ring.rows
+            && ring.rows.checked_mul(ring.width)? <= ring.elements.len()
+            && (1..=MAX_HEIGHT).contains(&y.kernel)
             && output.len() >= count.checked_mul(out_c)?
             && out_c > 0
-            && (1..=MAX_WIDTH).contains(&self.axis.kernel);
-        let stride = self.axis.stride.wrapping_mul(in_c);
+            && (1..=MAX_WIDTH).contains(&x.kernel);
+        let stride = x.stride.wrapping_mul(in_c);
         fits.then(|| Block {
-            step: self.axis.dilation.wrapping_mul(in_c),
+            step: x.dilation.wrapping_mul(in_c),
             offset: out_x.wrapping_mul(stride),
             steps: all(stride),
             out_steps: all(out_c),
@@ -246,19 +255,18 @@ impl Row<'_> {
 #[cfg(not(any(arm_v6m, arm_v7m, arm_dsp)))]
 fn block(row: &Row<'_>, [out_x, count]: [usize; 2], output: &mut [i8]) {
     let Some(block) = row.block([out_x, count], output) else { return };
-    let [_, out_c] = row.channels;
-    let words = channel_words(row.rows.len() * row.axis.kernel);
+    let ([in_c, out_c], Window { y, x }) = (row.channels, row.window);
+    let words = channel_words(y.kernel * x.kernel);
     for pixel in 0..count {
         for (channel, stream) in row.stream.chunks_exact(words).enumerate() {
             let Some((&bias, rest)) = stream.split_first() else { return };
             let Some((weights, &scale)) = rest.split_last_chunk::<FOLDED_WORDS>() else { return };
             let mut weights = weights.iter().flat_map(|word| word.to_le_bytes());
             let mut sum = bias;
-            let first =
-                block.offset + pixel * row.axis.stride * row.channels[0] + channel * block.channel_step;
-            for start in row.rows {
-                for k_x in 0..row.axis.kernel {
-                    let tap = row.ring.get(start + first + k_x * block.step).copied().unwrap_or(0);
+            let first = block.offset + pixel * x.stride * in_c + channel * block.channel_step;
+            for start in row.starts() {
+                for k_x in 0..x.kernel {
+                    let tap = row.ring.elements.get(start + first + k_x * block.step).copied().unwrap_or(0);
                     let weight = weights.next().unwrap_or(0).cast_signed();
                     sum = sum.wrapping_add(i32::from(tap) * i32::from(weight));
                 }

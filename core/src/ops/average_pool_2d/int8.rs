@@ -1,7 +1,6 @@
 //! int8 average pooling.
 
 use crate::kernels::int8::sums::{CHANNELS, add_pixels};
-use crate::kernels::pieces::pieces;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool, pool_params};
 use crate::ops::pooling::PoolParams;
@@ -18,28 +17,26 @@ pub const MAX_TAPS: usize = 1 << 23;
 ///
 /// Slices that are shorter than the shapes say leave outputs unwritten or sums incomplete; nothing panics.
 pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &mut [i8]) {
-    let (in_length, out_length, c) = params.lengths();
-    for (input, output) in pieces((input, output), [in_length, out_length]) {
-        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
-            let count = window.count() as i32;
-            if count == 0 {
-                output.fill(range.clamp(range.zero_point));
-                continue;
-            }
-            for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
-                let first = block * CHANNELS;
-                let mut sums = [0i32; CHANNELS];
-                let sums = sums.get_mut(..output.len()).unwrap_or_default();
-                window.for_each_run(|pixel, count, step| {
-                    let input = input.get(pixel * c + first..).unwrap_or_default();
-                    add_pixels(input, step * c, count, sums);
-                });
-                for (output, &mut sum) in output.iter_mut().zip(sums) {
-                    *output = range.clamp(rounded_mean(sum, count));
-                }
+    let (_, _, c) = params.lengths();
+    params.for_each_pixel(input, output, &mut |input, window, output| {
+        let count = window.count() as i32;
+        if count == 0 {
+            output.fill(range.clamp(range.zero_point));
+            return;
+        }
+        for (block, output) in output.chunks_mut(CHANNELS).enumerate() {
+            let first = block * CHANNELS;
+            let mut sums = [0i32; CHANNELS];
+            let sums = sums.get_mut(..output.len()).unwrap_or_default();
+            window.for_each_run(|pixel, count, step| {
+                let input = input.get(pixel * c + first..).unwrap_or_default();
+                add_pixels(input, step * c, count, sums);
+            });
+            for (output, &mut sum) in output.iter_mut().zip(sums) {
+                *output = range.clamp(rounded_mean(sum, count));
             }
         }
-    }
+    });
 }
 
 /// `sum / count`, rounded to nearest with ties away from zero.

@@ -32,7 +32,7 @@ pub fn shapes(window: &Window, input: Shape, output: Shape) -> Option<[Shape; 2]
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    packed::check::<2>(step, constant, &LAYOUT)
+    packed::check(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap).
@@ -41,7 +41,7 @@ pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    packed::run::<2>(step, memory, true, convolve)
+    packed::run(step, memory, true, convolve)
 }
 
 #[cfg(test)]

@@ -19,15 +19,11 @@ const LAYOUT: Layout = Layout {
 /// The shapes of the stream, `[1, 1, fours, words]` i32 (see [`double_pairs`](crate::kernels::int8::double_pairs)), and of the scratch, `[1, 1, 1, words]` i32,
 /// for `in_c` inputs and `out_c` outputs; `None` if they do not fit.
 pub fn shapes(in_c: u32, out_c: u32) -> Option<[Shape; 2]> {
-    let inputs = Shape([out_c, 1, 1, in_c]).elements()?.checked_div(out_c as usize)?;
-    let words = |words: usize| u32::try_from(words).ok();
-    let stream = Shape([1, 1, out_c.div_ceil(CHANNELS as u32), words(double_words(inputs))?]);
-    stream.elements()?;
-    Some([stream, Shape::vector(words(row_words(inputs))?)])
+    packed::row_shapes([in_c, out_c], CHANNELS, double_words, row_words)
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    packed::check::<2>(step, constant, &LAYOUT)
+    packed::check(step, constant, &LAYOUT)
 }
 
 /// How far the output may run over the input, see [`overlap`](crate::ops::overlap): all of a row is expanded before its outputs are written.
@@ -36,7 +32,7 @@ pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    packed::run::<2>(step, memory, false, fully_connected)
+    packed::run(step, memory, false, fully_connected)
 }
 
 #[cfg(test)]

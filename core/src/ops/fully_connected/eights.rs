@@ -31,7 +31,7 @@ pub fn stream(in_c: u32, out_c: u32) -> Option<Shape> {
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    packed::check::<1>(step, constant, &LAYOUT)
+    packed::check(step, constant, &LAYOUT)
 }
 
 /// Not by [`packed::run`]: the vectors of a small layer take so few instructions that those before them count.

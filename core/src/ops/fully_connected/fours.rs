@@ -27,11 +27,11 @@ pub fn stream(in_c: u32, out_c: u32) -> Option<Shape> {
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, constant: &[u8]) -> Result<(), StepError> {
-    packed::check::<1>(step, constant, &LAYOUT)
+    packed::check(step, constant, &LAYOUT)
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    packed::run::<1>(step, memory, false, fully_connected)
+    packed::run(step, memory, false, fully_connected)
 }
 
 #[cfg(test)]

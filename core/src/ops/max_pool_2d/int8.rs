@@ -1,6 +1,6 @@
 //! int8 maximum pooling.
 
-use crate::kernels::pieces::pieces;
+use crate::kernels::int8::maxima::keep_greater;
 use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::ops::int8::{OutputRange, pool, pool_params};
 use crate::ops::pooling::PoolParams;
@@ -13,21 +13,14 @@ use crate::step::{Step, StepError};
 ///
 /// Slices that are shorter than the shapes say leave outputs unwritten or maxima incomplete; nothing panics.
 pub fn forward(params: &PoolParams, range: OutputRange, input: &[i8], output: &mut [i8]) {
-    let (in_length, out_length, c) = params.lengths();
-    for (input, output) in pieces((input, output), [in_length, out_length]) {
-        for (window, output) in params.windows().zip(output.chunks_exact_mut(c)) {
-            output.fill(if window.count() == 0 { range.zero_point as i8 } else { i8::MIN });
-            window.for_each(|pixel| {
-                let taps = input.get(pixel * c..).unwrap_or_default();
-                for (greatest, &tap) in output.iter_mut().zip(taps) {
-                    *greatest = (*greatest).max(tap);
-                }
-            });
-            for value in output {
-                *value = range.clamp(i32::from(*value));
-            }
-        }
-    }
+    let (_, _, c) = params.lengths();
+    params.for_each_pixel(input, output, &mut |input, window, output| {
+        output.fill(if window.count() == 0 { range.zero_point as i8 } else { i8::MIN });
+        window.for_each(|pixel| {
+            keep_greater(output, input.get(pixel * c..).unwrap_or_default());
+        });
+        range.clamp_all(output);
+    });
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {

@@ -23,7 +23,7 @@ pub(in crate::ops) fn multiply(a: i32, b: i32) -> i32 {
 /// that power's exponential.
 pub(in crate::ops) fn exp_on_negative_values(x: i32) -> i32 {
     /// `exp(-2^(position - 26))` as `Q0`, for the bits from 1/4 (position 24) on.
-    const FACTORS: [(u32, i32); 7] = [
+    static FACTORS: [(u32, i32); 7] = [
         (24, 1_672_461_947),
         (25, 1_302_514_674),
         (26, 790_015_084),
@@ -40,7 +40,7 @@ pub(in crate::ops) fn exp_on_negative_values(x: i32) -> i32 {
     // In [-1/4, 0), so that the step from Q5 to Q0 cannot overflow.
     let mut result = exp_between_minus_quarter_and_zero(within << DIFFERENCE_BITS);
     let rest = within.wrapping_sub(x);
-    for (position, factor) in FACTORS {
+    for &(position, factor) in &FACTORS {
         if rest & (1 << position) != 0 {
             result = multiply(result, factor);
         }

@@ -1,4 +1,4 @@
-//! The kernels of [`pairs`], [`double_pairs`](super::double_pairs), [`quads`](super::quads) and [`sums`](super::sums) for Armv7E-M and for Armv8-M with the DSP extension.
+//! The kernels of [`pairs`], [`double_pairs`](super::double_pairs), [`quads`](super::quads), [`sums`](super::sums) and [`maxima`](super::maxima) for Armv7E-M and for Armv8-M with the DSP extension.
 //!
 //! Naked functions, because compilers spill: each of them needs all fourteen registers that there are. They call nothing and use no stack but
 //! what they save. Unaligned `LDR`, `STR` and `STRH` are used on bytes, as the architecture allows for as long as `CCR.UNALIGN_TRP` is 0, its value
@@ -74,6 +74,8 @@ macro_rules! requantize_four {
 
 mod double_single;
 mod expand;
+#[cfg(not(arm_helium))]
+mod maxima;
 mod row;
 mod single;
 #[cfg(not(arm_helium))]
@@ -82,6 +84,8 @@ mod tile;
 
 pub(super) use double_single::double_single;
 pub(super) use expand::{copy_rows, expand, expand_colour, expand_one};
+#[cfg(not(arm_helium))]
+pub(super) use maxima::keep_greater_fours;
 pub(super) use row::row;
 pub(super) use single::single;
 #[cfg(not(arm_helium))]

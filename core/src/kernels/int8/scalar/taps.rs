@@ -12,10 +12,10 @@ use crate::kernels::int8::taps::{self, MAX_HEIGHT, MAX_WIDTH};
 pub(in crate::kernels::int8) fn block(row: &taps::Row<'_>, pixels: [usize; 2], output: &mut [i8]) {
     let Some(block) = row.block(pixels, output) else { return };
     let mut rows = [core::ptr::null(); MAX_HEIGHT];
-    for (pointer, &start) in rows.iter_mut().zip(row.rows) {
-        *pointer = row.ring.as_ptr().wrapping_add(start);
+    for (pointer, start) in rows.iter_mut().zip(row.starts()) {
+        *pointer = row.ring.elements.as_ptr().wrapping_add(start);
     }
-    let Some(rows) = rows.get(..row.rows.len()) else { return };
+    let Some(rows) = rows.get(..row.window.y.kernel) else { return };
     let ([one, two, three], [out_one, out_two, out_three]) = (block.steps, block.out_steps);
     let (rows, stream) = (rows.as_ptr_range(), row.stream.as_ptr_range());
     let call = Block {
@@ -33,7 +33,7 @@ pub(in crate::kernels::int8) fn block(row: &taps::Row<'_>, pixels: [usize; 2], o
         channel_step: block.channel_step,
         entry: 0,
         step: block.step,
-        unused: MAX_WIDTH - row.axis.kernel,
+        unused: MAX_WIDTH - row.window.x.kernel,
         stream: stream.start,
     };
     // SAFETY: for each channel, which is as many words of the stream as its bias, its weights and its numbers take, the kernel reads all taps of four pixels from each row
