@@ -50,13 +50,6 @@ REASONS = [
         "3 KB of it are kernels in assembly, 3 KB the gathering of windows and the walk over pixels, 2.5 KB views of memory and the way from a step to a kernel, "
         "the rest sums, the pool, softmax and start-up code",
     ),
-    (
-        ["resnet8"],
-        ["cortex-m55"],
-        "code_bytes",
-        "convolutions and the way to them take 3.7 KB, sums of two tensors 1.8 KB, an average pool 1.4 KB, softmax 0.9 KB, views of memory 2 KB, start-up and the loop over steps the rest",
-    ),
-    (["kws", "resnet8", "mobilenet"], ["cortex-m0"], "stack_peak_bytes", "a convolution, the way to it and its kernel take 900 bytes"),
 ]
 TOLERANCE = 0.02
 BEGIN, END = "<!-- begin: written by tools/benchmarks.py -->\n", "<!-- end -->\n"
