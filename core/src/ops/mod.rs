@@ -40,6 +40,8 @@ pub mod movement;
 mod operands;
 mod overlap;
 mod packed;
+#[cfg(test)]
+mod packed_cases;
 pub mod pointwise_mean;
 mod pooling;
 pub mod prelu;

@@ -50,104 +50,46 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use std::vec::Vec;
-
     use super::*;
-    use crate::geometry::WINDOW_ATTRIBUTES;
     use crate::kernels::int8::PackedChannel;
     use crate::kernels::int8::sixteens::{channel_of, pack};
     use crate::ops::Operator;
-    use crate::ops::int8::Channel;
-    use crate::ops::int8::reference::{
-        Case, Random, at, expect_clamp_errors, expect_operand_errors, runs_over_its_input, shape,
-    };
+    use crate::ops::packed_cases::{self, Cases};
     use crate::quantization::Multiplier;
 
-    struct Problem {
-        window: Window,
-        input: [usize; 4],
-        output: [usize; 4],
-        zero_points: [i32; 2],
-        clamp: [i32; 2],
-        filter: Vec<i8>,
-        channels: Vec<Channel>,
-    }
-
-    impl Problem {
-        fn random(random: &mut Random) -> Self {
-            let (window, [in_h, in_w]) = random.window();
-            let (n, c) = (random.size(1, 2), [1, 2, 4, 8, 16, random.size(1, 40)][random.size(0, 5)]);
-            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
-            let mut filter = random.bytes(window.y.kernel * window.x.kernel * c);
-            filter.iter_mut().for_each(|weight| *weight = (*weight).max(-127));
-            let zero_points = [random.zero_point(), random.zero_point()];
-            let channels = (0..c).map(|channel| {
-                let taps = filter.iter().skip(channel).step_by(c).copied();
-                let Channel { bias, multiplier } = random.channel(taps, zero_points[0]);
-                let shift = multiplier.shift.min(0);
-                Channel { bias, multiplier: Multiplier { shift, ..multiplier } }
-            });
-            let channels = channels.collect();
-            let (input, output) = ([n, in_h, in_w, c], [n, out_h, out_w, c]);
-            Self { window, input, output, zero_points, clamp: random.clamp(), filter, channels }
-        }
-
-        fn attributes(&self) -> Vec<i32> {
-            [self.window.attributes().as_slice(), &self.clamp].concat()
-        }
-
-        fn plain(&self) -> Case {
-            let Window { y, x } = self.window;
-            Case::new(Operator::DepthwiseConv2dI8, &self.attributes())
-                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
-                .constant(ElementType::I8, shape([1, y.kernel, x.kernel, self.input[3]]), &self.filter)
-                .channels(&self.channels)
-                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
-        }
-
-        fn packed(&self) -> Case {
-            let c = self.input[3];
-            let [stream_shape, scratch] =
-                shapes(&self.window, shape(self.input), shape(self.output)).unwrap();
-            let mut stream = std::vec![0; stream_shape.elements().unwrap()];
-            let rows: Vec<Vec<i8>> = (0..c)
-                .map(|channel| self.filter.iter().skip(channel).step_by(c).copied().collect())
-                .collect();
-            for (record, stream) in stream.chunks_mut(stream_shape.dims()[3]).enumerate() {
+    const CASES: Cases = Cases {
+        operator: Operator::DepthwiseConv2dSixteensI8,
+        layout: &LAYOUT,
+        depthwise: true,
+        sizes: |random| {
+            let (window, size) = random.window();
+            (window, size, [[1, 2, 4, 8, 16, random.size(1, 40)][random.size(0, 5)]; 2])
+        },
+        channel: packed_cases::shifted_right,
+        pack: |problem, words, stream| {
+            stream.chunks_mut(words).enumerate().try_for_each(|(record, stream)| {
+                let channels = problem.channels.len();
                 let lane = |lane: usize| {
-                    let channel = channel_of(&self.window, c, LANES * record + lane)?;
-                    let Channel { bias, multiplier: scale } = self.channels[channel];
-                    Some(PackedChannel { weights: &rows[channel], bias, scale })
+                    problem.scaled(channel_of(&problem.window, channels, LANES * record + lane)?)
                 };
-                pack(core::array::from_fn(lane), stream).unwrap();
-            }
-            Case::new(Operator::DepthwiseConv2dSixteensI8, &self.attributes())
-                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
-                .constant(ElementType::I32, stream_shape, &stream)
-                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
-                .writes(ElementType::I32, scratch, None)
-        }
-    }
+                pack(core::array::from_fn(lane), stream)
+            })
+        },
+    };
 
     #[test]
     fn equals_the_plain_layout() {
-        let mut random = Random(120);
-        for _ in 0..600 {
-            let problem = Problem::random(&mut random);
-            let input = random.bytes(problem.input.iter().product());
-            let found: Vec<i8> = problem.packed().run(&[&input]);
-            let expected: Vec<i8> = problem.plain().run(&[&input]);
-            assert_eq!(found, expected, "{:?} {:?}", problem.window, problem.input);
-        }
+        packed_cases::equals_the_plain_layout(&CASES);
     }
 
     #[test]
     fn output_may_run_over_the_input_as_far_as_it_says() {
-        let mut random = Random(122);
-        runs_over_its_input(&mut random, |random| {
-            let problem = Problem::random(random);
-            (problem.packed(), shape(problem.input))
-        });
+        packed_cases::output_may_run_over_the_input_as_far_as_it_says(&CASES);
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        packed_cases::check_says_what_is_wrong(&CASES);
     }
 
     #[test]
@@ -163,17 +105,5 @@ mod tests {
         assert_eq!(packed(-127, 0), Some(true));
         assert_eq!(packed(-128, 0), None);
         assert_eq!(packed(1, 1), None);
-    }
-
-    #[test]
-    fn check_says_what_is_wrong() {
-        let case = Problem::random(&mut Random(123)).packed();
-        expect_operand_errors(&case, &[0, 2]);
-        expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
-        for dim in 0..4 {
-            case.expect(StepError::Shape { operand: 2 }, |step| step.writes[0].shape.0[dim] += 1);
-        }
-        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] += 1);
-        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[1].shape.0[3] += 1);
     }
 }

@@ -58,108 +58,44 @@ pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use std::vec::Vec;
-
     use super::*;
-    use crate::geometry::WINDOW_ATTRIBUTES;
     use crate::kernels::int8::taps::pack;
     use crate::kernels::int8::{Folded, tests::layer_channel};
     use crate::ops::Operator;
-    use crate::ops::int8::Channel;
-    use crate::ops::int8::reference::{Case, Random, at, expect_clamp_errors, expect_operand_errors, shape};
+    use crate::ops::int8::reference::shape;
+    use crate::ops::packed_cases::{self, Cases};
 
-    struct Problem {
-        window: Window,
-        input: [usize; 4],
-        output: [usize; 4],
-        zero_points: [i32; 2],
-        clamp: [i32; 2],
-        filter: Vec<i8>,
-        channels: Vec<Channel>,
-    }
-
-    impl Problem {
-        fn random(random: &mut Random) -> Self {
-            let (window, [in_h, in_w]) = random.window();
-            let (n, in_c) = (random.size(1, 2), random.size(1, 9));
-            let out_c = if in_c == 1 { random.size(1, 9) } else { in_c };
-            let (out_h, out_w) = (window.y.output(in_h).unwrap(), window.x.output(in_w).unwrap());
-            let filter = random.bytes(window.y.kernel * window.x.kernel * out_c);
-            let zero_points = [random.zero_point(), random.zero_point()];
-            let weights =
-                |channel: usize| filter.iter().skip(channel).step_by(out_c).copied().collect::<Vec<_>>();
-            let channels = (0..out_c).map(|c| layer_channel(random, &weights(c), zero_points[0])).collect();
-            let (input, output) = ([n, in_h, in_w, in_c], [n, out_h, out_w, out_c]);
-            Self { window, input, output, zero_points, clamp: random.clamp(), filter, channels }
-        }
-
-        fn attributes(&self) -> Vec<i32> {
-            [self.window.attributes().as_slice(), &self.clamp].concat()
-        }
-
-        fn plain(&self) -> Case {
-            Case::new(Operator::DepthwiseConv2dI8, &self.attributes())
-                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
-                .constant(
-                    ElementType::I8,
-                    shape([1, self.window.y.kernel, self.window.x.kernel, self.output[3]]),
-                    &self.filter,
-                )
-                .channels(&self.channels)
-                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
-        }
-
-        fn packed(&self) -> Case {
-            let out_c = self.output[3];
-            let [stream_shape, scratch] = shapes(&self.window, shape(self.input), out_c as u32).unwrap();
-            let mut stream = std::vec![0; stream_shape.elements().unwrap()];
-            let words = stream_shape.dims()[3];
-            for (index, (stream, channel)) in stream.chunks_mut(words).zip(&self.channels).enumerate() {
-                let taps: Vec<i8> = self.filter.iter().skip(index).step_by(out_c).copied().collect();
-                let scale = Folded::new(channel.multiplier, self.zero_points[1], 1 << 23).unwrap();
-                pack(taps.iter().copied(), channel.bias, scale, stream).unwrap();
-                assert!(is_sound(stream, taps.len()));
-            }
-            Case::new(Operator::DepthwiseConv2dTapsI8, &self.attributes())
-                .reads(ElementType::I8, shape(self.input), at(self.zero_points[0]))
-                .constant(ElementType::I32, stream_shape, &stream)
-                .writes(ElementType::I8, shape(self.output), at(self.zero_points[1]))
-                .writes(ElementType::I8, scratch, None)
-        }
-    }
+    const CASES: Cases = Cases {
+        operator: Operator::DepthwiseConv2dTapsI8,
+        layout: &LAYOUT,
+        depthwise: true,
+        sizes: |random| {
+            let (window, size) = random.window();
+            let in_c = random.size(1, 9);
+            (window, size, [in_c, if in_c == 1 { random.size(1, 9) } else { in_c }])
+        },
+        channel: layer_channel,
+        pack: |problem, words, stream| {
+            stream.chunks_mut(words).enumerate().try_for_each(|(channel, stream)| {
+                let channel = problem.folded(channel, 1 << 23)?;
+                pack(channel.weights.iter().copied(), channel.bias, channel.scale, stream)
+            })
+        },
+    };
 
     #[test]
     fn equals_the_plain_layout() {
-        let mut random = Random(70);
-        for _ in 0..600 {
-            let problem = Problem::random(&mut random);
-            let input = random.bytes(problem.input.iter().product());
-            let found: Vec<i8> = problem.packed().run(&[&input]);
-            let expected: Vec<i8> = problem.plain().run(&[&input]);
-            assert_eq!(found, expected, "{:?} {:?}", problem.window, problem.input);
-        }
+        packed_cases::equals_the_plain_layout(&CASES);
     }
 
     #[test]
-    fn runs_over_the_input_as_far_as_it_may() {
-        let mut random = Random(71);
-        let (mut tested, mut apart) = (0, 0);
-        while tested < 200 {
-            let problem = Problem::random(&mut random);
-            let mut case = problem.packed();
-            let Some(distance) = crate::ops::overlap::<crate::AllOperators>(case.step.step()) else {
-                continue;
-            };
-            let input = random.bytes(problem.input.iter().product());
-            let expected: Vec<i8> = case.run(&[&input]);
-            let first = case.step.reads[0].offset;
-            case.step.writes[0].offset = first;
-            case.step.reads[0].offset = first + distance as u32;
-            assert_eq!(case.run::<i8, i8>(&[&input]), expected, "{:?}", problem.window);
-            tested += 1;
-            apart += usize::from(distance > 0);
-        }
-        assert!(apart > 10, "{apart}");
+    fn output_may_run_over_the_input_as_far_as_it_says() {
+        packed_cases::output_may_run_over_the_input_as_far_as_it_says(&CASES);
+    }
+
+    #[test]
+    fn check_says_what_is_wrong() {
+        packed_cases::check_says_what_is_wrong(&CASES);
     }
 
     #[test]
@@ -181,22 +117,5 @@ mod tests {
             bad[word] = value;
             assert!(!is_sound(&bad, 1), "{word}");
         }
-    }
-
-    #[test]
-    fn check_says_what_is_wrong() {
-        let case = Problem::random(&mut Random(72)).packed();
-        case.expect(StepError::Memory, |step| step.reads[1].offset = 1 << 20);
-        expect_operand_errors(&case, &[0, 2]);
-        expect_clamp_errors(&case, WINDOW_ATTRIBUTES);
-        for dim in 0..3 {
-            case.expect(StepError::Shape { operand: 2 }, |step| step.writes[0].shape.0[dim] += 1);
-        }
-        case.expect(StepError::Shape { operand: 1 }, |step| {
-            step.reads[0].shape.0[3] += 1;
-            step.writes[0].shape.0[3] += 1;
-        });
-        case.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[3] += 1);
-        case.expect(StepError::Shape { operand: 3 }, |step| step.writes[1].shape.0[3] += 1);
     }
 }
