@@ -35,7 +35,18 @@ impl Network {
     /// # Errors
     /// [`ParseError`], with the place in the text. Shapes that do not fit come out of [`Network::build`], as ever.
     pub fn layers(self, text: &str) -> Result<Self, ParseError> {
-        let mut reader = Reader { text, position: 0 };
+        self.read_layers(Reader { text, position: 0, classes: None })
+    }
+
+    /// As [`layers`](Self::layers), where the word `classes` stands for a number.
+    ///
+    /// # Errors
+    /// [`ParseError`].
+    pub fn layers_for_classes(self, text: &str, classes: usize) -> Result<Self, ParseError> {
+        self.read_layers(Reader { text, position: 0, classes: Some(classes) })
+    }
+
+    fn read_layers(self, mut reader: Reader<'_>) -> Result<Self, ParseError> {
         let mut network = self;
         reader.skip_space();
         reader.take('.');
@@ -56,6 +67,8 @@ impl Network {
 struct Reader<'t> {
     text: &'t str,
     position: usize,
+    /// What the word `classes` stands for, if for something.
+    classes: Option<usize>,
 }
 
 impl<'t> Reader<'t> {
@@ -140,7 +153,11 @@ impl<'t> Reader<'t> {
         let (start, rest) = (self.position, self.rest());
         let end =
             rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".-+".contains(c))).unwrap_or(rest.len());
-        match rest[..end].parse::<f64>() {
+        let value = match (&rest[..end], self.classes) {
+            ("classes", Some(classes)) => Ok(classes as f64),
+            (word, _) => word.parse::<f64>(),
+        };
+        match value {
             Ok(value) if value.is_finite() => {
                 self.position += end;
                 self.skip_space();
@@ -205,6 +222,15 @@ mod tests {
             .global_average_pool_2d()
             .fully_connected(10);
         assert_eq!(parse(text).unwrap().build().unwrap(), built.build().unwrap());
+    }
+
+    #[test]
+    fn classes_are_a_number_where_there_are_some() {
+        let text = "flatten().fully_connected( classes ).reshape([1, 1, classes])";
+        let network = Network::new("net", [28, 28, 1]);
+        let numbers = parse("flatten().fully_connected(7).reshape([1, 1, 7])").unwrap().build().unwrap();
+        assert_eq!(network.layers_for_classes(text, 7).unwrap().build().unwrap(), numbers);
+        assert_eq!(parse(text).unwrap_err().found, "`classes`");
     }
 
     #[test]

@@ -272,11 +272,7 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
             data.shape(),
             if recipe.task.kind == TaskKind::Segment { mask_channels(data) } else { wanted },
         ),
-        // However many there are.
-        layers => {
-            let classes = format!("({})", data.class_names().len());
-            Network::new(name, data.shape()).layers(&layers.replace("(classes)", &classes))?
-        }
+        layers => Network::new(name, data.shape()).layers_for_classes(layers, data.class_names().len())?,
     };
     let graph = network.seed(recipe.training.seed).initialization(recipe.network.initialization).build()?;
     let [_, height, width, channels] = graph.tensor(graph.inputs[0]).shape.dims();

@@ -192,7 +192,7 @@ pub struct Network {
     /// Name of a built-in network; empty if `layers` describes one.
     pub net: String,
     /// The layers, in the notation of the builder: `conv_2d(8, 3).stride(2).batch_norm().relu()` and so on. See
-    /// [`crate::graph::Network::layers`]. `(classes)` stands for the number of classes that the data have.
+    /// [`crate::graph::Network::layers`]. `classes` stands for the number of classes that the data have.
     pub layers: String,
     /// How weights start.
     pub initialization: Initialization,
