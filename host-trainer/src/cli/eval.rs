@@ -104,9 +104,9 @@ impl Eval {
             return self.print_json(&report, test, &confusion);
         }
         let result = format!(
-            "pixels right    {:.2} %\nmean overlap    {:.2} %\n",
+            "pixels right    {:.2} %\nmean IoU        {:.2} %\n",
             confusion.accuracy().fraction() * 100.0,
-            confusion.mean_overlap() * 100.0
+            confusion.mean_iou() * 100.0
         );
         let table = confusion_table(&confusion, test.class_names());
         print(&format!("{}{result}{}\n{table}", self.heading(test), costs(&report)))
@@ -127,7 +127,7 @@ impl Eval {
             "model_bytes": report.model_bytes,
             "classes": test.class_names(),
             "confusion": confusion,
-            "mean_overlap": confusion.mean_overlap(),
+            "mean_iou": confusion.mean_iou(),
         }))
     }
 

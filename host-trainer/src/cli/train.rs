@@ -308,10 +308,10 @@ impl Finished {
             }
             TestResult::Masks { float, int8, .. } => {
                 metrics["float_accuracy"] = float.accuracy().fraction().into();
-                metrics["float_mean_overlap"] = float.mean_overlap().into();
+                metrics["float_mean_iou"] = float.mean_iou().into();
                 metrics["int8_accuracy"] = int8.accuracy().fraction().into();
-                metrics["int8_overlaps"] = serde_json::json!(int8.overlaps());
-                metrics["int8_mean_overlap"] = int8.mean_overlap().into();
+                metrics["int8_ious"] = serde_json::json!(int8.intersections_over_unions());
+                metrics["int8_mean_iou"] = int8.mean_iou().into();
             }
             TestResult::Reconstruction { float, int8, decision } => {
                 metrics["float_auc"] = float.auc().into();
@@ -377,12 +377,12 @@ impl Finished {
             }
             TestResult::Masks { float, int8, .. } => format!(
                 "pixels right in f32    {:6.2} %  ({} images)\npixels right in int8   {:6.2} %\n\
-                 mean overlap in f32    {:6.2} %\nmean overlap in int8   {:6.2} %\n",
+                 mean IoU in f32        {:6.2} %\nmean IoU in int8       {:6.2} %\n",
                 float.accuracy().fraction() * 100.0,
                 test.samples,
                 int8.accuracy().fraction() * 100.0,
-                float.mean_overlap() * 100.0,
-                int8.mean_overlap() * 100.0,
+                float.mean_iou() * 100.0,
+                int8.mean_iou() * 100.0,
             ),
             TestResult::Reconstruction { float, int8, decision } => {
                 let auc = |name, scores: &Scores| {

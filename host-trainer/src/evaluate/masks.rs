@@ -39,20 +39,20 @@ pub fn pixel_confusion(classes: &[usize], data: &Dataset) -> Confusion {
 
 impl Confusion {
     /// Of each class, how much of what is it or is taken for it is both: intersection over union. Nothing for a class that is neither.
-    pub fn overlaps(&self) -> Vec<Option<f64>> {
-        let overlap = |class: usize| {
+    pub fn intersections_over_unions(&self) -> Vec<Option<f64>> {
+        let of_class = |class: usize| {
             let own = self.counts[class][class];
             let is: usize = self.counts[class].iter().sum();
             let taken: usize = self.counts.iter().map(|row| row[class]).sum();
             let either = is + taken - own;
             (either > 0).then(|| own as f64 / either as f64)
         };
-        (0..self.counts.len()).map(overlap).collect()
+        (0..self.counts.len()).map(of_class).collect()
     }
 
-    /// The mean of the overlaps of the classes that are there.
-    pub fn mean_overlap(&self) -> f64 {
-        let there: Vec<f64> = self.overlaps().into_iter().flatten().collect();
+    /// The mean of them, of the classes that are there.
+    pub fn mean_iou(&self) -> f64 {
+        let there: Vec<f64> = self.intersections_over_unions().into_iter().flatten().collect();
         there.iter().sum::<f64>() / there.len().max(1) as f64
     }
 }
@@ -62,9 +62,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlaps_are_shares_of_both() {
+    fn intersections_are_shares_of_unions() {
         let confusion = Confusion { counts: vec![vec![6, 2, 0], vec![1, 3, 0], vec![0, 0, 0]] };
-        assert_eq!(confusion.overlaps(), [Some(6.0 / 9.0), Some(3.0 / 6.0), None]);
-        assert!((confusion.mean_overlap() - 7.0 / 12.0).abs() < 1e-12);
+        assert_eq!(confusion.intersections_over_unions(), [Some(6.0 / 9.0), Some(3.0 / 6.0), None]);
+        assert!((confusion.mean_iou() - 7.0 / 12.0).abs() < 1e-12);
     }
 }

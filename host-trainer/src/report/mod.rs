@@ -195,8 +195,8 @@ fn facts(run: &Run<'_>) -> Vec<(&'static str, String)> {
             for (name, confusion) in [("Pixels right, int8", int8), ("Pixels right, f32", float)] {
                 facts.push((name, percent(confusion.accuracy().fraction())));
             }
-            facts.push(("Mean overlap of classes, int8", percent(int8.mean_overlap())));
-            facts.push(("Mean overlap of classes, f32", percent(float.mean_overlap())));
+            facts.push(("Mean IoU of classes, int8", percent(int8.mean_iou())));
+            facts.push(("Mean IoU of classes, f32", percent(float.mean_iou())));
         }
         TestResult::Reconstruction { float, int8, decision } => {
             let auc = |scores: &Scores| scores.auc().map(|auc| format!("{auc:.4}"));

@@ -53,18 +53,18 @@ fn a_model_finds_masks() {
         let (recipe, data) = (folder.write("discs.toml", RECIPE), discs(&folder, name, values));
         let out = folder.path(&format!("run-{name}"));
         let metrics = object(&succeed(&["train", &recipe, "--data", &data, "--out", &out, "--json"]));
-        let overlap = metrics["int8_mean_overlap"].as_f64().unwrap();
-        assert!(overlap > least, "{name}: {overlap} {:?}", metrics["int8_overlaps"]);
+        let iou = metrics["int8_mean_iou"].as_f64().unwrap();
+        assert!(iou > least, "{name}: {iou} {:?}", metrics["int8_ious"]);
         let accuracy = |key: &str| metrics[key].as_f64().unwrap();
         assert!((accuracy("float_accuracy") - accuracy("int8_accuracy")).abs() < 0.02, "{name}: {metrics:?}");
         let model = format!("{out}/model.smg");
         let found = object(&succeed(&["eval", &model, "--data", &data, "--json"]));
         assert_eq!(
-            (&found["mean_overlap"], found["samples"].as_u64()),
-            (&metrics["int8_mean_overlap"], Some(12 * 256))
+            (&found["mean_iou"], found["samples"].as_u64()),
+            (&metrics["int8_mean_iou"], Some(12 * 256))
         );
         let page = String::from_utf8(read(format!("{out}/report.html"))).unwrap();
-        assert!(page.contains("its mask") && page.contains("Mean overlap"));
+        assert!(page.contains("its mask") && page.contains("Mean IoU"));
     }
     let (recipe, data) = (folder.write("discs.toml", RECIPE), folder.path("two"));
     let healthy = object(&succeed(&["doctor", &recipe, "--data", &data, "--json"]));
@@ -79,5 +79,5 @@ fn a_model_finds_masks() {
         std::fs::rename(folder.path("kept.png"), path(11 - index)).unwrap();
     }
     let found = object(&succeed(&["eval", &folder.path("run-two/model.smg"), "--data", &data, "--json"]));
-    assert!(found["mean_overlap"].as_f64().unwrap() < 0.8, "{found:?}");
+    assert!(found["mean_iou"].as_f64().unwrap() < 0.8, "{found:?}");
 }
