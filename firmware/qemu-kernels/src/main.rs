@@ -168,10 +168,6 @@ impl Layer<'_> {
         PackedLayer { window, size, out_size, padding, range: [constants.zero_point, -128, 127], stream }
     }
 
-    fn in_length(&self) -> usize {
-        self.size.iter().product()
-    }
-
     fn out_length(&self) -> usize {
         self.out_size.iter().product()
     }
@@ -191,9 +187,7 @@ impl Constants<'_> {
         let scale = Folded::new(multiplier, self.zero_point, 1 << 28)?;
         Some((self.filter.chunks(weights).nth(index)?, bias, scale))
     }
-}
 
-impl Constants<'_> {
     /// An output channel with its requantization as it is.
     fn unfolded(&self, index: usize, weights: usize) -> Option<PackedChannel<'_, Multiplier>> {
         let Channel { bias, multiplier: scale } = Channel::from_words(*self.channels.get(index)?);
@@ -210,6 +204,28 @@ type Outputs<'a> = [&'a mut [i8; LENGTH]; 2];
 fn in_place(both: &mut [i8; LENGTH], in_length: usize, out_length: usize) -> InOut<'_> {
     let region = bytemuck::cast_slice_mut(&mut both[..in_length]);
     InOut::Over { region, input: (0, in_length), output: (0, out_length) }
+}
+
+/// Whether a kernel gives the same, and, where its output may be in the place of an input that is no shorter, there as well.
+fn layer_is_same(
+    layer: &PackedLayer<'_>,
+    kernel: PackedKernel,
+    input: &[i8],
+    scratch: &mut [u8],
+    [expected, found]: Outputs<'_>,
+    may_be_in_place: bool,
+) -> bool {
+    let (in_length, out_length) = (input.len(), layer.out_size.iter().product());
+    found.fill(UNTOUCHED);
+    kernel(layer, &mut InOut::apart(input, &mut found[..out_length]), scratch);
+    let mut all_same = same(expected, found, out_length);
+    if may_be_in_place && out_length <= in_length {
+        found[..in_length].copy_from_slice(input);
+        kernel(layer, &mut in_place(found, in_length, out_length), scratch);
+        found[out_length..in_length].fill(UNTOUCHED);
+        all_same &= same(expected, found, out_length);
+    }
+    all_same
 }
 
 /// Whether a fully connected layer's kernel gives the same, row by row.
@@ -239,7 +255,6 @@ fn in_pairs(
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
     let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let single_tap = layer.window == &Window::ONE;
     let stream = stream.get_mut(..pairs::pair_words(weights) * out_c.div_ceil(2))?;
     for (pair, words) in stream.chunks_mut(pairs::pair_words(weights)).enumerate() {
@@ -251,18 +266,11 @@ fn in_pairs(
     }
     let scratch = scratch.get_mut(..pairs::scratch_words(weights, single_tap))?;
     let call = layer.packed(constants, stream);
-    found.fill(UNTOUCHED);
-    let both = &mut InOut::apart(input, &mut found[..out_length]);
-    pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
-    let mut all_same = same(expected, found, out_length);
+    let (bytes, over) = (bytemuck::cast_slice_mut(scratch), single_tap && in_c == out_c);
+    let mut all_same =
+        layer_is_same(&call, pairs::convolve, input, bytes, [&mut *expected, &mut *found], over);
     if single_tap {
         all_same &= rows_are_same(&call, pairs::fully_connected, input, scratch, [expected, found]);
-    }
-    if single_tap && in_c == out_c {
-        found[..in_length].copy_from_slice(input);
-        let both = &mut in_place(found, in_length, out_length);
-        pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
-        all_same &= same(expected, found, out_length);
     }
     Some(all_same)
 }
@@ -299,10 +307,9 @@ fn in_rows(
     constants: &Constants<'_>,
     input: &[i8],
     [stream, scratch]: Words<'_>,
-    [expected, found]: Outputs<'_>,
+    outputs: Outputs<'_>,
 ) -> Option<bool> {
-    let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let ([.., out_c], weights) = (layer.out_size, layer.weights());
     let single_tap = layer.window == &Window::ONE;
     let stream = stream.get_mut(..rows::channel_words(weights) * out_c)?;
     for (index, words) in stream.chunks_mut(rows::channel_words(weights)).enumerate() {
@@ -311,17 +318,7 @@ fn in_rows(
     }
     let scratch = scratch.get_mut(..rows::scratch_words(weights, single_tap))?;
     let call = layer.packed(constants, stream);
-    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-    found.fill(UNTOUCHED);
-    rows::convolve(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
-    let mut all_same = same(expected, found, out_length);
-    if single_tap && out_c <= in_c {
-        found[..in_length].copy_from_slice(input);
-        rows::convolve(&call, &mut in_place(found, in_length, out_length), scratch);
-        found[out_length..in_length].fill(UNTOUCHED);
-        all_same &= same(expected, found, out_length);
-    }
-    Some(all_same)
+    Some(layer_is_same(&call, rows::convolve, input, bytemuck::cast_slice_mut(scratch), outputs, single_tap))
 }
 
 /// Whether the layer in channel fours, as a fully connected one, is the same. `None` if it has more than one tap, or they cannot hold it.
@@ -356,8 +353,7 @@ fn in_vector_pairs(
     [stream, scratch]: Words<'_>,
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
-    let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
+    let ([.., out_c], weights) = (layer.out_size, layer.weights());
     let words = vector_pairs::four_words(weights)?;
     let stream = stream.get_mut(..words * out_c.div_ceil(vector_pairs::CHANNELS))?;
     for (four, words) in stream.chunks_mut(words).enumerate() {
@@ -366,19 +362,11 @@ fn in_vector_pairs(
     }
     let scratch = scratch.get_mut(..vector_pairs::scratch_words(weights)?)?;
     let call = layer.packed(constants, stream);
-    found.fill(UNTOUCHED);
-    let both = &mut InOut::apart(input, &mut found[..out_length]);
-    vector_pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
-    let mut all_same = same(expected, found, out_length);
-    if layer.window == &Window::ONE {
+    let (bytes, single_tap) = (bytemuck::cast_slice_mut(scratch), layer.window == &Window::ONE);
+    let mut all_same =
+        layer_is_same(&call, vector_pairs::convolve, input, bytes, [&mut *expected, &mut *found], single_tap);
+    if single_tap {
         all_same &= rows_are_same(&call, vector_pairs::convolve, input, scratch, [expected, found]);
-        if out_c <= in_c {
-            found[..in_length].copy_from_slice(input);
-            let both = &mut in_place(found, in_length, out_length);
-            vector_pairs::convolve(&call, both, bytemuck::cast_slice_mut(scratch));
-            found[out_length..in_length].fill(UNTOUCHED);
-            all_same &= same(expected, found, out_length);
-        }
     }
     Some(all_same)
 }
@@ -475,10 +463,9 @@ fn depthwise_taps(
     constants: &Constants<'_>,
     input: &[i8],
     (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
-    [expected, found]: Outputs<'_>,
+    outputs: Outputs<'_>,
 ) -> Option<bool> {
     let Layer { window, size: [in_h, in_w, in_c], out_size: [out_h, out_w, out_c], .. } = *layer;
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let taps = window.y.kernel * window.x.kernel;
     let stream = stream.get_mut(..taps::channel_words(taps) * out_c)?;
     for (index, words) in stream.chunks_mut(taps::channel_words(taps)).enumerate() {
@@ -489,17 +476,8 @@ fn depthwise_taps(
     }
     let scratch = rows.get_mut(..taps::scratch_bytes(window, in_w, in_c)?)?;
     let call = layer.packed(constants, stream);
-    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-    found.fill(UNTOUCHED);
-    taps::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
-    let mut all_same = same(expected, found, out_length);
-    if taps::overlap(window, [in_h, in_w * in_c], [out_h, out_w * out_c])? == 0 && out_length <= in_length {
-        found[..in_length].copy_from_slice(input);
-        taps::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
-        found[out_length..in_length].fill(UNTOUCHED);
-        all_same &= same(expected, found, out_length);
-    }
-    Some(all_same)
+    let over = taps::overlap(window, [in_h, in_w * in_c], [out_h, out_w * out_c])? == 0;
+    Some(layer_is_same(&call, taps::depthwise, input, bytemuck::cast_slice_mut(scratch), outputs, over))
 }
 
 /// Whether the layer in sixteens is the same, also in place. `None` if they cannot hold it.
@@ -508,11 +486,10 @@ fn depthwise_sixteens(
     constants: &Constants<'_>,
     input: &[i8],
     [stream, scratch]: Words<'_>,
-    [expected, found]: Outputs<'_>,
+    outputs: Outputs<'_>,
 ) -> Option<bool> {
     const MOST_TAPS: usize = 128;
     let Layer { window, size: [in_h, in_w, in_c], out_size: [out_h, out_w, out_c], .. } = *layer;
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let taps = window.y.kernel * window.x.kernel;
     if in_c != out_c || taps > MOST_TAPS {
         return None;
@@ -536,16 +513,8 @@ fn depthwise_sixteens(
     }
     let scratch = scratch.get_mut(..sixteens::scratch_words(window, out_w, out_c)?)?;
     let call = layer.packed(constants, stream);
-    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-    found.fill(UNTOUCHED);
-    sixteens::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
-    let mut all_same = same(expected, found, out_length);
-    if (in_h, in_w, window.y.dilation) == (out_h, out_w, 1) && window.y.pad_before < window.y.kernel {
-        found[..in_length].copy_from_slice(input);
-        sixteens::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
-        all_same &= same(expected, found, out_length);
-    }
-    Some(all_same)
+    let over = (in_h, in_w, window.y.dilation) == (out_h, out_w, 1) && window.y.pad_before < window.y.kernel;
+    Some(layer_is_same(&call, sixteens::depthwise, input, bytemuck::cast_slice_mut(scratch), outputs, over))
 }
 
 /// Whether the layer in quads is the same, also in place. `None` if they cannot hold it.
@@ -554,10 +523,9 @@ fn depthwise_quads(
     constants: &Constants<'_>,
     input: &[i8],
     (stream, rows): (&mut [i32; LENGTH], &mut [i8; LENGTH]),
-    [expected, found]: Outputs<'_>,
+    outputs: Outputs<'_>,
 ) -> Option<bool> {
     let Layer { window, size: [in_h, in_w, count], out_size: [out_h, out_w, _], .. } = *layer;
-    let (in_length, out_length) = (layer.in_length(), layer.out_length());
     let stream = stream.get_mut(..quads::QUAD_WORDS * count / quads::CHANNELS)?;
     for (quad, words) in stream.as_chunks_mut().0.iter_mut().enumerate() {
         let first = quad * quads::CHANNELS;
@@ -570,14 +538,6 @@ fn depthwise_quads(
     }
     let scratch = rows.get_mut(..quads::scratch_bytes(window, in_w, count)?)?;
     let call = layer.packed(constants, stream);
-    let scratch: &mut [u8] = bytemuck::cast_slice_mut(scratch);
-    found.fill(UNTOUCHED);
-    quads::depthwise(&call, &mut InOut::apart(input, &mut found[..out_length]), scratch);
-    let mut all_same = same(expected, found, out_length);
-    if in_length == out_length && (in_h, in_w) == (out_h, out_w) {
-        found[..in_length].copy_from_slice(input);
-        quads::depthwise(&call, &mut in_place(found, in_length, out_length), scratch);
-        all_same &= same(expected, found, out_length);
-    }
-    Some(all_same)
+    let over = (in_h, in_w) == (out_h, out_w);
+    Some(layer_is_same(&call, quads::depthwise, input, bytemuck::cast_slice_mut(scratch), outputs, over))
 }
