@@ -3,6 +3,7 @@
 #
 #   rustup's toolchain and targets   as rust-toolchain.toml says   (rustup)
 #   gcc, qemu-system-arm             linker; emulated Cortex-M boards (apt)
+#   qemu-user, gcc-aarch64-linux-gnu what runs the tests of 64-bit Arm, and their linker (apt; tests only)
 #   python3, python3-venv; g++ if there is a nightly toolchain                   (apt; tests only)
 #   flip-link, which links the boards' images                      (cargo; tests only)
 #   cargo-deny; cargo-fuzz if there is a nightly toolchain         (cargo; tests only)
@@ -49,6 +50,12 @@ command -v cc >/dev/null || apt_install gcc libc6-dev
 command -v qemu-system-arm >/dev/null || apt_install qemu-system-arm
 
 [ "${1:-}" = --run-only ] && exit 0
+
+# The core's tests for 64-bit Arm run emulated, if this is not one.
+if [ "$(uname -m)" != aarch64 ]; then
+  command -v qemu-aarch64 >/dev/null || apt_install qemu-user
+  command -v aarch64-linux-gnu-gcc >/dev/null || apt_install gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+fi
 
 # Makes the bundled digits again, to see that they are what the script makes.
 command -v python3 >/dev/null || apt_install python3
