@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::{PipelineError, Prepared, Run, Trained, calibrated, for_inference, hex, take_values};
+use super::quantize::{calibrated, for_inference};
+use super::{PipelineError, Prepared, Run, Trained, hex, take_values};
 use crate::compile::quantize::{NamedRanges, Simulation, learned_ranges, simulate};
 use crate::compile::{fold_padding, fuse_activation};
 use crate::graph::{Graph, RangeSource};

@@ -4,183 +4,38 @@ mod anomaly;
 mod aware;
 pub mod doctor;
 mod ensemble;
+mod error;
 mod fine_tuning;
 mod options;
 mod prepare;
+mod quantize;
 pub mod sweep;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sha2::{Digest, Sha256};
-use smidgen::{AllOperators, Metadata, Model, Preprocessing, Space};
+use smidgen::Space;
 
-use crate::buffer::AlignedBytes;
-use crate::compile::calibrate::calibrate;
-use crate::compile::quantize::{
-    NamedRanges, Options, QuantizeError, Ranges, Sensitivity, Truth, correct_bias, equalize, quantize,
-    sensitivity, split_leaky_relu,
-};
-use crate::compile::{
-    Assembled, CompileError, LowerOptions, compile_inference, compile_training, fold_batch_norm,
-    fold_padding, fuse_activation, remove_dropout,
-};
-use crate::data::{DataError, Dataset, Normalization, Split};
-use crate::device::{Device, DeviceError, Target};
-use crate::evaluate::anomaly::ScoreError;
+use crate::compile::{Assembled, compile_training};
+use crate::data::{Dataset, Normalization, Split};
+use crate::device::{Device, Target};
 use crate::evaluate::run_in_parts;
-use crate::graph::{Graph, GraphError, Network, ParseError, Value, nets};
+use crate::graph::{Graph, Network, Value, nets};
 use crate::recipe::{Recipe, TaskKind};
-use crate::train::files::FileError;
 use crate::train::{
-    Ending, Executor, ExecutorError, Fit, FitError, Fitted, LossSum, Pass, Progress, Snapshot, Watch, fit,
-    held_out, running_tensors,
+    Ending, Executor, Fit, Fitted, LossSum, Pass, Progress, Snapshot, Watch, fit, running_tensors,
 };
 
 pub use anomaly::{float_scores, normal_classes};
 pub use aware::Aware;
 pub use ensemble::measure_ensemble;
+pub use error::PipelineError;
 use prepare::inference_file;
 pub use prepare::{Prepared, TeacherModel};
-
-/// Why there is no trained or no quantized model.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// The data cannot be used.
-    #[error(transparent)]
-    Data(Box<DataError>),
-    /// The recipe names a network that there is not.
-    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::KNOWN.map(|known| known.name).join(", "))]
-    UnknownNet {
-        /// The name.
-        found: String,
-    },
-    /// The recipe's layers are not in the builder's notation.
-    #[error("network.layers: {0}")]
-    Layers(#[from] ParseError),
-    /// The network does not fit the data.
-    #[error(
-        "the network {network} takes samples of {expected:?} and has {outputs} outputs, the data are {found:?} with {wanted} {numbers}"
-    )]
-    Mismatch {
-        /// The network.
-        network: String,
-        /// Height, width and channels that it takes.
-        expected: [usize; 3],
-        /// Its outputs.
-        outputs: usize,
-        /// Height, width and channels of the data.
-        found: [usize; 3],
-        /// Outputs that the task asks for.
-        wanted: usize,
-        /// What they are.
-        numbers: &'static str,
-    },
-    /// Not one weight for each class.
-    #[error(
-        "loss.class_weights has {found} weights, the data have {expected} classes; give one for each, or set loss.balance_classes"
-    )]
-    ClassWeights {
-        /// Weights there are.
-        found: usize,
-        /// Classes there are.
-        expected: usize,
-    },
-    /// A batch norm that has nothing to normalize.
-    #[error(
-        "{layer}: a batch norm with one element a channel in a batch makes everything 0; use a larger training.batch, or no batch norm there"
-    )]
-    BatchNormOfOne {
-        /// The layer.
-        layer: String,
-    },
-    /// A file of weights, or the run of a teacher, that cannot be used.
-    #[error("{}: {message}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// What a key of the recipe names cannot be used.
-    #[error("{key}: {cause}")]
-    Key {
-        /// The key.
-        key: &'static str,
-        /// Why not.
-        cause: Box<PipelineError>,
-    },
-    /// A file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A name among the layers to freeze that none has.
-    #[error("fine_tuning.freeze: no layer with parameters is named {pattern:?}{}", nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
-    NothingToFreeze {
-        /// The name.
-        pattern: String,
-        /// The layer with the most similar name.
-        nearest: Option<String>,
-    },
-    /// A teacher for other samples or classes.
-    #[error(
-        "distillation.teacher: it takes {} numbers and gives {}, the network takes {} and gives {}; choose another teacher", found.0, found.1, expected.0, expected.1
-    )]
-    Teacher {
-        /// Elements of its input and output.
-        found: (usize, usize),
-        /// Those of the network.
-        expected: (usize, usize),
-    },
-    /// The network is not well made.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// The network could not be compiled.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// The network could not be quantized.
-    #[error(transparent)]
-    Quantize(#[from] QuantizeError),
-    /// The model file could not be written.
-    #[error(transparent)]
-    Write(#[from] smidgen::model::WriteError),
-    /// The compiled program is not valid, which is a defect of the compiler.
-    #[error("the compiled program is not valid: {0}; this is a defect, please report it")]
-    Invalid(#[from] smidgen::LoadError),
-    /// An emulated device did not run it.
-    #[error(transparent)]
-    Device(Box<DeviceError>),
-    /// Training failed.
-    #[error(transparent)]
-    Fit(#[from] FitError),
-    /// A model could not be measured.
-    #[error(transparent)]
-    Score(#[from] ScoreError),
-    /// The program could not be run.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-}
-
-impl PipelineError {
-    /// The error of what this key names.
-    fn of_key(self, key: &'static str) -> Self {
-        Self::Key { key, cause: Box::new(self) }
-    }
-}
-
-impl From<DeviceError> for PipelineError {
-    fn from(error: DeviceError) -> Self {
-        Self::Device(Box::new(error))
-    }
-}
-
-impl From<DataError> for PipelineError {
-    fn from(error: DataError) -> Self {
-        Self::Data(Box::new(error))
-    }
-}
+pub use quantize::{Quantized, measure_sensitivity, quantize_trained, quantize_trained_for};
 
 /// A training run: a recipe, data, and how to go about it.
 #[derive(Clone, Copy, Debug)]
@@ -383,178 +238,6 @@ pub fn take_values(graph: &mut Graph, program: &Assembled, parameter: &[u8], sta
     }
 }
 
-/// A network in int8, and its model file.
-#[derive(Clone, Debug)]
-pub struct Quantized {
-    /// The network.
-    pub graph: Graph,
-    /// What it was made from: in f32, with folded batch norms.
-    pub float: Graph,
-    /// The ranges of its activations.
-    pub ranges: NamedRanges,
-    /// Its program.
-    pub program: Assembled,
-    /// The model file.
-    pub file: Vec<u8>,
-    /// For a reconstruction: the score above which a sample is an anomaly.
-    pub threshold: Option<f32>,
-}
-
-impl Quantized {
-    /// The same network compiled in another way, and its model file.
-    ///
-    /// # Errors
-    /// [`PipelineError::Compile`], and what reading [`Self::file`] gives.
-    pub fn compiled(&self, options: &LowerOptions) -> Result<(Assembled, Vec<u8>), PipelineError> {
-        let program = compile_inference(&self.graph, options)?;
-        let bytes = AlignedBytes::copy_of(&self.file);
-        let model = Model::<AllOperators>::from_bytes(bytes.as_slice())?;
-        let file = program.to_file(&model.metadata())?;
-        Ok((program, file))
-    }
-}
-
-/// Quantizes a trained network to int8, with training samples for the calibration.
-///
-/// # Errors
-/// See [`PipelineError`].
-pub fn quantize_trained(
-    recipe: &Recipe,
-    split: &Split,
-    trained: &Trained,
-) -> Result<Quantized, PipelineError> {
-    quantize_trained_for(recipe, split, trained, &LowerOptions::default())
-}
-
-/// [`quantize_trained`], compiled in a certain way.
-///
-/// # Errors
-/// See [`PipelineError`].
-pub fn quantize_trained_for(
-    recipe: &Recipe,
-    split: &Split,
-    trained: &Trained,
-    options: &LowerOptions,
-) -> Result<Quantized, PipelineError> {
-    let (float, ranges) = match &trained.aware {
-        Some(aware) => (for_inference(&aware.graph), aware.ranges.clone()),
-        None => {
-            let mut float = for_inference(&trained.graph);
-            if recipe.quantization.equalize {
-                equalize(&mut float);
-            }
-            let ranges = calibrated(recipe, split, &trained.normalization, &float)?;
-            if recipe.quantization.correct_bias {
-                let (count, mut fill) = calibration_samples(recipe, split, &trained.normalization);
-                correct_bias(&mut float, count, &mut fill)?;
-            }
-            (float, ranges)
-        }
-    };
-    let graph = quantize(&float, &Ranges::of_names(&float, &ranges), Options::default())?;
-    let program = compile_inference(&graph, options)?;
-    let normalization = &trained.normalization;
-    let preprocessing = match (normalization.audio(), normalization.mean(), normalization.std()) {
-        (Some(audio), ..) => Preprocessing::Audio(audio),
-        // The same for all channels.
-        (None, &[mean, ..], &[std, ..]) => Preprocessing::Normalize { mean, std },
-        _ => Preprocessing::None,
-    };
-    // How the data's files are read; what says nothing is left out, because all of it is in the device's flash.
-    let mut data = serde_json::json!({
-        "image_size": recipe.data.image_size,
-        "crop": recipe.data.crop,
-        "name_pattern": recipe.data.name_pattern,
-        "test_below": recipe.data.test_below,
-    });
-    if recipe.data.dataset == "series" {
-        data["full_scale"] = recipe.data.full_scale.into();
-    }
-    if recipe.data.silence > 0.0 {
-        data["silence"] = recipe.data.silence.into();
-    }
-    if !recipe.data.background.is_empty() {
-        data["background"] = recipe.data.background.as_str().into();
-    }
-    if recipe.data.all_windows {
-        data["all_windows"] = true.into();
-    }
-    let mut provenance = serde_json::json!({
-        "trainer": concat!("smidgen-trainer ", env!("CARGO_PKG_VERSION")),
-        "recipe": {
-            "name": recipe.name,
-            "network": { "net": recipe.network.net },
-            "data": data,
-            "training": { "seed": recipe.training.seed },
-            "sha256": hex(&Sha256::digest(recipe.to_toml())),
-        },
-        "weights_hash": trained.weights_hash,
-    });
-    // Other outputs are no classes of samples.
-    let labels = if recipe.task.kind == TaskKind::Classify {
-        split.train.class_names().join("\n")
-    } else {
-        String::new()
-    };
-    let file = |provenance: &serde_json::Value| {
-        let provenance = provenance.to_string();
-        let metadata = Metadata {
-            name: &recipe.name,
-            labels: &labels,
-            step_names: "",
-            provenance: &provenance,
-            preprocessing,
-        };
-        program.to_file(&metadata)
-    };
-    let mut threshold = None;
-    if recipe.task.kind == TaskKind::Reconstruct {
-        let found = anomaly::threshold_of(recipe, split, &file(&provenance)?)?;
-        provenance["task"] = serde_json::json!({
-            "kind": "reconstruct",
-            "normal": normal_classes(&split.train),
-            "threshold": found,
-        });
-        threshold = Some(found);
-    }
-    if recipe.task.kind == TaskKind::Segment {
-        provenance["task"] = serde_json::json!({ "kind": "segment", "classes": split.train.class_names() });
-    }
-    Ok(Quantized { file: file(&provenance)?, program, graph, float, ranges, threshold })
-}
-
-/// The graph that is quantized: without what only training has, batch norms folded.
-fn for_inference(graph: &Graph) -> Graph {
-    split_leaky_relu(&fold_padding(fuse_activation(fold_batch_norm(remove_dropout(graph.clone())))))
-}
-
-/// The ranges of the activations of a graph for inference, by the recipe's method.
-fn calibrated(
-    recipe: &Recipe,
-    split: &Split,
-    normalization: &Normalization,
-    float: &Graph,
-) -> Result<NamedRanges, PipelineError> {
-    let (count, mut fill) = calibration_samples(recipe, split, normalization);
-    let ranges = calibrate(float, &recipe.quantization, count, &mut fill).map_err(QuantizeError::from)?;
-    Ok(ranges.by_name(float))
-}
-
-/// As many samples as the recipe says, evenly spread over those that were trained on: the held-out ones have already chosen the epoch.
-fn calibration_samples<'a>(
-    recipe: &Recipe,
-    split: &'a Split,
-    normalization: &'a Normalization,
-) -> (usize, impl FnMut(usize, &mut [f32]) + use<'a>) {
-    let (train, _) = held_out(recipe, split.train.len());
-    let count = train.len().min(recipe.quantization.samples as usize);
-    let fill = move |sample: usize, input: &mut [f32]| {
-        let spread = sample * train.len() / count.max(1);
-        normalization.apply(split.train.image(train[spread] as usize), input);
-    };
-    (count, fill)
-}
-
 /// The inputs of the trained network for all samples of `data`, and its outputs, in f32.
 ///
 /// # Errors
@@ -574,34 +257,6 @@ pub fn float_outputs(
     let report = run_in_parts(&Device::new(Target::Host), file.as_slice(), &bytes, 4 * elements, threads)?;
     let outputs = report.outputs.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     Ok((inputs, outputs))
-}
-
-/// What each layer of a quantized network loses, on up to `count` held-out samples; without such ones, on samples that were trained on.
-///
-/// # Errors
-/// See [`PipelineError`].
-pub fn measure_sensitivity(
-    recipe: &Recipe,
-    split: &Split,
-    trained: &Trained,
-    quantized: &Quantized,
-    count: usize,
-) -> Result<Sensitivity, PipelineError> {
-    let (train, validation) = held_out(recipe, split.train.len());
-    let all = if validation.is_empty() { train } else { validation };
-    let count = count.min(all.len());
-    let samples: Vec<usize> = (0..count).map(|index| all[index * all.len() / count] as usize).collect();
-    let labels: Vec<u32> = samples.iter().map(|&sample| split.train.label(sample)).collect();
-    let masks: Vec<&[u8]> = samples.iter().filter_map(|&sample| split.train.mask(sample)).collect();
-    let truth = match recipe.task.kind {
-        TaskKind::Segment => Truth::Masks(&masks),
-        TaskKind::Classify => Truth::Labels(&labels),
-        TaskKind::Reconstruct => Truth::Input(count),
-    };
-    let Quantized { graph, float, ranges, .. } = quantized;
-    Ok(sensitivity((float, graph), ranges, truth, &mut |sample, input| {
-        trained.normalization.apply(split.train.image(samples[sample]), input);
-    })?)
 }
 
 fn hex(bytes: &[u8]) -> String {
