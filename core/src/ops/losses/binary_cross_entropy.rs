@@ -53,8 +53,15 @@ pub(super) fn sigmoid(logit: f32) -> (f32, f32) {
     (numerator / (1.0 + exponential), exponential)
 }
 
+/// How many samples are right: a vector, which is of a class, if its largest logit is where the largest target is; of anything else the share of [`right_sides`].
+pub(super) fn right(shape: Shape, sample_elements: usize, logits: &[f32], target: &[f32]) -> f32 {
+    let Shape([_, h, w, c]) = shape;
+    let count = if h == 1 && w == 1 && c > 1 { agreements } else { right_sides };
+    count(sample_elements, logits, target)
+}
+
 /// Sum over the samples of the share of the elements whose logit is on the side of 0 on which the target is of 1/2.
-pub(super) fn right_sides(sample_elements: usize, logits: &[f32], target: &[f32]) -> f32 {
+fn right_sides(sample_elements: usize, logits: &[f32], target: &[f32]) -> f32 {
     let mut right = 0.0;
     if sample_elements > 0 {
         let samples = logits.chunks_exact(sample_elements).zip(target.chunks_exact(sample_elements));
@@ -79,11 +86,9 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, (Shape([_, h, w, c]), _)) = (params(step)?, prediction(step)?);
-    let is_vector = h == 1 && w == 1 && c > 1;
+    let (params, (shape, sample_elements)) = (params(step)?, prediction(step)?);
     run_dense(step, memory, |logits, target, grads| {
-        let count = if is_vector { agreements } else { right_sides };
-        [forward(params, logits, target, grads), count(params.sample_elements, logits, target)]
+        [forward(params, logits, target, grads), right(shape, sample_elements, logits, target)]
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! C. H. Sudre et al.: *Generalised Dice overlap as a deep learning loss function for highly unbalanced segmentations*, DLMIA 2017, without class weights.
 
-use super::binary_cross_entropy::{right_sides, sigmoid};
+use super::binary_cross_entropy::{right, sigmoid};
 use super::{check_dense, is_sample, prediction, run_dense};
 use crate::memory::Memory;
 use crate::operand::Shape;
@@ -78,9 +78,9 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, (_, sample_elements)) = (params(step)?, prediction(step)?);
+    let (params, (shape, sample_elements)) = (params(step)?, prediction(step)?);
     run_dense(step, memory, |logits, target, grads| {
-        [forward(params, logits, target, grads), right_sides(sample_elements, logits, target)]
+        [forward(params, logits, target, grads), right(shape, sample_elements, logits, target)]
     })
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::ops::test_support::{Random, assert_loss, changed, in_arena, step, wide};
+    use crate::ops::test_support::{Random, assert_loss, changed, in_arena, run_in_arena, step, wide};
 
     /// Roundings of 6e-8 in sums of up to 24 numbers below 2; with micromath, the error of its exponentials.
     const TOLERANCE: f64 = if cfg!(feature = "micromath") { 4e-3 } else { 1e-6 };
@@ -122,6 +122,17 @@ mod tests {
             let params = Params { pixels, channels, smooth, grad_scale: 0.5 };
             assert_loss(&logits, 0.5, TOLERANCE, loss, |grads| forward(params, &logits, &target, grads));
         }
+    }
+
+    #[test]
+    fn a_vector_is_right_where_its_largest_element_is() {
+        let [logits, target, grads] = [0, 4, 8].map(|offset| in_arena(offset, [2, 1, 1, 2]));
+        let attributes = [1.0f32, 0.5].map(|x| x.to_bits() as i32);
+        let loss = step(68, &attributes, &[logits, target], &[in_arena(12, [1, 1, 1, 2]), grads]);
+        // All logits are negative: as many single elements are right as there are classes that it is not.
+        let mut arena = [-1.0, -2.0, -2.0, -1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        run_in_arena(&loss, &mut arena);
+        assert_eq!(arena[13], 1.0);
     }
 
     #[test]
