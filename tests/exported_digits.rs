@@ -1,6 +1,6 @@
 //! A network that is trained here, exported as a TensorFlow Lite file, and run by TensorFlow Lite Micro: the same bytes.
 //!
-//! TensorFlow Lite Micro is that of `tools/with-tflite.sh`, which sets up its Python on first use. Where it cannot, the test says that it did not run, and fails under
+//! TensorFlow Lite Micro is that of `tools/with-tflite.sh --micro`, which sets up its Python on first use. Where it cannot, the test says that it did not run, and fails under
 //! `CI=true`.
 
 use std::fs;
@@ -28,6 +28,7 @@ fn tensorflow_lite_micro(tflite: &[u8], inputs: &Array) -> Result<Vec<u8>, Strin
     fs::write(path("net.tflite"), tflite).map_err(|error| error.to_string())?;
     fs::write(path("x.npy"), inputs.to_file()).map_err(|error| error.to_string())?;
     let run = Command::new(root.join("tools/with-tflite.sh"))
+        .arg("--micro")
         .arg(root.join("tools/run_tflite_micro.py"))
         .args([path("net.tflite"), path("x.npy"), path("y.npy")])
         .output()

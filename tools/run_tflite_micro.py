@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a .tflite network in TensorFlow Lite Micro: run_tflite_micro.py NET.tflite X.npy Y.npy
 
-Rows of X.npy are samples for a network with one input and one output; rows of Y.npy are its outputs. Run it with tools/with-tflite.sh.
+Rows of X.npy are samples for a network with one input and one output; rows of Y.npy are its outputs. Run it with tools/with-tflite.sh --micro.
 """
 
 import sys

@@ -5,12 +5,10 @@ import os
 import tempfile
 from importlib.metadata import version
 
-import tensorflow as tf
 from tflite_micro.python.tflite_micro import runtime
 
 ARENA = 4 << 20
 MICRO = f"tflite-micro {version('tflite-micro')}"
-REFERENCE = f"tensorflow-cpu {version('tensorflow-cpu')}, reference kernels"
 
 
 @contextlib.contextmanager
@@ -47,6 +45,9 @@ def micro(model, rows, outputs):
 
 
 def reference(model, rows, _outputs):
+    """The same of TensorFlow Lite's reference kernels; needs TensorFlow, which TFLite Micro does without."""
+    import tensorflow as tf
+
     interpreter = tf.lite.Interpreter(model_content=model, experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -57,3 +58,7 @@ def reference(model, rows, _outputs):
         interpreter.invoke()
         results.append([interpreter.get_tensor(detail["index"]).copy() for detail in outputs])
     return results
+
+
+def reference_version():
+    return f"tensorflow-cpu {version('tensorflow-cpu')}, reference kernels"
