@@ -95,14 +95,15 @@ pub fn html(run: &Run<'_>) -> String {
     let name = escaped(&recipe.name);
     let history = &progress.history;
     let curves = [
-        Curves::new("Loss", history, |record| (Some(record.train_loss), record.validation_loss)),
-        Curves::new("Accuracy, %", history, percentages),
+        Curves::new("Loss", history, |record| (Some(record.train_loss), record.validation_loss))
+            .logarithmic(),
+        Curves::new("Wrong, %", history, wrong).logarithmic(),
         Curves::new("Learning rate", history, |record| (Some(record.learning_rate.into()), None)),
     ];
     let mut drawn: String = curves.iter().map(Curves::svg).collect();
     if let Some(aware) = run.aware {
         let of_aware = match recipe.task.has_accuracy() {
-            true => Curves::new("Accuracy while training for int8, %", &aware.history, percentages),
+            true => Curves::new("Wrong while training for int8, %", &aware.history, wrong),
             false => Curves::new("Loss while training for int8", &aware.history, |record| {
                 (Some(record.train_loss), record.validation_loss)
             }),
@@ -162,8 +163,9 @@ pub fn html(run: &Run<'_>) -> String {
 }
 
 /// The accuracies of an epoch, if it has some, in percent.
-fn percentages(record: &EpochRecord) -> (Option<f64>, Option<f64>) {
-    let percent = |fraction: Option<f64>| fraction.map(|fraction| fraction * 100.0);
+/// What is not right of the training samples and of those held out, in percent.
+fn wrong(record: &EpochRecord) -> (Option<f64>, Option<f64>) {
+    let percent = |right: Option<f64>| right.map(|right| (1.0 - right) * 100.0);
     (percent(record.train_accuracy), percent(record.validation_accuracy))
 }
 
@@ -324,7 +326,7 @@ mod tests {
     fn is_whole_and_needs_nothing_else() {
         let page = page(vec![record(1, 2.0), record(2, 1.0), record(3, 0.5)], "digits");
         assert!(page.contains("75.00 % (3 of 4)") && page.contains("<td class=\"right\""), "{page}");
-        assert!(page.contains("points=\"48.0,24.0 200.0,138.7 352.0,196.0\""), "{page}");
+        assert!(page.contains("points=\"48.0,24.0 200.0,110.0 352.0,196.0\""), "{page}");
         assert!(!page.contains("http") && !page.contains("src=") && !page.contains("NaN"), "{page}");
         for tag in ["html", "svg", "table", "dl", "pre", "figure", "section", "rect", "figcaption"] {
             assert_eq!(

@@ -70,27 +70,36 @@ fn measure(target: Target, file: &[u8], sample: &[u8]) -> Result<MeasuredFigures
     })
 }
 
-/// The table of them.
+/// The table of them; without a measured one it has no columns for what an emulator counts.
 pub(super) fn table(figures: &[TargetFigures]) -> String {
-    let mut rows = String::new();
+    let is_measured = figures.iter().any(|figures| figures.measured.is_some());
+    let row = |tag: &str, cells: [String; 7]| {
+        let counted = [1, 3, 4, 6];
+        let shown = cells.iter().enumerate().filter(|(index, _)| is_measured || !counted.contains(index));
+        let cells: String = shown.map(|(_, cell)| format!("<{tag}>{cell}</{tag}>")).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let names = ["target", "instructions", "arena, bytes", "stack", "RAM", "model file", "flash with code"];
+    let mut rows = row("th", names.map(str::to_owned));
     for TargetFigures { target, arena_bytes, model_bytes, measured } in figures {
         let number = |number: Option<u64>| number.map(grouped).unwrap_or_default();
         let (arena, model) = (u64::from(*arena_bytes), *model_bytes as u64);
         let stack = measured.map(|found| u64::from(found.stack_peak_bytes));
-        rows += &format!(
-            "<tr><td>{target}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            number(measured.map(|found| found.instructions)),
-            grouped(arena),
-            number(stack),
-            number(stack.map(|stack| arena + stack)),
-            grouped(model),
-            number(measured.map(|found| model + found.code_bytes as u64)),
+        rows += &row(
+            "td",
+            [
+                (*target).to_owned(),
+                number(measured.map(|found| found.instructions)),
+                grouped(arena),
+                number(stack),
+                number(stack.map(|stack| arena + stack)),
+                grouped(model),
+                number(measured.map(|found| model + found.code_bytes as u64)),
+            ],
         );
     }
     format!(
         "<p>With the weights packed for each target. An emulator counts the instructions and the stack of one run, and the code, on the targets that \
-         <code>smidgen train --measure TARGET</code> names.</p>\n\
-         <table>\n<tr><th>target</th><th>instructions</th><th>arena, bytes</th><th>stack</th><th>RAM</th><th>model file</th><th>flash with code</th></tr>\n\
-         {rows}</table>\n"
+         <code>smidgen train --measure TARGET</code> names.</p>\n<table>\n{rows}</table>\n"
     )
 }
