@@ -35,7 +35,8 @@ impl TrainingProgress {
     /// A bar of the steps of a run; hidden if stderr is not a terminal. Events are written to `out`, if there is such a directory.
     pub(crate) fn new(out: Option<&Path>) -> Self {
         let bar = ProgressBar::no_length();
-        let style = ProgressStyle::with_template("  {prefix} [{bar:30}] {msg}, {elapsed} gone, {eta} left")
+        // What is cut off on a narrow terminal is the curve.
+        let style = ProgressStyle::with_template("  {prefix} [{bar:14}] {eta} left, {elapsed} gone, {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
         bar.set_style(style);
@@ -84,9 +85,9 @@ impl Watch for TrainingProgress {
         self.bar.set_position(u64::from(report.epoch - 1) * report.steps + report.step);
         self.bar.set_prefix(format!("epoch {}/{}", report.epoch, report.epochs));
         let (loss, accuracy) = (report.losses.mean_loss(), report.losses.accuracy() * 100.0);
-        let accuracy = if report.has_accuracy { format!(" {accuracy:.1} %") } else { String::new() };
+        let accuracy = if report.has_accuracy { format!(", {accuracy:.1} % right") } else { String::new() };
         let (rate, curve) = (self.rate(), curve(&self.losses));
-        self.bar.set_message(format!("loss {loss:.4} {curve}{accuracy}, {rate:.0} samples/s"));
+        self.bar.set_message(format!("loss {loss:.4}{accuracy}, {rate:.0}/s {curve}"));
     }
 
     fn note(&mut self, text: &str) {
@@ -106,13 +107,13 @@ impl Watch for TrainingProgress {
             }
         }
         let accuracy = |accuracy: Option<f64>| {
-            accuracy.map_or_else(String::new, |accuracy| format!(" accuracy {:6.2} %", accuracy * 100.0))
+            accuracy.map_or_else(String::new, |accuracy| format!(", {:6.2} % right", accuracy * 100.0))
         };
         let held_out = record.validation_loss.map_or_else(String::new, |loss| {
-            format!("   held out: loss {loss:.4}{}", accuracy(record.validation_accuracy))
+            format!("; held out {loss:.4}{}", accuracy(record.validation_accuracy))
         });
         let line = format!(
-            "  epoch {:3}/{epochs}   training: loss {:.4}{}{held_out}   {:.0} samples/s",
+            "  epoch {:3}/{epochs}  loss {:.4}{}{held_out}; {:.0}/s",
             record.epoch,
             record.train_loss,
             accuracy(record.train_accuracy),
