@@ -50,6 +50,7 @@ pub mod compile;
 pub mod data;
 mod decimal;
 pub mod graph;
+mod nearest;
 pub mod personalize;
 pub mod pipeline;
 pub mod recipe;

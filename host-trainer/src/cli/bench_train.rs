@@ -1,5 +1,6 @@
 //! `smidgen bench-train`.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use smidgen_trainer::graph::nets;
@@ -21,7 +22,7 @@ pub(crate) struct BenchTrain {
     chunk: Option<u32>,
     /// Threads to use [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
     seconds: u32,

@@ -1,5 +1,6 @@
 //! `smidgen demo`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ pub(crate) struct Demo {
     epochs: Option<u32>,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// The emulated core
     #[arg(long, value_name = "TARGET", default_value = "cortex-m4")]
     on: Target,

@@ -1,5 +1,6 @@
 //! `smidgen doctor`.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use smidgen_trainer::pipeline::doctor::{examine, search_rate};
@@ -16,7 +17,7 @@ pub(crate) struct Doctor {
     source: Source,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -58,7 +59,7 @@ pub(crate) struct FindRate {
     steps: u32,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,

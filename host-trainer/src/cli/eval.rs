@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use smidgen::Preprocessing;
@@ -33,7 +34,7 @@ pub(crate) struct Eval {
     limit: Option<u32>,
     /// Threads, or emulators side by side, to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,

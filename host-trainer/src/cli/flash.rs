@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use smidgen::Preprocessing;
 use smidgen_trainer::compile::repack;
 use smidgen_trainer::device::{Board, check_public_key};
 
@@ -37,6 +38,13 @@ impl Flash {
         let file = read_model(&self.model)?;
         let model = parse_model(&self.model, &file)?;
         let board = self.board;
+        if !matches!(model.metadata().preprocessing, Preprocessing::Audio(audio) if audio.config.axes == 1) {
+            let model = self.model.display();
+            return Err(format!(
+                "{model}: the model takes no sound, and boards listen; train one with data.dataset = \"audio\""
+            )
+            .into());
+        }
         let packed = repack(&model, board.core.packing())?;
         let packed = packed.as_deref().unwrap_or(file.as_slice());
         if let Some(path) = &self.public_key {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use smidgen::{ElementType, EntryKind, Model};
+use smidgen::{ElementType, EntryKind, Model, Operand, Shape};
 use smidgen_trainer::data::epoch_order;
 use smidgen_trainer::device::{self, Device, LearnReport, Target};
 use smidgen_trainer::npy::{self, Array, ElementKind};
@@ -122,7 +122,8 @@ impl Replay {
     pub(crate) fn run(&self) -> Outcome {
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", self.log.display());
         let text = read_file(&self.log)?;
-        let log: LogFile = serde_json::from_slice(&text).map_err(|error| named(&error))?;
+        let log: LogFile = serde_json::from_slice(&text)
+            .map_err(|error| named(&format!("not a log that `smidgen learn --log` wrote ({error})")))?;
         if log.every == 0 {
             return Err(named(&"every is 0, expected at least 1").into());
         }
@@ -215,6 +216,14 @@ fn samples(
     let count = inputs.bytes.len() / sample_bytes;
     if classes.len() != count {
         return Err(format!("{}: {} labels for {count} samples", labels.display(), classes.len()).into());
+    }
+    let scores = model.entry(EntryKind::Infer).and_then(|entry| entry.outputs.first());
+    let known = scores.map_or(u32::MAX, |&Operand { shape: Shape([.., classes]), .. }| classes);
+    if let Some(index) = classes.iter().position(|&label| label >= known) {
+        let (labels, label) = (labels.display(), classes[index]);
+        return Err(
+            format!("{labels}: label {index} is {label}, expected less than {known}, the classes").into()
+        );
     }
     let mut order = vec![0; count];
     epoch_order(seed.into(), 0, &mut order);

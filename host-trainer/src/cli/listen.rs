@@ -49,7 +49,7 @@ impl Listen {
         let model = parse_model(&self.model, &file)?;
         device::check(self.on)?;
         let Preprocessing::Audio(audio) = model.metadata().preprocessing else {
-            return Err(format!("{}: the model takes no sound and no motion", self.model.display()).into());
+            return Err(format!("{}: the model takes no sound and no motion; train one with data.dataset = \"audio\" or \"series\"", self.model.display()).into());
         };
         let full_scale = of_series(model.metadata().provenance);
         let mut all = Vec::new();

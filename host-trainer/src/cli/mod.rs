@@ -23,6 +23,7 @@ mod update;
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -157,6 +158,6 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Box<dyn Error>> {
 }
 
 /// The number of threads to use: what was asked for, or all cores.
-fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+fn threads(asked: Option<NonZeroUsize>) -> usize {
+    asked.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }

@@ -1,6 +1,7 @@
 //! `smidgen run`.
 
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use smidgen_trainer::device::{self, Device, Target};
@@ -34,7 +35,7 @@ pub(crate) struct Run {
     on: Target,
     /// Threads, or emulators side by side, to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Begin every sample anew. Otherwise a network that keeps a state, as recurrent and streaming ones do, sees the samples as a sequence
     #[arg(long)]
     reset_state: bool,

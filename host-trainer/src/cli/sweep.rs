@@ -1,5 +1,6 @@
 //! `smidgen sweep`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub(crate) struct Sweep {
     out: Option<PathBuf>,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -54,7 +55,15 @@ impl Sweep {
         let split = load_data(&recipe, self.source.data.as_deref())?;
         let (stop, folds) = (stop_on_ctrl_c()?, self.folds.unwrap_or(1));
         let has_accuracy = recipe.task.has_accuracy();
+        let save = |scores: &[Score]| match &self.out {
+            Some(out) => {
+                write_atomically(out, format!("{:#}\n", serde_json::json!({ "scores": scores })).as_bytes())
+            }
+            None => Ok(()),
+        };
         let mut scores: Vec<Score> = Vec::new();
+        // Whether it can be written shows before the first training, too.
+        save(&scores)?;
         for (index, point) in points.iter().enumerate() {
             let Some(scored) = score(&recipe, point, folds, &split, threads(self.threads), &stop)? else {
                 eprintln!("stopped after {index} of {} combinations", points.len());
@@ -63,9 +72,7 @@ impl Sweep {
             let result = scored.error.clone().unwrap_or_else(|| shown(&scored, has_accuracy));
             eprintln!("  {}/{}   {}   {result}", index + 1, points.len(), point.join(" "));
             scores.push(scored);
-            if let Some(out) = &self.out {
-                write_atomically(out, format!("{:#}\n", serde_json::json!({ "scores": scores })).as_bytes())?;
-            }
+            save(&scores)?;
         }
         rank(&mut scores);
         if self.json {

@@ -1,6 +1,7 @@
 //! `smidgen train`.
 
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +10,7 @@ use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::quantize::{Sensitivity, pixel_classes};
 use smidgen_trainer::compile::{LowerOptions, Prefer};
 use smidgen_trainer::data::audio::{load_audio_dir, load_series_dir};
-use smidgen_trainer::data::{self, Split};
+use smidgen_trainer::data::{self, DataError, Split};
 use smidgen_trainer::device::{Device, Target, check};
 use smidgen_trainer::evaluate::anomaly::{Decision, Scores, reconstruct};
 use smidgen_trainer::evaluate::masks::{pixel_confusion, segment};
@@ -40,7 +41,7 @@ pub(crate) struct Train {
     out: Option<PathBuf>,
     /// Threads to use; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Go on from the checkpoint in the output directory, if there is one
     #[arg(long)]
     resume: bool,
@@ -61,7 +62,7 @@ pub(crate) struct Train {
 /// A recipe and its data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Source {
-    /// A built-in recipe (digits, mnist, cifar10, fsdd, anomaly) or a TOML file
+    #[arg(help = format!("A built-in recipe ({}) or a TOML file", built_in_names().join(", ")))]
     pub(crate) recipe: String,
     /// Directory of the data, for recipes whose data are not bundled
     #[arg(long, value_name = "DIR")]
@@ -75,6 +76,10 @@ pub(crate) struct Source {
     /// Change a value of the recipe, for example `--set schedule.learning_rate=0.01`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+fn built_in_names() -> Vec<&'static str> {
+    Recipe::built_in_names().collect()
 }
 
 impl Source {
@@ -142,7 +147,9 @@ pub(crate) fn load_data(recipe: &Recipe, directory: Option<&Path>) -> Result<Spl
             return Err(format!("data.dataset is {other:?}, expected {expected}").into());
         }
     };
-    Ok(split.leaving_out(&recipe.data.leave_out)?.keeping(&recipe.task.normal)?)
+    let of = |key: &str, error: DataError| format!("{key}: {error}");
+    let split = split.leaving_out(&recipe.data.leave_out).map_err(|error| of("data.leave_out", error))?;
+    Ok(split.keeping(&recipe.task.normal).map_err(|error| of("task.normal", error))?)
 }
 
 /// What a threshold makes of the test set, in lines whose names have this width.
@@ -214,6 +221,9 @@ impl Job<'_> {
             smidgen::kernels::isa::current(),
         );
         let checkpoint = out.map(|out| out.join("checkpoint.safetensors"));
+        if let (true, Some(path)) = (resume, checkpoint.as_deref().filter(|path| !path.exists())) {
+            eprintln!("there is no {}: training begins anew", path.display());
+        }
         let run = Run { recipe, split, threads, checkpoint: checkpoint.as_deref(), resume, stop };
         let trained = match train(&run, &mut TrainingProgress::new(out))? {
             Training::Stopped(_) => return Ok(None),

@@ -188,7 +188,9 @@ impl Dataset {
     /// The samples are smaller.
     pub fn centre(&self, [height, width]: [usize; 2]) -> Result<Self, DataError> {
         let [source_h, source_w, channels] = self.shape;
-        for (name, wanted, there) in [("crop height", height, source_h), ("crop width", width, source_w)] {
+        for (name, wanted, there) in
+            [("data.crop (height)", height, source_h), ("data.crop (width)", width, source_w)]
+        {
             if wanted == 0 || wanted > there {
                 let expected = "at least 1 and not more than the images have";
                 return Err(DataError::Setting { name, found: wanted as f32, expected });
@@ -340,7 +342,7 @@ mod tests {
     fn the_centre_is_cut_out() {
         let set = Dataset::new("set", (0..30).collect(), [3, 5, 2], vec![0], names(1)).unwrap();
         assert_eq!(set.centre([2, 2]).unwrap().samples(), [2, 3, 4, 5, 12, 13, 14, 15]);
-        assert!(matches!(set.centre([4, 1]), Err(DataError::Setting { name: "crop height", .. })));
+        assert!(matches!(set.centre([4, 1]), Err(DataError::Setting { name: "data.crop (height)", .. })));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum DataError {
         cause: std::io::Error,
     },
     /// The file has no bytes.
-    #[error("{file}: the file is empty (0 bytes), expected a file of {expected}; download it again")]
+    #[error("{file}: the file is empty (0 bytes), expected a file of {expected}; replace it, or remove it")]
     EmptyFile {
         /// The file.
         file: String,

@@ -183,13 +183,13 @@ fn listening(file: &[u8]) -> Result<(Model<'_>, AudioConfig), DeviceError> {
     let model = Model::<AllOperators>::from_bytes(file).map_err(|error| refused(&error, &error))?;
     match model.metadata().preprocessing {
         Preprocessing::Audio(audio) => Ok((model, audio.config)),
-        _ => Err(refused(&"NotAListener", &"the model takes no sound")),
+        _ => Err(refused(&format_args!("NotAListener"), &"the model takes no sound")),
     }
 }
 
 fn features_here(model: &Model<'_>, samples: &[i16]) -> Result<FeatureReport, DeviceError> {
     let Preprocessing::Audio(audio) = model.metadata().preprocessing else {
-        return Err(refused(&"NotAListener", &"the model takes no sound"));
+        return Err(refused(&format_args!("NotAListener"), &"the model takes no sound"));
     };
     let memory_bytes = audio.config.memory_bytes();
     let mut memory = AlignedBytes::zeroed(memory_bytes as usize);
@@ -234,8 +234,9 @@ fn listen_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Resul
 pub(super) fn check(model: &[u8]) -> Result<(), DeviceError> {
     match listening(AlignedBytes::copy_of(model).as_slice())?.1.axes {
         1 => Ok(()),
-        axes => {
-            Err(refused(&"NotAListener", &format!("the model takes motion, of {axes} axes, and no sound")))
-        }
+        axes => Err(refused(
+            &format_args!("NotAListener"),
+            &format!("the model takes motion, of {axes} axes, and no sound"),
+        )),
     }
 }

@@ -239,12 +239,18 @@ mod tests {
             let error = parse(text).unwrap_err();
             (error.line, error.column, error.found)
         };
-        assert_eq!(place("conv_2d(8, 3)\n.con_2d(8, 3)"), (2, 2, "`con_2d` with 2 arguments".into()));
+        assert_eq!(place("conv_2d(8, 3)\n.con_2d(8, 3)"), (2, 2, "`con_2d(8, 3)`".into()));
         assert_eq!(place("conv_2d(8 3)"), (1, 11, "`3)`".into()));
         assert_eq!(place("relu("), (1, 6, "the end".into()));
         assert_eq!(place("relu() relu()"), (1, 8, "`relu()`".into()));
-        assert_eq!(place("conv_2d(8, 2.5)"), (1, 1, "`conv_2d` with 2 arguments".into()));
+        assert_eq!(place("conv_2d(8, 2.5)"), (1, 1, "`conv_2d(8, 2.5)`".into()));
         assert_eq!(place(".tap(\"x"), (1, 6, "`\"x`".into()));
-        assert!(parse("relu6(1)").unwrap_err().to_string().contains("relu6()"));
+        let expected = |text: &str| parse(text).unwrap_err().expected;
+        assert_eq!(expected("relu6(1)"), "`relu6()`");
+        assert!(
+            expected("fully_conected(10)").starts_with("`fully_connected`, or another one of the layers")
+        );
+        assert!(expected("zzz()").starts_with("the layers and modifiers: conv_2d(filters, kernel), "));
+        assert!(expected("conv_2d(100000000, 3)").ends_with("with whole numbers up to 1000000"));
     }
 }

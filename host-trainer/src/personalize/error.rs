@@ -54,7 +54,7 @@ pub enum PersonalizeError {
         found: String,
     },
     /// The tier names a layer that there is not, or more of them than there are.
-    #[error("{found}: the network has the layers {known}")]
+    #[error("{found}: there is no such layer, or there are not so many; the network has {known}")]
     Layer {
         /// What was asked for.
         found: String,

@@ -175,7 +175,7 @@ mod tests {
         let error = chosen("block:3").unwrap_err().to_string();
         assert_eq!(
             error,
-            "block:3: the network has the layers conv_2d_1, depthwise_conv_2d_1, conv_2d_2, fully_connected_1"
+            "block:3: there is no such layer, or there are not so many; the network has conv_2d_1, depthwise_conv_2d_1, conv_2d_2, fully_connected_1"
         );
         assert!(chosen("layers:conv_2d_9").is_err());
     }

@@ -45,6 +45,16 @@ pub enum PipelineError {
         /// What they are.
         numbers: &'static str,
     },
+    /// Nothing to tell apart.
+    #[error(
+        "{dataset}: all samples are of the class {class}, expected two classes or more; add some, or set task.kind to \"reconstruct\" to find what is not of this one"
+    )]
+    OneClass {
+        /// The data.
+        dataset: String,
+        /// The class.
+        class: String,
+    },
     /// Not one weight for each class.
     #[error(
         "loss.class_weights has {found} weights, the data have {expected} classes; give one for each, or set loss.balance_classes"

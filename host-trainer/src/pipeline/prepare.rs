@@ -176,8 +176,11 @@ impl Prepared {
     }
 }
 
-/// Every class that is not left out has a sample to train on.
+/// There are classes to tell apart, and every one that is not left out has a sample to train on.
 fn check_classes(train: &Dataset, samples: &[u32], leave_out: &[String]) -> Result<(), PipelineError> {
+    if let [class] = train.class_names() {
+        return Err(PipelineError::OneClass { dataset: train.name().to_owned(), class: class.clone() });
+    }
     let counts = class_counts(train, samples);
     let is_needed = |class: usize| !leave_out.contains(&train.class_names()[class]);
     match (0..counts.len()).find(|&class| counts[class] == 0 && is_needed(class)) {

@@ -1,6 +1,7 @@
-//! The keys that a recipe may have, and the one that was probably meant.
+//! The keys that a recipe may have.
 
 use super::{Recipe, RecipeError};
+use crate::nearest::nearest;
 
 /// The keys of the optional top-level tables and values, from a recipe with every default written out.
 fn known() -> toml::Table {
@@ -13,7 +14,7 @@ pub(super) fn check_keys(table: &toml::Table, origin: &str) -> Result<(), Recipe
     let known = paths(&known(), "");
     for key in paths(table, "") {
         if !known.contains(&key) {
-            let nearest = nearest(&key, known.iter().map(String::as_str));
+            let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
             return Err(RecipeError::UnknownKey { origin: origin.into(), key, nearest });
         }
     }
@@ -32,15 +33,4 @@ fn paths(table: &toml::Table, prefix: &str) -> Vec<String> {
         }
     }
     found
-}
-
-/// The known name most similar to `name`, if one is at all similar.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    // A key given without its table is compared with the last part of the known ones as well.
-    let score = |candidate: &str| {
-        let last = candidate.rsplit('.').next().unwrap_or(candidate);
-        strsim::jaro_winkler(name, candidate).max(strsim::jaro_winkler(name, last))
-    };
-    let best = known.max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) > 0.75).then(|| best.to_owned())
 }

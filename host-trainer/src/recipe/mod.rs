@@ -40,6 +40,7 @@ pub use task::{Task, TaskKind};
 use crate::data::audio::{AudioAugmentation, AudioOptions};
 use crate::data::{Augmentation, DataError, ImageOptions, Sampling};
 use crate::graph::Initialization;
+use crate::nearest::nearest;
 use keys::check_keys;
 
 /// Everything that decides what a training run gives.
@@ -271,7 +272,7 @@ impl Recipe {
             Ok(text) => Self::parse(&text, name),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 let known: Vec<_> = Self::built_in_names().collect();
-                let nearest = keys::nearest(name, known.iter().copied());
+                let nearest = nearest(name, known.iter().copied()).map(str::to_owned);
                 Err(RecipeError::Unknown { name: name.into(), known, nearest })
             }
             Err(cause) => Err(RecipeError::Unreadable { path: path.into(), cause }),
@@ -397,17 +398,23 @@ impl Recipe {
 
     /// Checks the values' ranges.
     fn check(&self) -> Result<(), RecipeError> {
-        let Self { data, network, training, loss, distillation, optimizer, schedule, .. } = self;
+        let Self { name, data, network, training, loss, distillation, optimizer, schedule, .. } = self;
         let Self { augmentation, averaging, quantization, .. } = self;
         let fraction = |value: f32| (0.0..1.0).contains(&value);
-        let described = network.net.is_empty() != network.layers.is_empty();
-        rule(described, "network", &"both or neither of net and layers", "either net or layers")?;
+        let named = !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\\', '\0']);
+        rule(named, "name", &format!("{name:?}"), "a name that a directory can have")?;
+        let [net, layers] = [&network.net, &network.layers].map(String::is_empty);
+        let expected = "network.net, the name of a network, or network.layers";
+        rule(!(net && layers), "network", &"not described", expected)?;
+        rule(net || layers, "network", &"described twice", "either network.net or network.layers")?;
         data.check()?;
         rule((1..=100_000).contains(&training.epochs), "training.epochs", &training.epochs, "1 to 100000")?;
         rule((1..=4096).contains(&training.chunk), "training.chunk", &training.chunk, "1 to 4096")?;
         let batch = training.batch;
         let whole = batch > 0 && batch <= 65_536 && batch % training.chunk == 0;
-        rule(whole, "training.batch", &batch, "a multiple of training.chunk, at most 65536")?;
+        let chunk = training.chunk;
+        let found = format!("{batch} with a training.chunk of {chunk}");
+        rule(whole, "training.batch", &found, "a multiple of training.chunk, at most 65536")?;
         let smoothing = training.label_smoothing;
         rule(fraction(smoothing), "training.label_smoothing", &smoothing, "at least 0 and below 1")?;
         rule(i64::try_from(training.seed).is_ok(), "training.seed", &training.seed, "below 2^63")?;

@@ -107,7 +107,7 @@ impl From<planus::Error> for ImportError {
             table: location.type_,
             field: location.method,
             offset: location.byte_offset,
-            problem: error.error_kind.to_string(),
+            problem: format!("{}; the file is damaged or cut off", error.error_kind),
         }
     }
 }

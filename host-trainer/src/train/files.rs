@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum FileError {
     /// A directory could not be made.
-    #[error("{}: the directory cannot be made: {cause}", path.display())]
+    #[error("{}: the directory cannot be made: {cause}; give another one", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -39,9 +39,9 @@ pub enum FileError {
 
 fn hint(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
-        std::io::ErrorKind::StorageFull => "; free some space, or give another directory with --out",
+        std::io::ErrorKind::StorageFull => "; free some space, or write elsewhere",
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            "; give a directory that can be written to with --out"
+            "; write where you may"
         }
         _ => "",
     }

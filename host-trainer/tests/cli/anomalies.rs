@@ -93,7 +93,10 @@ fn a_model_of_what_is_normal_tells_what_is_not() {
     let classify = folder.write("classify.toml", RECIPE.replace("mean_squared_error", "cross_entropy"));
     fail(&["train", &classify, "--data", &data], &["loss.kind", "mean_squared_error or huber", "task.kind"]);
     let other = folder.write("other.toml", RECIPE.replace("99.0 }", "99.0, normal = [\"fine\"] }"));
-    fail(&["train", &other, "--data", &data], &["there is no class fine, only normal, whistles"]);
+    fail(
+        &["train", &other, "--data", &data],
+        &["task.normal: there is no class fine, only normal, whistles"],
+    );
     let narrow =
         folder.write("narrow.toml", RECIPE.replace("fully_connected(64)\"", "fully_connected(10)\""));
     fail(&["train", &narrow, "--data", &data], &["10 outputs", "64 numbers to give back"]);

@@ -25,7 +25,9 @@ fn an_unknown_key_suggests_a_known_one() {
 fn bad_values_are_named_with_what_is_expected() {
     for (set, part) in [
         ("training.epochs=0", "training.epochs is 0, expected 1 to 100000"),
-        ("training.batch=60", "training.batch is 60, expected a multiple of training.chunk"),
+        ("training.batch=60", "training.batch is 60 with a training.chunk of 8, expected a multiple"),
+        ("name=../digits", "name is \"../digits\", expected a name that a directory can have"),
+        ("network.net=", "network is not described, expected network.net"),
         ("training.epochs=many", "expected u32"),
         (
             "optimizer.kind=magic",
@@ -49,6 +51,23 @@ fn an_unknown_net_lists_the_known_ones() {
 }
 
 #[test]
+fn a_misspelt_layer_suggests_a_known_one() {
+    let folder = Folder::new();
+    let (recipe, data, out) = (folder.recipe(""), folder.data(), folder.path("run"));
+    fail(
+        &["train", &recipe, "--data", &data, "--out", &out, "--set", "network.layers=fully_conected(3)"],
+        &["line 1, column 1", "found `fully_conected(3)`, expected `fully_connected`, or another one"],
+    );
+}
+
+#[test]
+fn the_help_names_every_built_in_recipe() {
+    let help = run(&["train", "--help"]).stdout;
+    let names: Vec<_> = smidgen_trainer::recipe::Recipe::built_in_names().collect();
+    assert!(help.contains(&format!("({})", names.join(", "))), "{help}");
+}
+
+#[test]
 fn a_syntax_error_has_its_line() {
     let folder = Folder::new();
     let ended = run(&["train", &folder.recipe("[training\n")]);
@@ -66,6 +85,7 @@ fn usage_errors_have_code_2() {
         &["bench", "m.smg"],
         &["--simd", "mmx", "inspect", "m.smg"],
         &["bench-train", "ds_cnn", "--batch", "0"],
+        &["train", "digits", "--threads", "0"],
     ] {
         let ended = run(arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");

@@ -1,6 +1,7 @@
 //! WAV files.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use hound::{SampleFormat, WavReader};
@@ -27,14 +28,23 @@ pub fn read_wav(path: &Path) -> Result<Recording, DataError> {
         return Err(DataError::EmptyFile { file: file(), expected: "WAV" });
     }
     let not_audio = |message: String| DataError::NotAudio { file: file(), message };
-    let mut reader = WavReader::open(path).map_err(|error| not_audio(error.to_string()))?;
+    let cause = |error: hound::Error| match error {
+        // Its own message for a file that ends too early has this kind, too.
+        hound::Error::IoError(cause)
+            if matches!(cause.kind(), ErrorKind::UnexpectedEof | ErrorKind::Other) =>
+        {
+            format!("the file ends at byte {length}, earlier than its header says")
+        }
+        error => error.to_string(),
+    };
+    let mut reader = WavReader::open(path).map_err(|error| not_audio(cause(error)))?;
     let spec = reader.spec();
     let channels = usize::from(spec.channels);
     if channels == 0 || spec.sample_rate == 0 {
         return Err(not_audio(format!("{channels} channels of {} Hz", spec.sample_rate)));
     }
     // Where a file breaks off, in frames.
-    let broken = |index: usize, error: hound::Error| not_audio(format!("sample {index}: {error}"));
+    let broken = |index: usize, error: hound::Error| not_audio(format!("sample {index}: {}", cause(error)));
     let values: Vec<f32> = match spec.sample_format {
         SampleFormat::Float => {
             let samples = reader.samples::<f32>().enumerate();
@@ -111,6 +121,6 @@ mod tests {
         let good = write("c.wav", spec, &[1; 100]);
         let bytes = fs::read(good.path().join("c.wav")).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 51]).unwrap();
-        assert!(message().contains("sample 74"), "{}", message());
+        assert!(message().contains("sample 74: the file ends at byte 193"), "{}", message());
     }
 }

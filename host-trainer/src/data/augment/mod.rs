@@ -201,7 +201,9 @@ impl Augmenter {
                 expected,
             });
         }
-        for (name, wanted, there) in [("crop height", height, source_h), ("crop width", width, source_w)] {
+        for (name, wanted, there) in
+            [("data.crop (height)", height, source_h), ("data.crop (width)", width, source_w)]
+        {
             if wanted == 0 || wanted > there {
                 let expected = "at least 1 and not more than the images have";
                 return Err(DataError::Setting { name, found: wanted as f32, expected });

@@ -1,10 +1,12 @@
 //! The calls of the notation: which there are, what each takes, and what it does to a network.
 
+use std::fmt::{self, Display, Formatter};
 use std::sync::LazyLock;
 
 use smidgen::ops::function::Function;
 
 use crate::graph::build::{Kernel, Network, Padding};
+use crate::nearest::nearest;
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,20 +127,37 @@ const CALLS: [(&str, Effect); 68] = {
 /// All calls, as an error says them.
 pub(super) static EXPECTED: LazyLock<String> = LazyLock::new(|| {
     let calls: Vec<&str> = CALLS.iter().map(|&(usage, _)| usage).collect();
-    format!("a layer or modifier: {}", calls.join(", "))
+    format!("the layers and modifiers: {}", calls.join(", "))
 });
+
+/// The greatest whole number that a call takes.
+const GREATEST: f64 = 1e6;
 
 /// Applies one call; else what was found and what was expected.
 pub(super) fn apply(
     network: Network,
     name: &str,
     arguments: &[Argument],
-) -> Result<Network, (String, &'static str)> {
-    let found = || format!("`{name}` with {} arguments", arguments.len());
-    let called = |usage: &str| usage.split_once('(').is_some_and(|(start, _)| start == name);
-    match CALLS.iter().find(|(usage, _)| called(usage)) {
-        Some(&(usage, effect)) => effect.of(network, arguments).ok_or_else(|| (found(), usage)),
-        None => Err((found(), EXPECTED.as_str())),
+) -> Result<Network, (String, String)> {
+    let found = || {
+        let arguments: Vec<String> = arguments.iter().map(Argument::to_string).collect();
+        format!("`{name}({})`", arguments.join(", "))
+    };
+    let names = || CALLS.iter().filter_map(|(usage, _)| Some(usage.split_once('(')?.0));
+    match names().zip(CALLS).find(|&(call, _)| call == name) {
+        Some((_, (usage, effect))) => effect.of(network, arguments).ok_or_else(|| {
+            let numbers = match effect {
+                Effect::Nothing(_) | Effect::Function(_) | Effect::Name(_) => "",
+                Effect::Real(_) => " with a number",
+                _ => " with whole numbers up to 1000000",
+            };
+            (found(), format!("`{usage}`{numbers}"))
+        }),
+        None => {
+            let meant = nearest(name, names());
+            let meant = meant.map_or_else(String::new, |meant| format!("`{meant}`, or another one of "));
+            Err((found(), format!("{meant}{}", EXPECTED.as_str())))
+        }
     }
 }
 
@@ -164,6 +183,16 @@ impl Effect {
     }
 }
 
+impl Display for Argument {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(value) => write!(f, "{value}"),
+            Self::List(values) => write!(f, "{values:?}"),
+            Self::Name(name) => write!(f, "{name:?}"),
+        }
+    }
+}
+
 impl Argument {
     fn count(&self) -> Option<usize> {
         if let &Self::Number(value) = self { whole(value) } else { None }
@@ -181,7 +210,7 @@ impl Argument {
 }
 
 fn whole(value: f64) -> Option<usize> {
-    (value >= 0.0 && value.fract() == 0.0 && value <= 1e6).then_some(value as usize)
+    (value >= 0.0 && value.fract() == 0.0 && value <= GREATEST).then_some(value as usize)
 }
 
 #[cfg(test)]

@@ -1,0 +1,12 @@
+//! The name that was probably meant.
+
+/// The known name most similar to `name`, if one is at all similar.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A key given without its table is compared with the last part of the known ones as well.
+    let score = |candidate: &str| {
+        let last = candidate.rsplit('.').next().unwrap_or(candidate);
+        strsim::jaro_winkler(name, candidate).max(strsim::jaro_winkler(name, last))
+    };
+    let best = known.max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) > 0.75).then_some(best)
+}
