@@ -19,6 +19,19 @@ as_root() {
   fi
 }
 
+# What a fresh clone's builds take, in megabytes (`du -scm target firmware/target firmware/boards/target fuzz/target .venv` afterwards). Incremental builds keep as
+# much again of this workspace's own crates.
+if [ "${1:-}" = --run-only ]; then needs=1500; elif [ "${CARGO_INCREMENTAL:-1}" = 0 ]; then needs=7000; else needs=11000; fi
+target="${CARGO_TARGET_DIR:-target}"
+mkdir -p "$target"
+there=$(du -scm "$target" firmware/target firmware/boards/target fuzz/target .venv 2>/dev/null | tail -1 | cut -f1 || true)
+free=$(df --output=avail -BM "$target" 2>/dev/null | tail -1 | tr -dc 0-9 || true)
+if [ -n "$free" ] && [ $((free + there)) -lt $needs ]; then
+  say "the disk of $(realpath "$target") has $free MB free, but $needs MB are needed, $there MB of which are there: free some space, or set CARGO_TARGET_DIR to a folder on"
+  say "another disk (without incremental builds, CARGO_INCREMENTAL=0 make test, it is 7000 MB)"
+  exit 1
+fi
+
 if ! command -v rustup >/dev/null; then
   say "rustup is missing: install it from https://rustup.rs, then run this again"
   exit 1
