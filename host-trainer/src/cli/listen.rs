@@ -131,7 +131,7 @@ impl Listen {
                 let rate = config.sample_rate * config.axes;
                 Some(format!("{label} at {:.2} s", f64::from(heard.sample) / f64::from(rate)))
             });
-            let name = listened.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = listened.path.display().to_string();
             let events = events.collect::<Vec<_>>().join(", ");
             table.row([name, if events.is_empty() { "nothing".into() } else { events }]);
         }
