@@ -308,7 +308,7 @@ impl<'m> Executor<'m> {
         feed: &dyn Feed,
         body: impl FnOnce(&mut Driver<'_, '_>) -> T,
     ) -> Result<T, ExecutorError> {
-        let team = Team::new(self.threads, self.chunks.len());
+        let team = Team::new(self.chunks.len());
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
                 scope.spawn(|| {

@@ -1,41 +1,42 @@
 //! A few threads that work on one job after another, each job cut into numbered parts.
 //!
-//! Handing out a job costs two atomic operations and no system call as long as the threads have something to do; a thread that waits for long
-//! yields, then sleeps, so that an idle team does not take a core from others.
+//! A job is done when its parts are, whoever did them: nobody waits for a thread that the system has not woken yet or that another program keeps
+//! from a core, unless it holds a part. Handing out a job costs a few atomic operations and no system call as long as the threads have something to
+//! do. A thread that has nothing to do spins for a moment, then sleeps until it is called, so that its core goes to whoever has work.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the threads share.
 #[derive(Debug)]
 pub(super) struct Team<J, E> {
-    threads: usize,
     parts: usize,
-    /// Counts the jobs handed out.
-    generation: AtomicUsize,
-    /// Counts the workers that have ended the present job.
-    arrived: AtomicUsize,
-    /// The next part of the present job that nobody has claimed.
+    /// The next part of the present job that nobody has claimed; `parts` or more when there is none.
     next_part: AtomicUsize,
+    /// Parts of the present job that are done, or never will be because of an error.
+    done: AtomicUsize,
     stop: AtomicBool,
     broken: AtomicBool,
     job: Mutex<Option<J>>,
     error: Mutex<Option<E>>,
+    /// Where the workers wait for parts to claim.
+    work: Bell,
+    /// Where the lead waits for the last part.
+    end: Bell,
 }
 
 impl<J: Copy, E> Team<J, E> {
-    pub(super) fn new(threads: usize, parts: usize) -> Self {
+    pub(super) fn new(parts: usize) -> Self {
         Self {
-            threads,
             parts,
-            generation: AtomicUsize::new(0),
-            arrived: AtomicUsize::new(0),
-            next_part: AtomicUsize::new(0),
+            next_part: AtomicUsize::new(parts),
+            done: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             job: Mutex::new(None),
             error: Mutex::new(None),
+            work: Bell::default(),
+            end: Bell::default(),
         }
     }
 
@@ -52,34 +53,29 @@ impl<J: Copy, E> Team<J, E> {
     /// A worker's life: does its share of each job until the lead is gone.
     pub(super) fn work(&self, mut part: impl FnMut(J, usize) -> Result<(), E>) {
         let _alarm = Alarm(self);
-        let mut seen = 0;
-        loop {
-            let mut wait = Wait::default();
-            while self.generation.load(Ordering::Acquire) == seen {
-                if self.stop.load(Ordering::Acquire) {
-                    return;
-                }
-                wait.once();
-            }
-            seen += 1;
-            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(job) = job {
-                self.share(job, &mut part);
-            }
-            self.arrived.fetch_add(1, Ordering::AcqRel);
+        let stopped = || self.stop.load(Ordering::Acquire);
+        while !stopped() {
+            self.share(&mut part);
+            self.work.wait(|| self.next_part.load(Ordering::Acquire) < self.parts || stopped());
         }
     }
 
     /// Claims and does parts until none is left. An error stops everybody.
-    fn share(&self, job: J, part: &mut impl FnMut(J, usize) -> Result<(), E>) {
+    fn share(&self, part: &mut impl FnMut(J, usize) -> Result<(), E>) {
         loop {
-            let index = self.next_part.fetch_add(1, Ordering::Relaxed);
+            // What is claimed is a part of the present job: the lead hands out no other before this part is done.
+            let index = self.next_part.fetch_add(1, Ordering::AcqRel);
             if index >= self.parts {
                 return;
             }
-            if let Err(error) = part(job, index) {
-                self.next_part.store(self.parts, Ordering::Relaxed);
-                self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            let mut finished = 1;
+            let job = *locked(&self.job);
+            if let Some(Err(error)) = job.map(|job| part(job, index)) {
+                locked(&self.error).get_or_insert(error);
+                finished += self.parts.saturating_sub(self.next_part.swap(self.parts, Ordering::AcqRel));
+            }
+            if self.done.fetch_add(finished, Ordering::AcqRel) + finished == self.parts {
+                self.end.ring();
             }
         }
     }
@@ -92,6 +88,7 @@ impl<J, E> Drop for Alarm<'_, J, E> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.broken.store(true, Ordering::Release);
+            self.0.end.ring();
         }
     }
 }
@@ -106,16 +103,13 @@ impl<J: Copy, E> Member<'_, J, E> {
     /// Does a job together with the workers, and returns when all of it is done: the first error, if there was one.
     pub(super) fn run(&mut self, job: J, mut part: impl FnMut(J, usize) -> Result<(), E>) -> Result<(), E> {
         let team = self.team;
-        *team.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
-        team.next_part.store(0, Ordering::Relaxed);
-        team.arrived.store(0, Ordering::Relaxed);
-        team.generation.fetch_add(1, Ordering::Release);
-        team.share(job, &mut part);
-        let mut wait = Wait::default();
-        while team.arrived.load(Ordering::Acquire) < team.threads - 1 && !team.is_broken() {
-            wait.once();
-        }
-        match team.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        *locked(&team.job) = Some(job);
+        team.done.store(0, Ordering::Relaxed);
+        team.next_part.store(0, Ordering::Release);
+        team.work.ring();
+        team.share(&mut part);
+        team.end.wait(|| team.done.load(Ordering::Acquire) == team.parts || team.is_broken());
+        match locked(&team.error).take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -125,27 +119,53 @@ impl<J: Copy, E> Member<'_, J, E> {
 impl<J, E> Drop for Member<'_, J, E> {
     fn drop(&mut self) {
         self.team.stop.store(true, Ordering::Release);
+        self.team.work.ring();
     }
 }
 
-/// Waits a little longer each time: spins, then yields, then sleeps.
-#[derive(Default)]
-struct Wait(u32);
+/// Calls threads that wait for something to come true.
+#[derive(Debug, Default)]
+struct Bell {
+    asleep: AtomicUsize,
+    lock: Mutex<()>,
+    rung: Condvar,
+}
 
-impl Wait {
-    const SPINS: u32 = 2_000;
-    const YIELDS: u32 = 2_000;
+impl Bell {
+    /// How often a waiting thread looks before it sleeps: some tens of microseconds, about what it takes to wake a thread.
+    const LOOKS: u32 = 1_000;
 
-    fn once(&mut self) {
-        self.0 = self.0.saturating_add(1);
-        if self.0 < Self::SPINS {
+    /// Returns when `ready` says so. Whoever makes that true rings afterwards.
+    fn wait(&self, ready: impl Fn() -> bool) {
+        for _ in 0..Self::LOOKS {
+            if ready() {
+                return;
+            }
             std::hint::spin_loop();
-        } else if self.0 < Self::SPINS + Self::YIELDS {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(Duration::from_micros(100));
+        }
+        let mut guard = locked(&self.lock);
+        self.asleep.fetch_add(1, Ordering::Relaxed);
+        // With the fence in `ring`: either `ready` sees what was made true, or the ringer sees that this thread sleeps.
+        fence(Ordering::SeqCst);
+        while !ready() {
+            guard = self.rung.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.asleep.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Wakes those who sleep; a system call only if somebody does.
+    fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) > 0 {
+            drop(locked(&self.lock));
+            self.rung.notify_all();
         }
     }
+}
+
+/// A panic elsewhere breaks the team by other means; no lock guards anything half done.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -157,7 +177,7 @@ mod tests {
         parts: usize,
         body: impl FnOnce(&mut Member<'_, u64, usize>, &[AtomicUsize]) -> T,
     ) -> T {
-        let team = Team::<u64, usize>::new(threads, parts);
+        let team = Team::<u64, usize>::new(parts);
         let done: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
         std::thread::scope(|scope| {
             for _ in 1..threads {
@@ -190,6 +210,60 @@ mod tests {
         with_team(2, 5, |lead, done| {
             assert_eq!(lead.run(7, |job, part| count(done, job, part)), Err(3));
             assert_eq!(lead.run(8, |job, part| count(done, job, part)), Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_worker_that_does_not_run_holds_nobody_up() {
+        let team = Team::<u64, usize>::new(5);
+        let done: Vec<AtomicUsize> = (0..5).map(|_| AtomicUsize::new(0)).collect();
+        let (may_begin, begin) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let (team, done) = (&team, &done);
+            scope.spawn(move || {
+                begin.recv().unwrap();
+                team.work(|job, part| count(done, job, part));
+            });
+            let mut lead = team.lead();
+            for job in 100..103 {
+                lead.run(job, |job, part| count(done, job, part)).unwrap();
+            }
+            may_begin.send(()).unwrap();
+            lead.run(103, |job, part| count(done, job, part)).unwrap();
+        });
+        assert!(done.iter().all(|part| part.load(Ordering::Relaxed) == 4));
+    }
+
+    #[test]
+    fn who_waits_for_long_sleeps_and_is_woken() {
+        with_team(3, 4, |lead, done| {
+            for job in 0..3 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                lead.run(job, |job, part| {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    count(done, job, part)
+                })
+                .unwrap();
+            }
+            assert!(done.iter().all(|part| part.load(Ordering::Relaxed) == 3));
+        });
+    }
+
+    #[test]
+    fn a_panic_of_a_worker_ends_the_wait_of_the_lead() {
+        let team = Team::<u64, usize>::new(2);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| team.work(|_, _| -> Result<(), usize> { panic!("on purpose") }));
+            let mut lead = team.lead();
+            while !team.is_broken() {
+                lead.run(1, |_, _| {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    Ok(())
+                })
+                .unwrap();
+            }
+            drop(lead);
+            assert!(worker.join().is_err());
         });
     }
 }
