@@ -56,8 +56,7 @@ impl Benchmark {
     /// # Errors
     /// [`PipelineError::UnknownNet`] and what compiling gives.
     pub fn new(net: &str, batch: u32, chunk: Option<u32>) -> Result<Self, PipelineError> {
-        let network =
-            nets::by_name(net).ok_or_else(|| PipelineError::UnknownNet { found: net.to_owned() })?;
+        let network = nets::by_name(net).ok_or_else(|| PipelineError::unknown_net(net))?;
         let graph = network.seed(1).build()?;
         let classes = graph.class_names.len() as u32;
         let chunk = chunk.filter(|&chunk| chunk > 0 && batch.is_multiple_of(chunk));

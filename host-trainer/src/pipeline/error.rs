@@ -8,6 +8,7 @@ use crate::data::DataError;
 use crate::device::DeviceError;
 use crate::evaluate::anomaly::ScoreError;
 use crate::graph::{GraphError, ParseError, nets};
+use crate::nearest::{nearest, suggestion};
 use crate::train::files::FileError;
 use crate::train::{ExecutorError, FitError};
 
@@ -19,10 +20,12 @@ pub enum PipelineError {
     #[error(transparent)]
     Data(Box<DataError>),
     /// The recipe names a network that there is not.
-    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}", nets::KNOWN.map(|known| known.name).join(", "))]
+    #[error("there is no network {found:?} (a recipe's network.net), expected one of {}{}", nets::KNOWN.map(|known| known.name).join(", "), suggestion(nearest))]
     UnknownNet {
         /// The name.
         found: String,
+        /// The network with the most similar name.
+        nearest: Option<String>,
     },
     /// The recipe's layers are not in the builder's notation.
     #[error("network.layers: {0}")]
@@ -93,7 +96,7 @@ pub enum PipelineError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A name among the layers to freeze that none has.
-    #[error("fine_tuning.freeze: no layer with parameters is named {pattern:?}{}", nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")))]
+    #[error("fine_tuning.freeze: no layer with parameters is named {pattern:?}{}", suggestion(nearest))]
     NothingToFreeze {
         /// The name.
         pattern: String,
@@ -140,6 +143,12 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// That there is no network of this name.
+    pub(crate) fn unknown_net(name: &str) -> Self {
+        let nearest = nearest(name, nets::KNOWN.iter().map(|known| known.name)).map(str::to_owned);
+        Self::UnknownNet { found: name.to_owned(), nearest }
+    }
+
     /// The error of what this key names.
     pub(super) fn of_key(self, key: &'static str) -> Self {
         Self::Key { key, cause: Box::new(self) }

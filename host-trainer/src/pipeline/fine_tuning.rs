@@ -7,6 +7,7 @@ use safetensors::SafeTensors;
 
 use super::PipelineError;
 use crate::graph::{Graph, Value};
+use crate::nearest::nearest;
 use crate::recipe::FineTuning;
 use crate::train::files::read_file;
 
@@ -51,8 +52,7 @@ pub(super) fn frozen(graph: &Graph, recipe: &FineTuning) -> Result<BTreeSet<Stri
         let found: Vec<String> = names().filter(|name| fits(name)).map(str::to_owned).collect();
         if found.is_empty() {
             let layers: BTreeSet<&str> = names().filter_map(|name| Some(name.split_once('/')?.0)).collect();
-            let similar = |layer: &&&str| (strsim::jaro_winkler(layer, pattern) * 1e6) as u64;
-            let nearest = layers.iter().max_by_key(similar).map(|&layer| layer.to_owned());
+            let nearest = nearest(pattern, layers.into_iter()).map(str::to_owned);
             return Err(PipelineError::NothingToFreeze { pattern: pattern.clone(), nearest });
         }
         frozen.extend(found);

@@ -123,7 +123,7 @@ pub fn network(recipe: &Recipe, data: &Dataset) -> Result<Graph, PipelineError> 
         TaskKind::Reconstruct => (data.sample_len(), "numbers to give back"),
     };
     let network = match recipe.network.layers.as_str() {
-        "" => nets::known(name).ok_or_else(|| PipelineError::UnknownNet { found: name.to_owned() })?.sized(
+        "" => nets::known(name).ok_or_else(|| PipelineError::unknown_net(name))?.sized(
             data.shape(),
             if recipe.task.kind == TaskKind::Segment { mask_channels(data) } else { wanted },
         ),

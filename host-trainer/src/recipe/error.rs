@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::nearest::suggestion;
+
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,8 +67,4 @@ pub enum RecipeError {
         /// What was given.
         found: String,
     },
-}
-
-fn suggestion(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
