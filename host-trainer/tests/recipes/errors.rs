@@ -94,6 +94,8 @@ fn settings_that_contradict_each_other_are_named() {
     refused("augmentation.mixupp=1.0", &["unknown key", "augmentation.mixup"]);
     fails(&["loss.class_weights=[1.0, 2.0]"], &["2 weights", "10 classes"]);
     fails(&["augmentation.saturation=0.5"], &["augmentation.saturation", "three channels"]);
+    fails(&["augmentation.hue=0.1"], &["augmentation.hue", "three channels"]);
+    fails(&["network.net=resnet_8"], &["\"resnet_8\"", "network.net", "did you mean `resnet8`?"]);
     fails(&["fine_tuning.freeze=[\"conv_2d_9\"]"], &["conv_2d_9", "did you mean `conv_2d_1`"]);
     fails(
         &["fine_tuning.weights=/nowhere/w.safetensors"],

@@ -47,6 +47,10 @@ pub struct Augmentation {
     /// images of three channels.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub saturation: f32,
+    /// Turns colours around the colour circle, whose whole is 1, by up to so much, either way. From 0 to 0.5; only for images of three
+    /// channels.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub hue: f32,
     /// Blackens a square of so many pixels a side, its centre anywhere in the image. 0 for none.
     pub cutout: u32,
     /// Blends each sample with another (Zhang et al. 2018, `arXiv:1710.09412`), by a share of the distribution `Beta(mixup, mixup)`. 0 does not;
@@ -99,6 +103,7 @@ impl Augmentation {
         fraction("augmentation.brightness", self.brightness)?;
         fraction("augmentation.contrast", self.contrast)?;
         fraction("augmentation.saturation", self.saturation)?;
+        check("augmentation.hue", self.hue, self.hue <= 0.5, "a part of the colour circle from 0 to 0.5")?;
         let pixels = "a number of pixels from 0 to 10000";
         check("augmentation.crop_padding", self.crop_padding as f32, self.crop_padding <= 10_000, pixels)?;
         check("augmentation.cutout", self.cutout as f32, self.cutout <= 10_000, pixels)?;
@@ -193,13 +198,13 @@ impl Augmenter {
     ) -> Result<Self, DataError> {
         settings.check()?;
         let [source_h, source_w, channels] = source;
-        if settings.saturation > 0.0 && channels != 3 {
-            let expected = "0, as only images of three channels have colours";
-            return Err(DataError::Setting {
-                name: "augmentation.saturation",
-                found: settings.saturation,
-                expected,
-            });
+        for (name, found) in
+            [("augmentation.saturation", settings.saturation), ("augmentation.hue", settings.hue)]
+        {
+            if found > 0.0 && channels != 3 {
+                let expected = "0, as only images of three channels have colours";
+                return Err(DataError::Setting { name, found, expected });
+            }
         }
         for (name, wanted, there) in
             [("data.crop (height)", height, source_h), ("data.crop (width)", width, source_w)]
@@ -221,7 +226,7 @@ impl Augmenter {
     ///
     /// Crop, mirroring, shift, rotation and magnification about the centre are one affine map; the output takes its values from where they
     /// were, interpolated between the four nearest pixels unless the map is one of whole pixels, and 0 (the background) from outside of the
-    /// image. So normalize after it. Brightness, contrast and saturation follow, limited to 0..1; then noise, which is not; then what is cut out.
+    /// image. So normalize after it. Brightness, contrast, saturation and hue follow, limited to 0..1; then noise, which is not; then what is cut out.
     ///
     /// # Panics
     /// If a length is not that of the shape.
@@ -264,6 +269,8 @@ struct Look {
     brightness: f32,
     contrast: f32,
     saturation: f32,
+    /// By which part of the colour circle colours turn.
+    hue: f32,
     /// The centre of what is blackened.
     hole: [usize; 2],
 }
@@ -284,12 +291,13 @@ impl Look {
         let (brightness, contrast) = (factor(settings.brightness), factor(settings.contrast));
         let saturation = factor(settings.saturation);
         let hole = [height, width].map(|length| below(&mut random, length as u32) as usize);
-        Self { cut: Cut { top, left, flip_y, flip_x }, brightness, contrast, saturation, hole }
+        let hue = symmetric(&mut random, settings.hue);
+        Self { cut: Cut { top, left, flip_y, flip_x }, brightness, contrast, saturation, hue, hole }
     }
 
     fn colour(&self, [.., channels]: [usize; 3], values: &mut [f32]) {
-        let Self { brightness, contrast, saturation, .. } = *self;
-        if [brightness, contrast, saturation] == [1.0; 3] {
+        let Self { brightness, contrast, saturation, hue, .. } = *self;
+        if [brightness, contrast, saturation] == [1.0; 3] && hue == 0.0 {
             return;
         }
         let mean = values.iter().sum::<f32>() / values.len() as f32 * brightness;
@@ -303,6 +311,9 @@ impl Look {
                 let grey: f32 = pixel.iter().zip(LUMA).map(|(value, weight)| value * weight).sum();
                 pixel.iter_mut().for_each(|value| *value = grey + (*value - grey) * saturation);
             }
+        }
+        if hue != 0.0 {
+            values.as_chunks_mut().0.iter_mut().for_each(|pixel| *pixel = turned(*pixel, hue));
         }
         values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
     }
@@ -326,6 +337,29 @@ impl Look {
             row[columns.start * channels..columns.end * channels].fill(0.0);
         }
     }
+}
+
+/// A colour whose hue in the HSV model is turned by a part of the circle, from -0.5 to 0.5; its greatest and its least channel keep their values.
+///
+/// A. R. Smith: *Color Gamut Transform Pairs*, SIGGRAPH 1978. As the saturation's and the value's formulas have nothing to do with the hue, only the range of channels is needed of them.
+fn turned([red, green, blue]: [f32; 3], turn: f32) -> [f32; 3] {
+    let greatest = red.max(green).max(blue);
+    let range = greatest - red.min(green).min(blue);
+    if range == 0.0 {
+        return [red, green, blue];
+    }
+    // In sixths of the circle, from red over yellow.
+    let hue = if greatest == red {
+        (green - blue) / range
+    } else if greatest == green {
+        2.0 + (blue - red) / range
+    } else {
+        4.0 + (red - green) / range
+    };
+    [5.0, 3.0, 1.0].map(|channel| {
+        let place = (channel + hue + 6.0 * turn).rem_euclid(6.0);
+        greatest - range * place.min(4.0 - place).clamp(0.0, 1.0)
+    })
 }
 
 #[cfg(test)]
@@ -356,6 +390,7 @@ mod tests {
         brightness: 0.0,
         contrast: 0.0,
         saturation: 0.0,
+        hue: 0.0,
         cutout: 0,
         mixup: 0.0,
         cutmix: 0.0,
@@ -523,6 +558,8 @@ mod tests {
             ("noise", Augmentation { noise: f32::INFINITY, ..none }),
             ("flip_horizontal", Augmentation { flip_horizontal: 1.5, ..none }),
             ("saturation", Augmentation { saturation: 0.5, ..none }),
+            ("hue", Augmentation { hue: 0.5, ..none }),
+            ("hue", Augmentation { hue: 0.6, ..none }),
             ("mixup", Augmentation { mixup: -1.0, ..none }),
         ] {
             match Augmenter::new(settings, SHAPE).unwrap_err() {
@@ -597,15 +634,18 @@ mod tests {
         assert!(Augmenter::cropping(NONE, [4, 6, 2], [5, 6]).is_err());
     }
 
+    const PLAIN: Look = Look {
+        cut: Cut { top: 0, left: 0, flip_y: false, flip_x: false },
+        brightness: 1.0,
+        contrast: 1.0,
+        saturation: 1.0,
+        hue: 0.0,
+        hole: [0, 0],
+    };
+
     #[test]
     fn colours_change_as_their_names_say() {
-        let look = |brightness, contrast, saturation| Look {
-            cut: Cut::default(),
-            brightness,
-            contrast,
-            saturation,
-            hole: [0, 0],
-        };
+        let look = |brightness, contrast, saturation| Look { brightness, contrast, saturation, ..PLAIN };
         let image = [0.2_f32, 0.4, 0.6, 0.4, 0.4, 0.4];
         let changed = |look: Look| {
             let mut values = image;
@@ -620,6 +660,85 @@ mod tests {
         close(changed(look(1.0, 0.5, 1.0)), [0.3, 0.4, 0.5, 0.4, 0.4, 0.4]);
         let grey = 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6;
         close(changed(look(1.0, 1.0, 0.0)), [grey, grey, grey, 0.4, 0.4, 0.4]);
+    }
+
+    #[test]
+    fn hues_turn_around_the_circle() {
+        const CIRCLE: [[f32; 3]; 6] = [
+            [0.75, 0.25, 0.25],
+            [0.75, 0.75, 0.25],
+            [0.25, 0.75, 0.25],
+            [0.25, 0.75, 0.75],
+            [0.25, 0.25, 0.75],
+            [0.75, 0.25, 0.75],
+        ];
+        let close = |found: [f32; 3], expected: [f32; 3]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-6), "{found:?} {expected:?}");
+        };
+        for (index, colour) in CIRCLE.into_iter().enumerate() {
+            for sixths in -3..=3_i32 {
+                let there = (index as i32 + sixths).rem_euclid(6) as usize;
+                close(turned(colour, sixths as f32 / 6.0), CIRCLE[there]);
+            }
+        }
+        // Half way from red to yellow, by the angle of the definition.
+        close(turned([0.5, 0.1, 0.1], 1.0 / 12.0), [0.5, 0.3, 0.1]);
+        assert_eq!(turned([0.4; 3], 0.3), [0.4; 3]);
+    }
+
+    /// The way there and back of the definition, in f64: hue as an angle, saturation, value, and each sixth of the circle on its own.
+    fn through_hsv(pixel: [f64; 3], turn: f64) -> [f64; 3] {
+        let [red, green, blue] = pixel;
+        let value = red.max(green).max(blue);
+        let chroma = value - red.min(green).min(blue);
+        let saturation = if value == 0.0 { 0.0 } else { chroma / value };
+        let degrees = match () {
+            () if chroma == 0.0 => 0.0,
+            () if value == red => 60.0 * ((green - blue) / chroma),
+            () if value == green => 60.0 * ((blue - red) / chroma) + 120.0,
+            () => 60.0 * ((red - green) / chroma) + 240.0,
+        };
+        let sixth = (degrees + 360.0 * turn).rem_euclid(360.0) / 60.0;
+        let part = sixth.fract();
+        let low = value * (1.0 - saturation);
+        let (falling, rising) =
+            (value * (1.0 - saturation * part), value * (1.0 - saturation * (1.0 - part)));
+        match sixth as u32 {
+            0 => [value, rising, low],
+            1 => [falling, value, low],
+            2 => [low, value, rising],
+            3 => [low, falling, value],
+            4 => [rising, low, value],
+            _ => [value, low, falling],
+        }
+    }
+
+    #[test]
+    fn hues_agree_with_the_definition() {
+        let mut random = generator(6, Use::Look, 0, 0);
+        for _ in 0..5000 {
+            let pixel = [(); 3].map(|()| unit(&mut random));
+            let turn = symmetric(&mut random, 0.5);
+            let expected = through_hsv(pixel.map(f64::from), turn.into());
+            for (value, expected) in turned(pixel, turn).into_iter().zip(expected) {
+                // A place on the circle up to 9, rounded in f32, times a range of at most 1; and the hue of a nearly grey pixel, whose error the range takes back.
+                assert!(
+                    (f64::from(value) - expected).abs() < 4e-6,
+                    "{pixel:?} by {turn}: {value} {expected}"
+                );
+            }
+        }
+        // What a sample is turned by is drawn within the bound, on both sides, and changes nothing else that is drawn.
+        let settings = Augmentation { hue: 0.2, ..NONE };
+        let augmenter = Augmenter::new(settings, [4, 5, 3]).unwrap();
+        let plain = Augmenter::new(NONE, [4, 5, 3]).unwrap();
+        let (mut least, mut greatest) = (f32::MAX, f32::MIN);
+        for sample in 0..500 {
+            let look = Look::draw(&augmenter, 1, 0, sample);
+            (least, greatest) = (least.min(look.hue), greatest.max(look.hue));
+            assert_eq!(look.hole, Look::draw(&plain, 1, 0, sample).hole);
+        }
+        assert!((-0.2..-0.19).contains(&least) && (0.19..0.2).contains(&greatest), "{least} {greatest}");
     }
 
     #[test]
