@@ -325,3 +325,27 @@ fn every_operator_stands_in_its_document() {
         document.lines().filter(|line| !line.starts_with("| 8 |")).collect::<Vec<_>>().join("\n");
     assert_eq!(mistakes(&without), ["8 `reshape` stands there 0 times"]);
 }
+
+/// The codes that have ever had a meaning, and which: a line for each. A new operator is appended by `SMIDGEN_UPDATE_DOCS=1`; what stands there stays.
+#[test]
+fn no_operator_code_changes_its_meaning() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/goldens/operator_codes.txt");
+    let committed = fs::read_to_string(path).unwrap();
+    let line = |operator: &Operator| format!("{} {}", *operator as u8, operator.name());
+    let today: Vec<String> = Operator::ALL.iter().map(line).collect();
+    let changed = |committed: &str| -> Vec<String> {
+        let code = |line: &str| line.split(' ').next().map(str::to_owned);
+        let is_kept = |line: &&str| today.iter().all(|now| code(now) != code(line) || now == line);
+        committed.lines().filter(|line| !is_kept(line)).map(str::to_owned).collect()
+    };
+    assert_eq!(changed(&committed), [""; 0], "a code is never used again for something else");
+    assert_eq!(changed(&committed.replace("145 gru_i8", "145 svdf_i8")), ["145 svdf_i8"]);
+    let missing: Vec<&String> =
+        today.iter().filter(|now| !committed.lines().any(|line| line == *now)).collect();
+    if env::var_os("SMIDGEN_UPDATE_DOCS").is_some() {
+        let added: String = missing.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(path, committed + &added).unwrap();
+    } else {
+        assert!(missing.is_empty(), "SMIDGEN_UPDATE_DOCS=1 writes {missing:?} into {path}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The fixed-layout header at the start of a model file, readable in a `const`.
 
 use super::LoadError;
-use crate::ops::OperatorSet;
+use crate::ops::{Operator, OperatorSet};
 
 /// The first four bytes of a model file.
 pub const MAGIC: [u8; 4] = *b"SMDG";
@@ -171,6 +171,11 @@ impl Header {
         })
     }
 
+    /// Whether there is an operator for each code in the set. If not, a newer version of this crate wrote the file.
+    pub const fn has_known_operators(&self) -> bool {
+        Operator::KNOWN.contains_all(self.operators)
+    }
+
     /// The header's bytes.
     pub fn write(&self) -> [u8; HEADER_BYTES] {
         let MemoryLengths { parameter, state, gradient, chunk, arena } = self.memory;
@@ -239,6 +244,9 @@ mod tests {
             operators: OperatorSet::EMPTY.with(3).with(255),
         };
         assert_eq!(Header::read(&header.write()), Ok(header));
+        assert!(!header.has_known_operators());
+        let known = OperatorSet::EMPTY.with(Operator::GruI8 as u8);
+        assert!(Header { operators: known, ..header }.has_known_operators());
     }
 
     #[test]

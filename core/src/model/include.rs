@@ -12,7 +12,8 @@
 /// let mut session = Session::new(Digits::model(), &mut arena.0)?;
 /// ```
 ///
-/// The path is relative to the source file, as for `include_bytes!`. A file that is not a model does not compile.
+/// The path is relative to the source file, as for `include_bytes!`. A file that is not a model does not compile,
+/// nor does one with operators that this version of the crate does not have.
 #[macro_export]
 macro_rules! include_model {
     ($(#[$meta:meta])* $visibility:vis $name:ident = $path:expr) => {
@@ -24,7 +25,8 @@ macro_rules! include_model {
             const LENGTH: usize = include_bytes!($path).len();
 
             const HEADER: $crate::model::Header = match $crate::model::Header::read(Self::file()) {
-                Ok(header) => header,
+                Ok(header) if header.has_known_operators() => header,
+                Ok(_) => panic!("the model uses operators that this version of smidgen does not have"),
                 Err(_) => panic!("not a model file of this version"),
             };
 

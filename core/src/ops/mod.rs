@@ -152,6 +152,9 @@ macro_rules! operators {
             /// All operators, by code.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            /// The set of all operators that there are.
+            pub const KNOWN: OperatorSet = OperatorSet::EMPTY$(.with($code))*;
+
             /// The operator with this code.
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
