@@ -6,7 +6,8 @@ use smidgen::model::Preprocessing;
 use smidgen_trainer::compile::quantize::{Options, post_training};
 use smidgen_trainer::compile::{LowerOptions, compile_inference, fold_batch_norm, fuse_activation};
 use smidgen_trainer::data::audio::features;
-use smidgen_trainer::device::{Device, Target};
+use smidgen_trainer::device::{Device, Target, WatchReport};
+use smidgen_trainer::evaluate::Interface;
 use smidgen_trainer::graph::Network;
 
 use crate::emulator;
@@ -38,19 +39,28 @@ fn recording(seed: u32, length: usize) -> Vec<i16> {
 
 /// A small network that listens.
 pub(crate) fn model() -> Vec<u8> {
+    let network = Network::new("listener", [12, 10, 1]).conv_2d(8, 3).stride(2).batch_norm().relu();
+    int8(network.global_average_pool_2d().fully_connected(3), "a\nb\nc")
+}
+
+/// What all networks here listen through.
+fn with_front_end<T>(use_it: impl FnOnce(Audio<'_>) -> T) -> T {
     let normalization: Vec<u8> =
         (0..10).flat_map(|channel| [-3.0 + channel as f32 / 3.0, 0.25]).flat_map(f32::to_le_bytes).collect();
-    let audio = Audio { config: CONFIG, normalization: &normalization };
-    let network = Network::new("listener", [12, 10, 1]).conv_2d(8, 3).stride(2).batch_norm().relu();
-    let graph = network.global_average_pool_2d().fully_connected(3).build().unwrap();
-    let graph = fold_batch_norm(fuse_activation(graph));
-    let clip = |seed| recording(seed, CONFIG.input_samples());
-    let mut fill = |sample: usize, input: &mut [f32]| features(&audio, &clip(sample as u32), input);
-    let graph = post_training(&graph, &Default::default(), Options::default(), 16, &mut fill).unwrap();
-    let preprocessing = Preprocessing::Audio(audio);
-    let metadata =
-        Metadata { name: "listener", labels: "a\nb\nc", step_names: "", provenance: "", preprocessing };
-    compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata).unwrap()
+    use_it(Audio { config: CONFIG, normalization: &normalization })
+}
+
+/// The network in int8, behind the front end.
+fn int8(network: Network, labels: &str) -> Vec<u8> {
+    let graph = fold_batch_norm(fuse_activation(network.build().unwrap()));
+    with_front_end(|audio| {
+        let clip = |seed| recording(seed, CONFIG.input_samples());
+        let mut fill = |sample: usize, input: &mut [f32]| features(&audio, &clip(sample as u32), input);
+        let graph = post_training(&graph, &Default::default(), Options::default(), 16, &mut fill).unwrap();
+        let preprocessing = Preprocessing::Audio(audio);
+        let metadata = Metadata { name: "listener", labels, step_names: "", provenance: "", preprocessing };
+        compile_inference(&graph, &LowerOptions::default()).unwrap().to_file(&metadata).unwrap()
+    })
 }
 
 pub(crate) fn bits(features: &[f32]) -> Vec<u32> {
@@ -102,6 +112,37 @@ fn an_application_hears_what_the_host_hears() {
     let footprint = Device::new(Target::CortexM4).listening_footprint(&model).unwrap();
     assert!(footprint.static_bytes >= here.memory_bytes as usize, "{footprint:?}");
     assert!(footprint.flash_bytes > model.len(), "{footprint:?}");
+}
+
+#[test]
+fn an_application_scores_anomalies_as_the_host_does() {
+    if !emulator(Target::CortexM4) {
+        return;
+    }
+    let network = Network::new("watcher", [12, 10, 1]).flatten().fully_connected(8).relu();
+    let model = int8(network.fully_connected(120), "");
+    let stream: Vec<i16> = (0..4).flat_map(|seed| recording(seed * 9, 2_000)).collect();
+    let here = Device::new(Target::Host).watch(&model, &stream).unwrap();
+    let there = Device::new(Target::CortexM4).watch(&model, &stream).unwrap();
+    let bits = |report: &WatchReport| -> Vec<(u32, u32)> {
+        report.scores.iter().map(|&(at, score)| (at, score.to_bits())).collect()
+    };
+    assert_eq!(bits(&here), bits(&there));
+    assert_eq!(here.memory_bytes, there.memory_bytes);
+    assert_eq!(there.instructions.len(), there.scores.len());
+    assert!(here.scores.len() > 5 && here.scores.windows(2).all(|pair| pair[0].1 != pair[1].1), "{here:?}");
+    // The scores are those that the trainer measures its threshold with, of the recordings that end where an inference is due.
+    let interface = Interface::of_file(&model).unwrap();
+    for &(at, score) in &here.scores {
+        let clip = &stream[at as usize - CONFIG.input_samples()..at as usize];
+        let mut values = [0.0; 120];
+        with_front_end(|audio| features(&audio, clip, &mut values));
+        let inputs = values.map(|value| interface.input.quantization.quantize(value).cast_unsigned());
+        let outputs = Device::new(Target::Host).run(&model, &inputs).unwrap().outputs;
+        assert_eq!(interface.scores(&inputs, &outputs), [score], "after {at} samples");
+    }
+    // A network that gives something else has no such score.
+    assert!(Device::new(Target::Host).watch(&self::model(), &stream).is_err());
 }
 
 #[test]

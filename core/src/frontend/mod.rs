@@ -46,19 +46,23 @@ mod config;
 mod detector;
 mod fft;
 mod front_end;
+mod inference;
 mod listener;
 mod spotter;
 mod tables;
 mod turn;
+mod watcher;
 
 pub use anomaly::reconstruction_error;
 pub(crate) use config::Sensor;
 pub use config::{Audio, AudioConfig, Detrend, FrontEndError, Spacing, WindowShape};
 pub use detector::{Detection, Detector, DetectorConfig, MAX_CLASSES};
 pub use front_end::FrontEnd;
+pub use inference::SpotterError;
 pub use listener::Listener;
-pub use spotter::{Spotter, SpotterError};
+pub use spotter::Spotter;
 pub use turn::cosine_of_turn;
+pub use watcher::Watcher;
 
 #[cfg(test)]
 mod tests;

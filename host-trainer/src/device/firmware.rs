@@ -53,6 +53,8 @@ pub(super) enum Variant {
     Features,
     /// It listens.
     Listener,
+    /// It looks for anomalies.
+    Watcher,
     /// The model, its front end and a loop.
     ListeningApplication,
     /// The model, its memory and a loop.
@@ -76,6 +78,7 @@ impl Variant {
             Self::Example(name) => (name, ""),
             Self::Features => ("qemu-features", ""),
             Self::Listener => ("qemu-listener", ""),
+            Self::Watcher => ("qemu-watcher", ""),
             Self::ListeningApplication => ("listening-application", "application"),
             Self::Application => ("application", "application"),
             Self::NoPanic { load: false, control: false } => ("application", "application,prove-no-panic"),
@@ -130,7 +133,9 @@ pub(super) fn embedded(
     let (binary, features) = variant.parts();
     let package = match variant {
         Variant::Learner | Variant::Example(_) => "qemu-learner",
-        Variant::Features | Variant::Listener | Variant::ListeningApplication => "qemu-listener",
+        Variant::Features | Variant::Listener | Variant::Watcher | Variant::ListeningApplication => {
+            "qemu-listener"
+        }
         _ => "qemu-embedded",
     };
     build(machine, [package, binary, features], optimize, Some(model))

@@ -1,6 +1,6 @@
 //! Listening on a device.
 
-use smidgen::frontend::{AudioConfig, DetectorConfig, FrontEnd, Spotter};
+use smidgen::frontend::{AudioConfig, DetectorConfig, FrontEnd, Spotter, SpotterError, Watcher};
 use smidgen::{AllOperators, Model, Preprocessing, Session};
 use smidgen_protocol::machine::Machine;
 use smidgen_protocol::{Job, Record, Run};
@@ -46,6 +46,19 @@ pub struct Heard {
     pub class: Option<u8>,
     /// The network's outputs.
     pub scores: Vec<i8>,
+}
+
+/// How unlike what is normal a stream of samples is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchReport {
+    /// One for each inference: samples before it, and the anomaly score.
+    pub scores: Vec<(u32, f32)>,
+    /// Instructions since the inference before: features, inference and score.
+    pub instructions: Vec<u64>,
+    /// Bytes of memory that session, front end and features take.
+    pub memory_bytes: u32,
+    /// The most stack that a block of samples took.
+    pub stack_peak_bytes: u32,
 }
 
 /// What an application takes of a chip.
@@ -106,6 +119,31 @@ impl Device {
         });
         Ok(ListenReport {
             heard: heard.collect(),
+            instructions: measured.instructions,
+            memory_bytes: measured.memory_bytes,
+            stack_peak_bytes: measured.stack_peak_bytes,
+        })
+    }
+
+    /// Looks for anomalies in a stream of samples, in blocks as [`listen`](Self::listen).
+    ///
+    /// # Errors
+    /// See [`DeviceError`]. A model that takes no sound, or does not give back what it takes, is refused.
+    pub fn watch(&self, model: &[u8], samples: &[i16]) -> Result<WatchReport, DeviceError> {
+        let aligned = AlignedBytes::copy_of(model);
+        let (model_view, config) = listening(aligned.as_slice())?;
+        let header = model_view.header();
+        if header.input_bytes != header.output_bytes {
+            let error = SpotterError::NoReconstruction;
+            return Err(refused(&error, &error));
+        }
+        let samples = samples.as_chunks::<BLOCK>().0.as_flattened();
+        let Some(machine) = self.target.machine() else { return watch_here(model_view, &config, samples) };
+        let measured = self.run_listener(machine, model, samples, Variant::Watcher)?;
+        self.check_length(measured.instructions.len() * 8, measured.outputs.len())?;
+        let scores = measured.outputs.as_chunks::<4>().0.as_chunks::<2>().0.iter();
+        Ok(WatchReport {
+            scores: scores.map(|&[at, score]| (u32::from_le_bytes(at), f32::from_le_bytes(score))).collect(),
             instructions: measured.instructions,
             memory_bytes: measured.memory_bytes,
             stack_peak_bytes: measured.stack_peak_bytes,
@@ -203,15 +241,34 @@ fn features_here(model: &Model<'_>, samples: &[i16]) -> Result<FeatureReport, De
     Ok(FeatureReport { features, instructions: Vec::new(), memory_bytes, stack_peak_bytes: 0 })
 }
 
+/// The memory of an application that listens.
+struct Memory {
+    arena: AlignedBytes,
+    front_end: AlignedBytes,
+    frames: Vec<i8>,
+}
+
+impl Memory {
+    fn of(model: &Model<'_>, config: &AudioConfig) -> Self {
+        Self {
+            arena: AlignedBytes::zeroed(model.arena_bytes()),
+            front_end: AlignedBytes::zeroed(config.memory_bytes() as usize),
+            frames: vec![0; model.header().input_bytes as usize],
+        }
+    }
+
+    fn bytes(&self) -> u32 {
+        (self.arena.as_slice().len() + self.front_end.as_slice().len() + self.frames.len()) as u32
+    }
+}
+
 fn listen_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Result<ListenReport, DeviceError> {
-    let (arena_bytes, front_end_bytes) = (model.arena_bytes(), config.memory_bytes() as usize);
-    let input_bytes = model.header().input_bytes as usize;
-    let mut arena = AlignedBytes::zeroed(arena_bytes);
-    let mut front_end = AlignedBytes::zeroed(front_end_bytes);
-    let mut frames = vec![0; input_bytes];
+    let mut memory = Memory::of(&model, config);
+    let memory_bytes = memory.bytes();
+    let Memory { arena, front_end, frames } = &mut memory;
     let detector = DetectorConfig::for_labels(model.metadata().labels);
     let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(&error, &error))?;
-    let mut spotter = Spotter::new(session, front_end.as_mut_slice(), &mut frames, detector)
+    let mut spotter = Spotter::new(session, front_end.as_mut_slice(), frames, detector)
         .map_err(|error| refused(&error, &error))?;
     let (mut heard, mut left) = (Vec::new(), samples);
     while let Some(rest) = spotter.push(left) {
@@ -223,8 +280,23 @@ fn listen_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Resul
             scores: spotter.scores().map_err(|error| refused(&error, &error))?.to_vec(),
         });
     }
-    let memory_bytes = (arena_bytes + front_end_bytes + input_bytes) as u32;
     Ok(ListenReport { heard, instructions: Vec::new(), memory_bytes, stack_peak_bytes: 0 })
+}
+
+fn watch_here(model: Model<'_>, config: &AudioConfig, samples: &[i16]) -> Result<WatchReport, DeviceError> {
+    let mut memory = Memory::of(&model, config);
+    let memory_bytes = memory.bytes();
+    let Memory { arena, front_end, frames } = &mut memory;
+    let session = Session::new(model, arena.as_mut_slice()).map_err(|error| refused(&error, &error))?;
+    let mut watcher =
+        Watcher::new(session, front_end.as_mut_slice(), frames).map_err(|error| refused(&error, &error))?;
+    let (mut scores, mut left) = (Vec::new(), samples);
+    while let Some(rest) = watcher.push(left) {
+        left = rest;
+        let score = watcher.infer().map_err(|error| refused(&error, &error))?;
+        scores.push(((samples.len() - left.len()) as u32, score));
+    }
+    Ok(WatchReport { scores, instructions: Vec::new(), memory_bytes, stack_peak_bytes: 0 })
 }
 
 /// Whether a model goes from what a microphone gives to classes.

@@ -42,7 +42,7 @@ pub use error::DeviceError;
 use firmware::Variant;
 pub use firmware::{CodeSize, Optimize};
 pub use learn::{LearnReport, LearnStep};
-pub use listen::{FeatureReport, Footprint, Heard, ListenReport};
+pub use listen::{FeatureReport, Footprint, Heard, ListenReport, WatchReport};
 pub use log::Log;
 pub use report::{Report, StepReport, TrainedHashes};
 pub use step_cost::StepCost;
