@@ -181,18 +181,32 @@ struct Constants<'a> {
 }
 
 impl Constants<'_> {
-    /// Weights, bias and requantization of an output channel.
-    fn channel(&self, index: usize, weights: usize) -> Option<(&[i8], i32, Folded)> {
-        let Channel { bias, multiplier } = Channel::from_words(*self.channels.get(index)?);
-        let scale = Folded::new(multiplier, self.zero_point, 1 << 28)?;
-        Some((self.filter.chunks(weights).nth(index)?, bias, scale))
-    }
-
     /// An output channel with its requantization as it is.
-    fn unfolded(&self, index: usize, weights: usize) -> Option<PackedChannel<'_, Multiplier>> {
+    fn channel(&self, index: usize, weights: usize) -> Option<PackedChannel<'_, Multiplier>> {
         let Channel { bias, multiplier: scale } = Channel::from_words(*self.channels.get(index)?);
         Some(PackedChannel { weights: self.filter.chunks(weights).nth(index)?, bias, scale })
     }
+
+    /// An output channel with a folded requantization.
+    fn folded(&self, index: usize, weights: usize) -> Option<PackedChannel<'_>> {
+        let PackedChannel { weights, bias, scale } = self.channel(index, weights)?;
+        Some(PackedChannel { weights, bias, scale: Folded::new(scale, self.zero_point, 1 << 28)? })
+    }
+}
+
+/// The stream of `count` channels, of which `N` at a time are packed into `words` words. `None` if the layout cannot hold it.
+fn packed<C, const N: usize>(
+    stream: &mut [i32; LENGTH],
+    words: usize,
+    count: usize,
+    channel: impl Fn(usize) -> Option<C>,
+    pack: impl Fn([Option<C>; N], &mut [i32]) -> Option<()>,
+) -> Option<&[i32]> {
+    let stream = stream.get_mut(..words * count.div_ceil(N))?;
+    for (record, words) in stream.chunks_mut(words).enumerate() {
+        pack(core::array::from_fn(|lane| channel(N * record + lane)), words)?;
+    }
+    Some(stream)
 }
 
 /// Memory for a stream and for scratch.
@@ -256,14 +270,8 @@ fn in_pairs(
 ) -> Option<bool> {
     let ([.., in_c], [.., out_c], weights) = (layer.size, layer.out_size, layer.weights());
     let single_tap = layer.window == &Window::ONE;
-    let stream = stream.get_mut(..pairs::pair_words(weights) * out_c.div_ceil(2))?;
-    for (pair, words) in stream.chunks_mut(pairs::pair_words(weights)).enumerate() {
-        let channel = |index: usize| {
-            let (weights, bias, scale) = constants.channel(index, weights)?;
-            Some(PackedChannel { weights, bias, scale })
-        };
-        pairs::pack([channel(2 * pair), channel(2 * pair + 1)], words)?;
-    }
+    let channel = |index| constants.folded(index, weights);
+    let stream = packed(stream, pairs::pair_words(weights), out_c, channel, pairs::pack)?;
     let scratch = scratch.get_mut(..pairs::scratch_words(weights, single_tap))?;
     let call = layer.packed(constants, stream);
     let (bytes, over) = (bytemuck::cast_slice_mut(scratch), single_tap && in_c == out_c);
@@ -287,15 +295,8 @@ fn in_double_pairs(
     if layer.window != &Window::ONE {
         return None;
     }
-    let words = double_pairs::double_words(in_c);
-    let stream = stream.get_mut(..words * out_c.div_ceil(double_pairs::CHANNELS))?;
-    for (four, words) in stream.chunks_mut(words).enumerate() {
-        let channel = |index: usize| {
-            let (weights, bias, scale) = constants.channel(four * double_pairs::CHANNELS + index, in_c)?;
-            Some(PackedChannel { weights, bias, scale })
-        };
-        double_pairs::pack(core::array::from_fn(channel), words)?;
-    }
+    let channel = |index| constants.folded(index, in_c);
+    let stream = packed(stream, double_pairs::double_words(in_c), out_c, channel, double_pairs::pack)?;
     let scratch = scratch.get_mut(..double_pairs::row_words(in_c))?;
     let call = layer.packed(constants, stream);
     Some(rows_are_same(&call, double_pairs::fully_connected, input, scratch, outputs))
@@ -311,11 +312,12 @@ fn in_rows(
 ) -> Option<bool> {
     let ([.., out_c], weights) = (layer.out_size, layer.weights());
     let single_tap = layer.window == &Window::ONE;
-    let stream = stream.get_mut(..rows::channel_words(weights) * out_c)?;
-    for (index, words) in stream.chunks_mut(rows::channel_words(weights)).enumerate() {
-        let (weights, bias, scale) = constants.channel(index, weights)?;
-        rows::pack(weights, bias, scale, words)?;
-    }
+    let pack = |[channel]: [Option<PackedChannel<'_>>; 1], words: &mut [i32]| {
+        let PackedChannel { weights, bias, scale } = channel?;
+        rows::pack(weights, bias, scale, words)
+    };
+    let channel = |index| constants.folded(index, weights);
+    let stream = packed(stream, rows::channel_words(weights), out_c, channel, pack)?;
     let scratch = scratch.get_mut(..rows::scratch_words(weights, single_tap))?;
     let call = layer.packed(constants, stream);
     Some(layer_is_same(&call, rows::convolve, input, bytemuck::cast_slice_mut(scratch), outputs, single_tap))
@@ -333,14 +335,8 @@ fn in_fours(
     if layer.window != &Window::ONE {
         return None;
     }
-    let stream = stream.get_mut(..fours::four_words(in_c) * out_c.div_ceil(fours::CHANNELS))?;
-    for (four, words) in stream.chunks_mut(fours::four_words(in_c)).enumerate() {
-        let channel = |index: usize| {
-            let (weights, bias, scale) = constants.channel(four * fours::CHANNELS + index, in_c)?;
-            Some(PackedChannel { weights, bias, scale })
-        };
-        fours::pack(core::array::from_fn(channel), words)?;
-    }
+    let channel = |index| constants.folded(index, in_c);
+    let stream = packed(stream, fours::four_words(in_c), out_c, channel, fours::pack)?;
     let call = layer.packed(constants, stream);
     Some(rows_are_same(&call, fours::fully_connected, input, &mut [], outputs))
 }
@@ -354,12 +350,8 @@ fn in_vector_pairs(
     [expected, found]: Outputs<'_>,
 ) -> Option<bool> {
     let ([.., out_c], weights) = (layer.out_size, layer.weights());
-    let words = vector_pairs::four_words(weights)?;
-    let stream = stream.get_mut(..words * out_c.div_ceil(vector_pairs::CHANNELS))?;
-    for (four, words) in stream.chunks_mut(words).enumerate() {
-        let channel = |index: usize| constants.unfolded(four * vector_pairs::CHANNELS + index, weights);
-        vector_pairs::pack(core::array::from_fn(channel), words)?;
-    }
+    let channel = |index| constants.channel(index, weights);
+    let stream = packed(stream, vector_pairs::four_words(weights)?, out_c, channel, vector_pairs::pack)?;
     let scratch = scratch.get_mut(..vector_pairs::scratch_words(weights)?)?;
     let call = layer.packed(constants, stream);
     let (bytes, single_tap) = (bytemuck::cast_slice_mut(scratch), layer.window == &Window::ONE);
@@ -384,12 +376,8 @@ fn in_eights(
     if layer.window != &Window::ONE {
         return None;
     }
-    let words = eights::eight_words(in_c)?;
-    let stream = stream.get_mut(..words * out_c.div_ceil(eights::CHANNELS))?;
-    for (eight, words) in stream.chunks_mut(words).enumerate() {
-        let channel = |index: usize| constants.unfolded(eight * eights::CHANNELS + index, in_c);
-        eights::pack(core::array::from_fn(channel), words)?;
-    }
+    let channel = |index| constants.channel(index, in_c);
+    let stream = packed(stream, eights::eight_words(in_c)?, out_c, channel, eights::pack)?;
     let (call, zero_point) = (layer.packed(constants, stream), constants.zero_point);
     let all_same =
         rows_are_same(&call, eights::fully_connected, input, &mut [], [&mut *expected, &mut *found]);
