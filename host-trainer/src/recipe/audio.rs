@@ -103,15 +103,62 @@ impl AudioSettings {
     }
 
     pub(super) fn check(&self) -> Result<(), RecipeError> {
-        let Err(error) = self.config().check() else { return Ok(()) };
-        let found = match error {
-            FrontEndError::Config(field) => format!("wrong in {field}"),
-            other => other.to_string(),
+        let field = match self.config().check() {
+            Ok(()) => return Ok(()),
+            // The transform's length is that of the window then.
+            Err(FrontEndError::Config("fft_length")) if self.fft_length == 0 => "window_samples",
+            Err(FrontEndError::Config(field)) => field,
+            Err(other) => return Err(value("audio", other.to_string(), "a front end that can be")),
         };
-        Err(RecipeError::Value {
-            key: "audio",
-            found,
-            expected: "values in the ranges that docs/recipes.md has",
-        })
+        let (key, expected) = match field {
+            "sample_rate" => ("audio.sample_rate", "1 to 200000"),
+            "window_samples" => ("audio.window_samples", "an even number from 16 to 4096"),
+            "hop_samples" => ("audio.hop_samples", "1 to audio.window_samples"),
+            "fft_length" => ("audio.fft_length", "0, or a power of two from audio.window_samples to 4096"),
+            "pre_emphasis" => ("audio.pre_emphasis", "0 to 1"),
+            "low_hz" => ("audio.low_hz", "at least 0 and below audio.high_hz"),
+            "high_hz" => ("audio.high_hz", "0, or at most half of audio.sample_rate"),
+            "mels" => ("audio.mels", "1 to 128"),
+            "coefficients" => ("audio.coefficients", "at most audio.mels"),
+            "floor" => ("audio.floor", "a number from 1e-30 on"),
+            "frames" => ("audio.frames", "1 to 4096"),
+            "stride_frames" => ("audio.stride_frames", "1 to audio.frames"),
+            "axes" => ("audio.axes", "1 to 16"),
+            _ => ("audio", "values in the ranges that docs/recipes.md has"),
+        };
+        let values = toml::Table::try_from(self).unwrap_or_default();
+        Err(value(key, values.get(field).map_or_else(|| field.to_owned(), ToString::to_string), expected))
+    }
+}
+
+fn value(key: &'static str, found: String, expected: &'static str) -> RecipeError {
+    RecipeError::Value { key, found, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Recipe;
+
+    #[test]
+    fn what_no_front_end_can_be_is_named_with_its_range() {
+        for (set, says) in [
+            ("sample_rate=0", "audio.sample_rate is 0, expected 1 to 200000"),
+            ("window_samples=63", "audio.window_samples is 63, expected an even number"),
+            ("window_samples=5000", "audio.window_samples is 5000, expected an even number from 16 to 4096"),
+            ("hop_samples=1000", "audio.hop_samples is 1000, expected 1 to audio.window_samples"),
+            ("fft_length=100", "audio.fft_length is 100, expected 0, or a power of two"),
+            ("pre_emphasis=2.0", "audio.pre_emphasis is 2.0, expected 0 to 1"),
+            ("low_hz=9000.0", "audio.low_hz is 9000.0, expected at least 0 and below"),
+            ("high_hz=5000.0", "audio.high_hz is 5000.0, expected 0, or at most half"),
+            ("mels=200", "audio.mels is 200, expected 1 to 128"),
+            ("coefficients=100", "audio.coefficients is 100, expected at most audio.mels"),
+            ("floor=0.0", "audio.floor is 0.0, expected a number from 1e-30 on"),
+            ("frames=0", "audio.frames is 0, expected 1 to 4096"),
+            ("stride_frames=1000", "audio.stride_frames is 1000, expected 1 to audio.frames"),
+            ("axes=17", "audio.axes is 17, expected 1"),
+        ] {
+            let error = Recipe::built_in("fsdd").unwrap().set(&format!("audio.{set}")).unwrap_err();
+            assert!(error.to_string().starts_with(says), "{error}");
+        }
     }
 }
