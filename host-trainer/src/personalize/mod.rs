@@ -30,7 +30,8 @@ pub use lift::lift;
 pub use part::{Part, part};
 pub use tiers::{Layer, Learning, Tier, layers};
 
-use crate::compile::{GradientOptions, Loss, OnDevice, Optimizer, TrainingOptions, compile_training};
+use crate::buffer::AlignedBytes;
+use crate::compile::{GradientOptions, Loss, OnDevice, Optimizer, TrainingOptions, compile_training, unpack};
 use crate::graph::Graph;
 use crate::inspect::STACK_BYTES;
 
@@ -91,11 +92,15 @@ const MOST_BANDS: usize = 8;
 /// The most parts that input channels are cut into to fit the RAM.
 const MOST_PARTS: usize = 256;
 
-/// Gives a network the entries `train`, `update`, `evaluate` and `infer`.
+/// Gives a network the entries `train`, `update`, `evaluate` and `infer`. It may be packed for a core: what stays int8 is packed for the one of the options instead.
 ///
 /// # Errors
 /// See [`PersonalizeError`].
 pub fn personalize(model: &Model<'_>, options: &Options) -> Result<Personalized, PersonalizeError> {
+    let plain = unpack(model)?.map(|file| AlignedBytes::copy_of(&file));
+    if let Some(Ok(plain)) = plain.as_ref().map(|file| Model::from_bytes(file.as_slice())) {
+        return personalize(&plain, options);
+    }
     let lifted = lift(model)?;
     let learning = options.tier.learning(&lifted)?;
     let tail = float_tail(&lifted, &learning.layers)?;

@@ -44,6 +44,23 @@ fn what_a_device_logs_is_the_same_here() {
 }
 
 #[test]
+fn a_packed_model_learns_what_the_plain_one_learns() {
+    let folder = Folder::new();
+    let [_, x, y] = learner(&folder, 8);
+    let tflite = folder.path("net.tflite");
+    succeed(&["export", &trained().model(), "-o", &tflite]);
+    let records = ["host", "cortex-m4", "cortex-m55"].map(|target| {
+        let [model, learner, log] =
+            ["model", "learner", "log"].map(|name| folder.path(&format!("{name}-{target}")));
+        succeed(&["import", &tflite, "-o", &model, "--for", target]);
+        succeed(&["personalize", &model, "--tier", "block:1", "-o", &learner]);
+        succeed(&["learn", &learner, "--input", &x, "--labels", &y, "--every", "8", "--log", &log]);
+        serde_json::from_slice::<serde_json::Value>(&read(&log)).unwrap()["records"].clone()
+    });
+    assert!(records.windows(2).all(|pair| pair[0] == pair[1]), "{records:?}");
+}
+
+#[test]
 fn a_log_that_does_not_come_out_is_refused() {
     let folder = Folder::new();
     let [model, x, y] = learner(&folder, 16);
