@@ -122,6 +122,23 @@ impl Window {
     /// One tap, stride 1, no padding: the window of a pointwise convolution.
     pub const ONE: Self = Self { y: Axis::ONE, x: Axis::ONE };
 
+    /// The window of attributes that [`read`](Self::read) has found right.
+    pub(crate) fn of(attributes: &[i32; WINDOW_ATTRIBUTES]) -> Self {
+        let &[kernel_y, kernel_x, stride_y, stride_x, top, bottom, left, right, dilation_y, dilation_x] =
+            attributes;
+        let axis = |kernel: i32, stride: i32, dilation: i32, before: i32, after: i32| Axis {
+            kernel: kernel as usize,
+            stride: stride as usize,
+            dilation: dilation as usize,
+            pad_before: before as usize,
+            pad_after: after as usize,
+        };
+        Self {
+            y: axis(kernel_y, stride_y, dilation_y, top, bottom),
+            x: axis(kernel_x, stride_x, dilation_x, left, right),
+        }
+    }
+
     /// Reads a window from the first ten attributes.
     ///
     /// # Errors
@@ -134,34 +151,24 @@ impl Window {
                 found: attributes.len() as u8,
             });
         };
-        let &[kernel_y, kernel_x, stride_y, stride_x, top, bottom, left, right, dilation_y, dilation_x] =
-            window;
-        let positive = |index: u8, value: i32| match usize::try_from(value) {
-            Ok(value) if value > 0 => Ok(value),
-            _ => Err(StepError::ZeroWindow { index }),
-        };
-        let axis = |kernel: (u8, i32),
-                    stride: (u8, i32),
-                    dilation: (u8, i32),
-                    before: (u8, i32),
-                    after: (u8, i32)| {
-            let axis = Axis {
-                kernel: positive(kernel.0, kernel.1)?,
-                stride: positive(stride.0, stride.1)?,
-                dilation: positive(dilation.0, dilation.1)?,
-                pad_before: 0,
-                pad_after: 0,
-            };
-            let extent = axis.extent().ok_or(StepError::Attribute { index: kernel.0, found: kernel.1 })?;
-            let padding = |(index, value): (u8, i32)| match usize::try_from(value) {
-                Ok(padding) if padding < extent => Ok(padding),
-                _ => Err(StepError::Attribute { index, found: value }),
-            };
-            Ok::<_, StepError>(Axis { pad_before: padding(before)?, pad_after: padding(after)?, ..axis })
-        };
-        let y = axis((0, kernel_y), (2, stride_y), (8, dilation_y), (4, top), (5, bottom))?;
-        let x = axis((1, kernel_x), (3, stride_x), (9, dilation_x), (6, left), (7, right))?;
-        Ok((Self { y, x }, rest))
+        for index in [0, 1, 2, 3, 8, 9] {
+            if window.get(index).is_some_and(|&value| value <= 0) {
+                return Err(StepError::ZeroWindow { index: index as u8 });
+            }
+        }
+        let found = Self::of(window);
+        for (axis, kernel, paddings) in [(&found.y, 0, [4, 5]), (&found.x, 1, [6, 7])] {
+            let value = |index: usize| window.get(index).copied().unwrap_or_default();
+            let wrong = |index: usize| StepError::Attribute { index: index as u8, found: value(index) };
+            let extent = axis.extent().ok_or(wrong(kernel))?;
+            for index in paddings {
+                if usize::try_from(value(index)).is_ok_and(|padding| padding < extent) {
+                    continue;
+                }
+                return Err(wrong(index));
+            }
+        }
+        Ok((found, rest))
     }
 
     /// The attributes that [`Window::read`] reads.

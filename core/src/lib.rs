@@ -93,4 +93,7 @@ pub use ops::{AllOperators, CallError, InPlace, Operator, OperatorSet, Operators
 pub use step::{MAX_ATTRIBUTES, MAX_READS, MAX_WRITES, NewStep, Schedule, Step, StepError};
 
 // The memory that steps run over, for executors other than `Session`.
-pub use memory::{Aligned, Bytes, ChunkList, Chunks, InOut, Memory, Partials, Views, elements, elements_mut};
+pub use memory::{
+    Aligned, Bytes, ChunkList, Chunks, Elsewhere, HasSpaces, InOut, LayerViews, Memory, OtherSpaces,
+    Partials, Views, elements, elements_mut,
+};

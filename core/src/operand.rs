@@ -182,6 +182,11 @@ impl Operand {
         }
     }
 
+    /// Itself, or [no byte](Self::NOTHING) if `write` lies in its place: to take views of both.
+    pub(crate) fn beside<'a>(&'a self, write: &Self) -> &'a Self {
+        if self.same_place(write) { &Self::NOTHING } else { self }
+    }
+
     /// Whether the two are the same bytes.
     pub fn same_place(&self, other: &Self) -> bool {
         self.space == other.space && self.range() == other.range()

@@ -2,7 +2,7 @@
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-use crate::memory::{Bytes, Chunks, Memory, elements, elements_mut};
+use crate::memory::{Bytes, Chunks, Elsewhere, HasSpaces, Memory, OtherSpaces, elements, elements_mut};
 use crate::model::{ALIGNMENT, EntryKind, MemoryLengths, Model};
 use crate::operand::{ElementType, Operand};
 use crate::ops::{self, Operators};
@@ -15,10 +15,7 @@ use crate::step::{Step, StepError};
 #[derive(Debug)]
 pub struct Session<'m, 'a, O> {
     model: Model<'m, O>,
-    parameter: &'a mut [u8],
-    state: &'a mut [u8],
-    gradient: &'a mut [u8],
-    chunk: &'a mut [u8],
+    others: Others<'a>,
     arena: &'a mut [u8],
 }
 
@@ -152,21 +149,22 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
         let (gradient, rest) = split(rest, gradient)?;
         let (chunk, rest) = split(rest, chunk)?;
         let (arena, _) = split(rest, arena)?;
-        let mut session = Self { model, parameter, state, gradient, chunk, arena };
+        let others = Others { parameter, state, gradient, chunk };
+        let mut session = Self { model, others, arena };
         session.reset();
         Ok(session)
     }
 
     /// Puts parameters and state back to their initial values, and gradients to zero.
     pub fn reset(&mut self) {
-        fill(self.parameter, self.model.initial_parameters());
-        fill(self.state, self.model.initial_state());
-        fill(self.gradient, None);
+        fill(self.others.parameter, self.model.initial_parameters());
+        fill(self.others.state, self.model.initial_state());
+        fill(self.others.gradient, None);
     }
 
     /// Puts the state back to its initial value: a network that keeps something from run to run begins anew. Parameters stay.
     pub fn reset_state(&mut self) {
-        fill(self.state, self.model.initial_state());
+        fill(self.others.state, self.model.initial_state());
     }
 
     /// Puts these bytes in the place of the parameters. Whatever they are, a run stays within its memory; whether they are good is the caller's to know.
@@ -174,11 +172,11 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     /// # Errors
     /// [`SessionError::ParameterLength`]; nothing has changed then.
     pub fn load_parameters(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        let (expected, found) = (self.parameter.len(), bytes.len());
+        let (expected, found) = (self.others.parameter.len(), bytes.len());
         if expected != found {
             return Err(SessionError::ParameterLength { expected, found });
         }
-        self.parameter.copy_from_slice(bytes);
+        self.others.parameter.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -189,12 +187,12 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
 
     /// The parameters' bytes.
     pub fn parameters(&self) -> &[u8] {
-        self.parameter
+        self.others.parameter
     }
 
     /// The state's bytes.
     pub fn state(&self) -> &[u8] {
-        self.state
+        self.others.state
     }
 
     /// Input `index` of an entry, to be written before a run. A run may use its place for something else.
@@ -276,14 +274,29 @@ impl<'m, 'a, O: Operators> Session<'m, 'a, O> {
     }
 
     fn memory(&mut self) -> Memory<'_> {
-        Memory {
-            constant: self.model.constant(),
+        let nowhere: &mut [OtherSpaces<'_>; 0] = &mut [];
+        let elsewhere: &mut dyn Elsewhere = if O::ARENA_ONLY { nowhere } else { &mut self.others };
+        Memory { constant: self.model.constant(), arena: self.arena, elsewhere }
+    }
+}
+
+/// The spaces besides constants and arena.
+#[derive(Debug)]
+struct Others<'a> {
+    parameter: &'a mut [u8],
+    state: &'a mut [u8],
+    gradient: &'a mut [u8],
+    chunk: &'a mut [u8],
+}
+
+impl HasSpaces for Others<'_> {
+    fn spaces(&mut self) -> Option<OtherSpaces<'_>> {
+        Some(OtherSpaces {
             parameter: Bytes::Exclusive(self.parameter),
             state: Bytes::Exclusive(self.state),
             gradient: Bytes::Exclusive(self.gradient),
             chunks: Chunks::One(Bytes::Exclusive(self.chunk)),
-            arena: self.arena,
-        }
+        })
     }
 }
 

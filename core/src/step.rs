@@ -46,6 +46,10 @@ pub struct Step<'a> {
     pub writes: &'a [Operand],
 }
 
+/// Attributes, reads and writes of a step.
+pub(crate) type StepParts<'a, const A: usize, const R: usize, const W: usize> =
+    (&'a [i32; A], &'a [Operand; R], &'a [Operand; W]);
+
 impl<'a> Step<'a> {
     /// The operands read, if there are exactly `R`.
     pub fn reads<const R: usize>(&self) -> Result<&'a [Operand; R], StepError> {
@@ -64,6 +68,20 @@ impl<'a> Step<'a> {
         let found = self.attributes.len();
         let error = |_| StepError::AttributeCount { expected: A as u8, found: found as u8 };
         self.attributes.try_into().map_err(error)
+    }
+
+    /// Attributes, reads and writes of a step that has been checked. Of any other an error that does not say what is wrong with it, which takes less code.
+    ///
+    /// # Errors
+    /// [`StepError::Memory`] if there are not exactly so many.
+    #[inline(always)]
+    pub(crate) fn parts<const A: usize, const R: usize, const W: usize>(
+        &self,
+    ) -> Result<StepParts<'a, A, R, W>, StepError> {
+        match (self.attributes.try_into(), self.reads.try_into(), self.writes.try_into()) {
+            (Ok(attributes), Ok(reads), Ok(writes)) => Ok((attributes, reads, writes)),
+            _ => Err(StepError::Memory),
+        }
     }
 
     /// Everything that it reads, then everything that it writes: operands are counted so in errors.

@@ -6,7 +6,7 @@ mod common;
 use common::{Kind, Layer, Random, elements, operand};
 use smidgen::ops::{Operator, activation::Activation, check, run};
 use smidgen::{
-    Aligned, AllOperators, Bytes, Chunks, ElementType, Memory, NewStep, Operand, Schedule, Shape, StepError,
+    Aligned, AllOperators, ElementType, Memory, NewStep, Operand, OtherSpaces, Schedule, Shape, StepError,
     elements as typed,
 };
 
@@ -72,14 +72,7 @@ fn run_on_random(step: &NewStep, random: &mut Random) -> (Vec<Vec<f32>>, Vec<f32
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         arena.0[range(read)].copy_from_slice(&bytes);
     }
-    let memory = &mut Memory {
-        constant: &[],
-        parameter: Bytes::Shared(&[]),
-        state: Bytes::Shared(&[]),
-        gradient: Bytes::Shared(&[]),
-        chunks: Chunks::One(Bytes::Shared(&[])),
-        arena: &mut arena.0,
-    };
+    let memory = &mut Memory { constant: &[], elsewhere: &mut OtherSpaces::empty(), arena: &mut arena.0 };
     run::<AllOperators>(step.step(), memory).unwrap();
     let written = typed::<f32>(&arena.0[range(&step.writes[0])]).unwrap().to_vec();
     (values, written)

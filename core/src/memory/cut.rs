@@ -1,11 +1,12 @@
 //! Views of any operands in any spaces: how they are cut out.
 
-use super::{Bytes, Chunks, Memory};
+use super::{Bytes, Memory};
 use crate::operand::{Operand, Space};
 use crate::step::StepError;
 
 /// Cuts views out of the spaces.
-pub(super) struct Cut<'a, 'v> {
+#[derive(Debug)]
+pub struct Cut<'a, 'v> {
     reads: &'v [&'v Operand],
     read_views: &'v mut [&'a [u8]],
     writes: &'v [&'v Operand],
@@ -27,33 +28,24 @@ impl<'a, 'v> Cut<'a, 'v> {
 
     /// The views in all spaces.
     #[inline(never)]
-    pub(super) fn memory(&mut self, memory: &'a mut Memory<'_>) -> Result<(), StepError> {
-        let Memory { constant, parameter, state, gradient, chunks, arena } = memory;
+    pub(super) fn memory(&mut self, memory: Memory<'a>) -> Result<(), StepError> {
+        let Memory { constant, arena, elsewhere } = memory;
         // Most steps have operands in these two only.
         self.shared(Space::Constant, 0, constant);
         self.exclusive(Space::Arena, 0, arena, 0);
-        if self.left == 0 {
-            return Ok(());
-        }
-        let chunk = match chunks {
-            Chunks::One(bytes) => bytes.reborrow(),
-            Chunks::All(_) => Bytes::Shared(&[]),
-        };
-        self.space(Space::Chunk, chunk);
-        self.shared_by_batch([parameter, state, gradient])
+        if self.left == 0 { Ok(()) } else { elsewhere.cut(self) }
     }
 
     /// The views in the spaces that all chunks share, after those in the others.
-    #[inline(never)]
-    pub(super) fn shared_by_batch(&mut self, spaces: [&'a mut Bytes<'_>; 3]) -> Result<(), StepError> {
+    pub(super) fn shared_by_batch(&mut self, spaces: [Bytes<'a>; 3]) -> Result<(), StepError> {
         for (space, bytes) in [Space::Parameter, Space::State, Space::Gradient].into_iter().zip(spaces) {
-            self.space(space, bytes.reborrow());
+            self.space(space, bytes);
         }
         if self.left == 0 { Ok(()) } else { Err(StepError::Memory) }
     }
 
     /// The views in one space. A write to one that is shared is left.
-    fn space(&mut self, space: Space, bytes: Bytes<'a>) {
+    pub(super) fn space(&mut self, space: Space, bytes: Bytes<'a>) {
         match bytes {
             Bytes::Shared(bytes) => self.shared(space, 0, bytes),
             Bytes::Exclusive(bytes) => self.exclusive(space, 0, bytes, 0),

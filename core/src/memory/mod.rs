@@ -5,6 +5,7 @@
 
 mod cut;
 mod in_out;
+mod spaces;
 #[cfg(test)]
 mod tests;
 
@@ -12,77 +13,26 @@ use bytemuck::{AnyBitPattern, NoUninit};
 
 use cut::Cut;
 pub use in_out::InOut;
+pub use spaces::{Bytes, ChunkList, Chunks, Elsewhere, HasSpaces, OtherSpaces};
 
 use crate::operand::{Operand, Space};
 use crate::step::{MAX_READS, MAX_WRITES, StepError};
 
-/// A memory space that some executors may write and others only read.
-#[derive(Debug)]
-pub enum Bytes<'a> {
-    /// Shared with other threads, read-only.
-    Shared(&'a [u8]),
-    /// Owned for now.
-    Exclusive(&'a mut [u8]),
-}
-
-impl Bytes<'_> {
-    fn reborrow(&mut self) -> Bytes<'_> {
-        match self {
-            Self::Shared(bytes) => Bytes::Shared(bytes),
-            Self::Exclusive(bytes) => Bytes::Exclusive(bytes),
-        }
-    }
-}
-
-/// The chunks of a batch, as a step that runs once for the batch reads them.
-pub trait ChunkList {
-    /// How many there are.
-    fn count(&self) -> usize;
-    /// The bytes of chunk `index`; empty if there is none.
-    fn chunk(&self, index: usize) -> &[u8];
-}
-
-/// The chunks of the batch that an executor sees.
-pub enum Chunks<'a> {
-    /// The one chunk that runs now.
-    One(Bytes<'a>),
-    /// All chunks, read-only, for a step that runs once for the batch.
-    All(&'a dyn ChunkList),
-}
-
-impl Chunks<'_> {
-    fn reborrow(&mut self) -> Chunks<'_> {
-        match self {
-            Self::One(bytes) => Chunks::One(bytes.reborrow()),
-            Self::All(list) => Chunks::All(*list),
-        }
-    }
-}
-
-impl core::fmt::Debug for Chunks<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::One(bytes) => f.debug_tuple("One").field(bytes).finish(),
-            Self::All(list) => f.debug_struct("All").field("count", &list.count()).finish_non_exhaustive(),
-        }
-    }
-}
-
 /// All memory that a step can reach.
-#[derive(Debug)]
 pub struct Memory<'a> {
     /// [`Space::Constant`].
     pub constant: &'a [u8],
-    /// [`Space::Parameter`].
-    pub parameter: Bytes<'a>,
-    /// [`Space::State`].
-    pub state: Bytes<'a>,
-    /// [`Space::Gradient`].
-    pub gradient: Bytes<'a>,
-    /// [`Space::Chunk`].
-    pub chunks: Chunks<'a>,
     /// [`Space::Arena`].
     pub arena: &'a mut [u8],
+    /// The other spaces: mostly [`OtherSpaces`].
+    pub elsewhere: &'a mut dyn Elsewhere,
+}
+
+impl core::fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { constant, arena, .. } = self;
+        f.debug_struct("Memory").field("constant", constant).field("arena", arena).finish_non_exhaustive()
+    }
 }
 
 /// Bytes of a step's operands: the reads shared, the writes exclusive.
@@ -95,7 +45,7 @@ pub struct Views<'a, const R: usize, const W: usize> {
 }
 
 /// Input and output of a layer, its constant, and its scratch memory.
-pub(crate) type LayerViews<'a> = (InOut<'a>, &'a [u8], &'a mut [u8]);
+pub type LayerViews<'a> = (InOut<'a>, &'a [u8], &'a mut [u8]);
 
 /// From one byte of a space to another, in a piece of it before which it has `before` bytes.
 fn part_mut(piece: &mut [u8], before: usize, (start, end): (usize, usize)) -> Option<&mut [u8]> {
@@ -105,14 +55,7 @@ fn part_mut(piece: &mut [u8], before: usize, (start, end): (usize, usize)) -> Op
 impl<'a> Memory<'a> {
     /// The same memory, borrowed for a shorter time.
     pub fn reborrow(&mut self) -> Memory<'_> {
-        Memory {
-            constant: self.constant,
-            parameter: self.parameter.reborrow(),
-            state: self.state.reborrow(),
-            gradient: self.gradient.reborrow(),
-            chunks: self.chunks.reborrow(),
-            arena: self.arena,
-        }
+        Memory { constant: self.constant, arena: self.arena, elsewhere: self.elsewhere }
     }
 
     /// Views of `reads` and `writes`. Reads may overlap each other; a write may overlap nothing.
@@ -126,7 +69,7 @@ impl<'a> Memory<'a> {
     ) -> Result<Views<'_, R, W>, StepError> {
         const { assert!(R <= MAX_READS && W <= MAX_WRITES) }
         let mut views = Views::empty();
-        Cut::new((&reads, &mut views.reads), (&writes, &mut views.writes)).memory(self)?;
+        Cut::new((&reads, &mut views.reads), (&writes, &mut views.writes)).memory(self.reborrow())?;
         Ok(views)
     }
 
@@ -175,7 +118,7 @@ impl<'a> Memory<'a> {
         if near && scratch.is_none_or(in_arena) {
             self.layer_in_arena(reads, output, scratch).ok_or(StepError::Memory)
         } else {
-            self.layer_anywhere(reads, output, scratch)
+            self.elsewhere.layer_views((self.constant, self.arena), reads, output, scratch)
         }
     }
 
@@ -208,13 +151,12 @@ impl<'a> Memory<'a> {
         Some((both, constant, scratch))
     }
 
-    #[cold]
     fn layer_anywhere(
-        &mut self,
+        self,
         reads: [&Operand; 2],
         output: &Operand,
         scratch: Option<&Operand>,
-    ) -> Result<LayerViews<'_>, StepError> {
+    ) -> Result<LayerViews<'a>, StepError> {
         let writes = [output, scratch.unwrap_or(output)];
         let count = 1 + usize::from(scratch.is_some());
         let mut views = Views::<2, 2>::empty();
@@ -257,16 +199,17 @@ impl<'a> Memory<'a> {
         if partial.space != Space::Chunk || writes.iter().any(|write| write.space == Space::Chunk) {
             return Err(StepError::Memory);
         }
-        let Memory { constant, parameter, state, gradient, chunks, arena } = self;
+        let OtherSpaces { parameter, state, gradient, chunks } =
+            self.elsewhere.all().ok_or(StepError::Memory)?;
         let source = match chunks {
             Chunks::One(Bytes::Shared(bytes)) => PartialSource::One(bytes),
             Chunks::One(Bytes::Exclusive(bytes)) => PartialSource::One(bytes),
-            Chunks::All(list) => PartialSource::All(*list),
+            Chunks::All(list) => PartialSource::All(list),
         };
         let mut views = Views::<0, W>::empty();
         let mut cut = Cut::new((&[], &mut []), (&writes, &mut views.writes));
-        cut.shared(Space::Constant, 0, constant);
-        cut.exclusive(Space::Arena, 0, arena, 0);
+        cut.shared(Space::Constant, 0, self.constant);
+        cut.exclusive(Space::Arena, 0, self.arena, 0);
         cut.shared_by_batch([parameter, state, gradient])?;
         Ok((Partials { source, range }, views.writes))
     }
@@ -278,8 +221,9 @@ impl<'a> Memory<'a> {
     pub fn into_read(self, operand: &Operand) -> Result<&'a [u8], StepError> {
         let (start, end) = operand.range().ok_or(StepError::Memory)?;
         let bytes = match self.into_space(operand.space) {
-            Bytes::Shared(bytes) => bytes,
-            Bytes::Exclusive(bytes) => bytes,
+            Some(Bytes::Shared(bytes)) => bytes,
+            Some(Bytes::Exclusive(bytes)) => bytes,
+            None => return Err(StepError::Memory),
         };
         bytes.get(start..end).ok_or(StepError::Memory)
     }
@@ -290,19 +234,17 @@ impl<'a> Memory<'a> {
     /// As [`Memory::write`].
     pub fn into_write(self, operand: &Operand) -> Result<&'a mut [u8], StepError> {
         let (start, end) = operand.range().ok_or(StepError::Memory)?;
-        let Bytes::Exclusive(bytes) = self.into_space(operand.space) else { return Err(StepError::Memory) };
+        let Some(Bytes::Exclusive(bytes)) = self.into_space(operand.space) else {
+            return Err(StepError::Memory);
+        };
         bytes.get_mut(start..end).ok_or(StepError::Memory)
     }
 
-    fn into_space(self, space: Space) -> Bytes<'a> {
-        match (space, self.chunks) {
-            (Space::Constant, _) => Bytes::Shared(self.constant),
-            (Space::Parameter, _) => self.parameter,
-            (Space::State, _) => self.state,
-            (Space::Gradient, _) => self.gradient,
-            (Space::Chunk, Chunks::One(bytes)) => bytes,
-            (Space::Chunk, Chunks::All(_)) => Bytes::Shared(&[]),
-            (Space::Arena, _) => Bytes::Exclusive(self.arena),
+    fn into_space(self, space: Space) -> Option<Bytes<'a>> {
+        match space {
+            Space::Constant => Some(Bytes::Shared(self.constant)),
+            Space::Arena => Some(Bytes::Exclusive(self.arena)),
+            _ => self.elsewhere.space(space),
         }
     }
 
@@ -317,17 +259,17 @@ impl<'a> Memory<'a> {
     ) -> Result<(InOut<'_>, Views<'_, R, W>), StepError> {
         const { assert!(R >= 1 && W >= 1 && R <= MAX_READS && W <= MAX_WRITES) }
         let mut views = Views::empty();
-        let both = self.both((&reads, &mut views.reads), (&writes, &mut views.writes))?;
+        let both = self.reborrow().both((&reads, &mut views.reads), (&writes, &mut views.writes))?;
         Ok((both, views))
     }
 
     /// As [`over`](Self::over). Not generic over the numbers of operands, so that there is only one of it in an image.
     #[inline(never)]
-    fn both<'s>(
-        &'s mut self,
-        (reads, read_views): (&[&Operand], &mut [&'s [u8]]),
-        (writes, write_views): (&[&Operand], &mut [&'s mut [u8]]),
-    ) -> Result<InOut<'s>, StepError> {
+    fn both(
+        self,
+        (reads, read_views): (&[&Operand], &mut [&'a [u8]]),
+        (writes, write_views): (&[&Operand], &mut [&'a mut [u8]]),
+    ) -> Result<InOut<'a>, StepError> {
         let (Some((&input, others)), Some(&output)) = (reads.split_first(), writes.first()) else {
             return Err(StepError::Memory);
         };

@@ -19,11 +19,11 @@ fn with_memory<T>(run: impl FnOnce(Memory<'_>) -> T) -> T {
     let mut arena: [u8; 32] = core::array::from_fn(|i| 100 + i as u8);
     run(Memory {
         constant: &constant,
-        parameter: Bytes::Shared(&[]),
-        state: Bytes::Shared(&[]),
-        gradient: Bytes::Shared(&[]),
-        chunks: Chunks::One(Bytes::Exclusive(&mut chunk)),
         arena: &mut arena,
+        elsewhere: &mut OtherSpaces {
+            chunks: Chunks::One(Bytes::Exclusive(&mut chunk)),
+            ..OtherSpaces::empty()
+        },
     })
 }
 
@@ -102,7 +102,8 @@ fn layers_have_their_views_in_any_order() {
                 (is_over, input, output, constant.to_vec(), scratch.to_vec())
             };
             let found = memory.layer_views([&input, &constant], &output, scratch.as_ref()).map(bytes);
-            let expected = memory.layer_anywhere([&input, &constant], &output, scratch.as_ref()).map(bytes);
+            let expected =
+                memory.reborrow().layer_anywhere([&input, &constant], &output, scratch.as_ref()).map(bytes);
             assert_eq!(found, expected, "{operands:?}");
             match found {
                 Ok((true, ..)) => over += 1,

@@ -46,6 +46,12 @@ impl MemoryLengths {
         }
         if total > i32::MAX as u64 { None } else { Some(total as u32) }
     }
+
+    /// Whether there is no space but the arena.
+    pub const fn arena_only(&self) -> bool {
+        let Self { parameter, state, gradient, chunk, arena: _ } = *self;
+        parameter == 0 && state == 0 && gradient == 0 && chunk == 0
+    }
 }
 
 /// The header of a model file. `docs/model-format.md` has the layout byte by byte.

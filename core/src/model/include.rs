@@ -74,6 +74,7 @@ macro_rules! include_model {
 
         impl $crate::Operators for $name {
             const SET: $crate::OperatorSet = Self::HEADER.operators;
+            const ARENA_ONLY: bool = Self::HEADER.memory.arena_only();
         }
     };
 }

@@ -8,7 +8,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use super::operands::all_are;
 use crate::kernels::isa::{Kernel, dispatch};
 use crate::memory::{Memory, Views, elements, elements_mut};
-use crate::operand::{ElementType, Operand, Shape};
+use crate::operand::{ElementType, Shape};
 use crate::step::{Step, StepError};
 
 /// Where two sides stand for each element of an output. Neighbouring dimensions along which both sides go the same way are one, so that
@@ -161,62 +161,6 @@ pub(super) fn zip<T: NoUninit + AnyBitPattern>(
         }
     }
     Ok(())
-}
-
-/// Both sides along a run; one that is `None` is what the run holds.
-type Sides<'a> = [Option<Row<'a, i8>>; 2];
-
-/// Calls `visit` with each run of the first write, which may lie in the place of either side, and with both sides along it.
-///
-/// For int8. Not generic over what is done with a run, so that an image has it once.
-#[inline(never)]
-pub(super) fn for_each_row(
-    step: Step<'_>,
-    memory: &mut Memory<'_>,
-    visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
-) -> Result<(), StepError> {
-    let ([left, right], [write]) = (step.reads()?, step.writes()?);
-    let beside = |side| if write.same_place(side) { &Operand::NOTHING } else { side };
-    let Views { reads, writes: [output] } = memory.views([beside(left), beside(right)], [write])?;
-    // A step's operands have bytes: a side that is empty is not beside the output, but in its place.
-    let sides = reads.map(|bytes| if bytes.is_empty() { None } else { elements::<i8>(bytes).ok() });
-    let output = elements_mut(output)?;
-    if left.shape == right.shape {
-        visit(output, sides.map(|side| side.map(Row::Run)));
-    } else {
-        for_each_run(write.shape, [left.shape, right.shape], sides, output, visit);
-    }
-    Ok(())
-}
-
-/// [`for_each_row`] of sides that differ in shape: a run is the innermost dimension.
-#[inline(never)]
-fn for_each_run(
-    shape: Shape,
-    shapes: [Shape; 2],
-    sides: [Option<&[i8]>; 2],
-    mut output: &mut [i8],
-    visit: &mut dyn FnMut(&mut [i8], Sides<'_>),
-) {
-    let ([n, h, w, length], shapes) = (shape.dims(), shapes.map(Shape::dims));
-    for sample in 0..n {
-        for y in 0..h {
-            for x in 0..w {
-                let Some((run, rest)) = output.split_at_mut_checked(length) else { return };
-                let mut rows = [None, None];
-                for ((row, side), [side_n, side_h, side_w, side_c]) in rows.iter_mut().zip(sides).zip(shapes)
-                {
-                    // The one value along a dimension of 1 stands for all.
-                    let moved = |index: usize, count: usize| if count == 1 { 0 } else { index };
-                    let start =
-                        (moved(sample, side_n) * side_h + moved(y, side_h)) * side_w + moved(x, side_w);
-                    *row = side.and_then(|values| Row::new(values, start * side_c, length, side_c == length));
-                }
-                visit(run, rows);
-                output = rest;
-            }
-        }
-    }
 }
 
 /// `output = apply(left, right)` on slices of the sides' shapes; nothing if the shapes do not fit.

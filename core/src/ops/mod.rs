@@ -126,6 +126,8 @@ impl OperatorSet {
 pub trait Operators {
     /// The set.
     const SET: OperatorSet;
+    /// Whether nothing that these programs read and write lies elsewhere than among the constants and in the arena: code that looks elsewhere is not linked.
+    const ARENA_ONLY: bool = false;
 }
 
 /// Every operator.

@@ -51,31 +51,34 @@ struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// The scratch is what else it writes: how many writes it must have is for [`check`] to see.
-    fn read(step: Step<'a>, windowed: bool) -> Result<Self, StepError> {
-        let [input, stream] = step.reads()?;
-        let Some((output, scratch)) = step.writes.split_first() else {
-            return Err(StepError::WriteCount { expected: 1, found: 0 });
+    /// A step that has been checked. The scratch is what else it writes.
+    #[inline(always)]
+    fn read(step: Step<'a>, windowed: bool) -> Option<Self> {
+        let ([input, stream], [output, scratch @ ..]) = (step.reads, step.writes) else {
+            return None;
         };
-        let first = if windowed { WINDOW_ATTRIBUTES } else { 0 };
-        let (expected, found) = (first + 2, step.attributes.len());
-        let Some((_, &[activation_min, activation_max])) =
-            step.attributes.split_last_chunk::<2>().filter(|_| found == expected)
-        else {
-            return Err(StepError::AttributeCount { expected: expected as u8, found: found as u8 });
-        };
-        let window = if windowed { Window::read(step.attributes)?.0 } else { Window::ONE };
+        let (attributes, &[activation_min, activation_max]) = step.attributes.split_last_chunk()?;
+        let window = if windowed { Window::of(attributes.first_chunk()?) } else { Window::ONE };
         let range =
             OutputRange { zero_point: output.quantization.zero_point, activation_min, activation_max };
-        Ok(Self { window, range, input, stream, output, scratch: scratch.first() })
+        Some(Self { window, range, input, stream, output, scratch: scratch.first() })
     }
 }
 
 /// Checks a step.
 pub(super) fn check(step: Step<'_>, constant: &[u8], layout: &Layout) -> Result<(), StepError> {
+    step.reads::<2>()?;
     if layout.scratch.is_some() { step.writes::<2>().map(|_| ()) } else { step.writes::<1>().map(|_| ()) }?;
-    let Packed { window, range, input, stream, output, scratch } = Packed::read(step, layout.windowed)?;
     let first = if layout.windowed { WINDOW_ATTRIBUTES } else { 0 };
+    let (expected, found) = (first + 2, step.attributes.len());
+    if found != expected {
+        return Err(StepError::AttributeCount { expected: expected as u8, found: found as u8 });
+    }
+    if layout.windowed {
+        Window::read(step.attributes)?;
+    }
+    let Packed { window, range, input, stream, output, scratch } =
+        Packed::read(step, layout.windowed).ok_or(StepError::Memory)?;
     let zero_point = quantization(output, 2)?.zero_point;
     OutputRange::read(&[range.activation_min, range.activation_max], first as u8, zero_point)?;
     let wrong = |operand: u8| StepError::Shape { operand };
@@ -116,9 +119,12 @@ pub(super) fn check(step: Step<'_>, constant: &[u8], layout: &Layout) -> Result<
     Ok(())
 }
 
-/// How far the output may run over the input by a rule for windows.
+/// How far the output may run over the input by a rule for windows. The step need not have been checked.
 pub(super) fn overlap(step: Step<'_>, windowed: bool, rule: Distance) -> Option<usize> {
-    let Packed { window, input, output, .. } = Packed::read(step, windowed).ok()?;
+    if windowed {
+        Window::read(step.attributes).ok()?;
+    }
+    let Packed { window, input, output, .. } = Packed::read(step, windowed)?;
     rule(&window, input.shape, output.shape)
 }
 
@@ -147,7 +153,8 @@ pub(super) fn run(
     windowed: bool,
     kernel: PackedKernel,
 ) -> Result<(), StepError> {
-    let Packed { window, range, input, stream, output, scratch } = Packed::read(step, windowed)?;
+    let Packed { window, range, input, stream, output, scratch } =
+        Packed::read(step, windowed).ok_or(StepError::Memory)?;
     let padding = input.quantization.zero_point as i8;
     let ([n, in_h, in_w, in_c], [_, out_h, out_w, out_c]) = (input.shape.dims(), output.shape.dims());
     let (samples, size, out_size) = if windowed {
@@ -158,7 +165,8 @@ pub(super) fn run(
     let (mut both, stream, scratch) = memory.layer_views([input, stream], output, scratch)?;
     let stream = elements(stream)?;
     let layer = PackedLayer { window: &window, size, out_size, padding, range: range.words(), stream };
-    let [in_sample, out_sample] = [size, out_size].map(|[h, w, c]| h * w * c);
+    let length = |[h, w, c]: [usize; 3]| h * w * c;
+    let (in_sample, out_sample) = (length(size), length(out_size));
     for sample in 0..samples {
         let part = |length: usize| (sample * length, (sample + 1) * length);
         kernel(&layer, &mut both.part(part(in_sample), part(out_sample)), scratch);

@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::geometry::{Axis, Window};
-use crate::memory::{Bytes, Chunks, Memory};
+use crate::memory::{Memory, OtherSpaces};
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::ops::{AllOperators, check, run};
 use crate::step::{NewStep, Schedule, StepError};
@@ -142,10 +142,7 @@ pub(crate) fn run_in_arena(step: &NewStep, arena: &mut [f32]) {
 pub(crate) fn arena_only(arena: &mut [f32]) -> Memory<'_> {
     Memory {
         constant: &[],
-        parameter: Bytes::Shared(&[]),
-        state: Bytes::Shared(&[]),
-        gradient: Bytes::Shared(&[]),
-        chunks: Chunks::One(Bytes::Shared(&[])),
+        elsewhere: std::boxed::Box::leak(std::boxed::Box::new(OtherSpaces::empty())),
         arena: bytemuck::cast_slice_mut(arena),
     }
 }

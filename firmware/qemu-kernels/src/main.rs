@@ -278,7 +278,7 @@ fn in_pairs(
     let mut all_same =
         layer_is_same(&call, pairs::convolve, input, bytes, [&mut *expected, &mut *found], over);
     if single_tap {
-        all_same &= rows_are_same(&call, pairs::fully_connected, input, scratch, [expected, found]);
+        all_same &= rows_are_same(&call, pairs::convolve, input, scratch, [expected, found]);
     }
     Some(all_same)
 }

@@ -6,12 +6,15 @@ use smidgen::ops::int8::OutputRange;
 use crate::graph::{Elementwise, Graph, GraphOp, Node};
 use crate::int8::weighted_sum;
 
-/// Turns each int8 sum and difference into a weighted sum, two multiply-adds an element, where there are weights that give the same result for every
-/// pair of inputs.
+/// Turns each int8 sum and difference of two tensors of one shape into a weighted sum, two multiply-adds an element, where there are weights that give the same
+/// result for every pair of inputs.
 #[must_use]
 pub fn weigh_sums(mut graph: Graph) -> Graph {
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
+        if node.inputs.iter().any(|&side| graph.tensor(side).shape != graph.tensor(node.output).shape) {
+            continue;
+        }
         let weights = match &node.op {
             GraphOp::AddI8 { .. } => params(&graph, node).and_then(|sum| weighted_sum(&sum, false)),
             GraphOp::Elementwise(Elementwise::SubI8(difference)) => weighted_sum(difference, true),

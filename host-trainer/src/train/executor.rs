@@ -10,8 +10,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use smidgen::model::Entry;
 use smidgen::{
-    AllOperators, Bytes, ChunkList, Chunks, ElementType, EntryKind, Memory, Model, Operand, Schedule, Step,
-    StepError, elements, elements_mut, ops,
+    AllOperators, Bytes, ChunkList, Chunks, ElementType, EntryKind, Memory, Model, Operand, OtherSpaces,
+    Schedule, Step, StepError, elements, elements_mut, ops,
 };
 
 use super::checkpoint::Snapshot;
@@ -343,14 +343,13 @@ impl<'m> Executor<'m> {
         let mut chunk = write(&self.chunks[index]);
         let (parameter, state) = (read(&self.parameter), read(&self.state));
         let gradient = read(&self.gradient);
-        let mut memory = Memory {
-            constant: self.constant,
+        let mut others = OtherSpaces {
             parameter: Bytes::Shared(parameter.as_slice()),
             state: Bytes::Shared(state.as_slice()),
             gradient: Bytes::Shared(gradient.as_slice()),
             chunks: Chunks::One(Bytes::Exclusive(chunk.as_mut_slice())),
-            arena,
         };
+        let mut memory = Memory { constant: self.constant, arena, elsewhere: &mut others };
         if job.phase == 0 {
             self.fill(feed, interface, index, &mut memory)
                 .map_err(|_| ExecutorError::Operands { kind: procedure.kind })?;
@@ -392,14 +391,13 @@ impl<'m> Executor<'m> {
     ) -> Result<(), ExecutorError> {
         let (mut parameter, mut state) = (write(&self.parameter), write(&self.state));
         let mut gradient = write(&self.gradient);
-        let mut memory = Memory {
-            constant: self.constant,
+        let mut others = OtherSpaces {
             parameter: Bytes::Exclusive(parameter.as_mut_slice()),
             state: Bytes::Exclusive(state.as_mut_slice()),
             gradient: Bytes::Exclusive(gradient.as_mut_slice()),
             chunks: Chunks::All(chunks),
-            arena,
         };
+        let mut memory = Memory { constant: self.constant, arena, elsewhere: &mut others };
         procedure.run_phase(phase, &mut memory)
     }
 

@@ -1,7 +1,8 @@
 //! Runs a compiled program's steps directly, on memory that is poisoned wherever nothing promises its contents.
 
 use smidgen::{
-    AllOperators, Bytes, ChunkList, Chunks, EntryKind, Memory, Operand, Schedule, Space, Step, elements, ops,
+    AllOperators, Bytes, ChunkList, Chunks, EntryKind, Memory, Operand, OtherSpaces, Schedule, Space, Step,
+    elements, ops,
 };
 use smidgen_trainer::buffer::AlignedBytes;
 use smidgen_trainer::compile::Assembled;
@@ -111,25 +112,23 @@ impl Machine {
         let mut chunks = std::mem::take(&mut self.chunks);
         let result = if once {
             let all = List(&chunks);
-            let mut memory = Memory {
-                constant: self.constant.as_slice(),
+            let mut others = OtherSpaces {
                 parameter: Bytes::Exclusive(self.parameter.as_mut_slice()),
                 state: Bytes::Exclusive(self.state.as_mut_slice()),
                 gradient: Bytes::Exclusive(self.gradient.as_mut_slice()),
                 chunks: Chunks::All(&all),
-                arena: self.arena.as_mut_slice(),
             };
-            ops::run::<AllOperators>(step, &mut memory)
+            let (constant, arena) = (self.constant.as_slice(), self.arena.as_mut_slice());
+            ops::run::<AllOperators>(step, &mut Memory { constant, arena, elsewhere: &mut others })
         } else {
-            let mut memory = Memory {
-                constant: self.constant.as_slice(),
+            let mut others = OtherSpaces {
                 parameter: Bytes::Shared(self.parameter.as_slice()),
                 state: Bytes::Shared(self.state.as_slice()),
                 gradient: Bytes::Shared(self.gradient.as_slice()),
                 chunks: Chunks::One(Bytes::Exclusive(chunks[turn].as_mut_slice())),
-                arena: self.arena.as_mut_slice(),
             };
-            ops::run::<AllOperators>(step, &mut memory)
+            let (constant, arena) = (self.constant.as_slice(), self.arena.as_mut_slice());
+            ops::run::<AllOperators>(step, &mut Memory { constant, arena, elsewhere: &mut others })
         };
         self.chunks = chunks;
         result.unwrap_or_else(|error| panic!("{step:?}: {error}"));

@@ -2,8 +2,8 @@
 
 use smidgen::ops;
 use smidgen::{
-    AllOperators, Bytes, ChunkList, Chunks, Element, EntryKind, LoadError, Memory, Model, Schedule, Session,
-    SessionError, Step,
+    AllOperators, Bytes, ChunkList, Chunks, Element, EntryKind, LoadError, Memory, Model, OtherSpaces,
+    Schedule, Session, SessionError, Step,
 };
 
 use super::AlignedBytes;
@@ -147,26 +147,24 @@ fn run_in_chunks(model: &Model<'_, AllOperators>, noise: &[u8]) {
         for phase in steps.chunk_by(|a, b| a.schedule == b.schedule) {
             if phase[0].schedule == Schedule::PerChunk {
                 for chunk in &mut chunks.0 {
-                    let mut memory = Memory {
-                        constant: model.constant(),
+                    let mut others = OtherSpaces {
                         parameter: Bytes::Shared(&parameter),
                         state: Bytes::Shared(&state),
                         gradient: Bytes::Shared(&gradient),
                         chunks: Chunks::One(Bytes::Exclusive(chunk)),
-                        arena: &mut arena,
                     };
-                    run_phase(phase, &mut memory);
+                    let (constant, arena) = (model.constant(), &mut *arena);
+                    run_phase(phase, &mut Memory { constant, arena, elsewhere: &mut others });
                 }
             } else {
-                let mut memory = Memory {
-                    constant: model.constant(),
+                let mut others = OtherSpaces {
                     parameter: Bytes::Exclusive(&mut parameter),
                     state: Bytes::Exclusive(&mut state),
                     gradient: Bytes::Exclusive(&mut gradient),
                     chunks: Chunks::All(&chunks),
-                    arena: &mut arena,
                 };
-                run_phase(phase, &mut memory);
+                let (constant, arena) = (model.constant(), &mut *arena);
+                run_phase(phase, &mut Memory { constant, arena, elsewhere: &mut others });
             }
         }
     }
@@ -188,14 +186,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a valid step does not run")]
     fn a_step_that_does_not_run_is_noticed() {
-        let mut memory = Memory {
-            constant: &[],
-            parameter: Bytes::Shared(&[]),
-            state: Bytes::Shared(&[]),
-            gradient: Bytes::Shared(&[]),
-            chunks: Chunks::One(Bytes::Shared(&[])),
-            arena: &mut [],
-        };
+        let mut memory = Memory { constant: &[], arena: &mut [], elsewhere: &mut OtherSpaces::empty() };
         let steps = sample::sum().steps;
         run_phase(&[steps[0].step()], &mut memory);
     }

@@ -236,7 +236,7 @@ pub fn int8() -> Parts {
     b.step(
         Operator::WeightedSumI8,
         &[1 << 20, -(1 << 19), 77, 20, -128, 127],
-        &[depthwise, side],
+        &[depthwise, pooled],
         &[depthwise],
     );
     let average = b.i8([1, 1, 1, 5], 0.1, 7);

@@ -310,7 +310,7 @@ pub(super) fn fully_connected_pairs(random: &mut Random) -> Option<Outputs> {
     let layer = rows(random, PACKED);
     let stream = in_pairs(&layer)?;
     let [.., in_c] = layer.input;
-    run_rows(&layer, &stream, pairs::row_words(in_c), pairs::fully_connected)
+    run_rows(&layer, &stream, pairs::row_words(in_c), pairs::convolve)
 }
 
 pub(super) fn rows_of_weights(random: &mut Random) -> Option<Outputs> {

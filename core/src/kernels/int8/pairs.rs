@@ -31,7 +31,6 @@ use super::gather::Image;
 use super::gather::{copy_rows, runs_fit};
 use super::layer::{PackedChannel, PackedLayer};
 use super::requantize::{FOLDED_WORDS, Folded};
-use crate::geometry::Window;
 use crate::memory::{InOut, elements, elements_mut};
 
 /// Pixels that are computed at once.
@@ -108,19 +107,21 @@ pub(super) fn weight_words(channels: [PackedChannel<'_>; 2], padded: usize) -> i
     words.map(move |k| (weight(k) & 0xffff) | weight(k + 2) << 16)
 }
 
-/// Computes a sample. `scratch` has [`scratch_words`]. What one to four neighbouring pixels read is gathered before they are written, so that the
-/// output may run over the input.
+/// Computes a sample. `scratch` has [`scratch_words`], or [`row_words`] for a row of a fully connected layer, which is a sample of one pixel. What one to four
+/// neighbouring pixels read is gathered before they are written, so that the output may run over the input.
 ///
 /// Does nothing more where a slice is too short.
 pub fn convolve(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
-    let PackedLayer { window, size, out_size: [_, out_w, channels], padding, stream, .. } = *layer;
-    let weights = layer.weights();
+    let PackedLayer { window, size, out_size, padding, stream, .. } = *layer;
+    let ([in_h, in_w, in_c], [out_h, out_w, channels]) = (size, out_size);
+    let (weights, pixels) = (layer.weights(), out_h * out_w);
     let k = padded(weights);
     let scratch: &mut [i32] = elements_mut(scratch).unwrap_or_default();
-    let Some((taps, patches)) = scratch.split_at_mut_checked(2 * k) else { return };
+    let taps = if pixels < PIXELS { k / 2 } else { 2 * k };
+    let Some((taps, patches)) = scratch.split_at_mut_checked(taps) else { return };
     let Ok(patches) = bytemuck::try_cast_slice_mut::<i32, i8>(patches) else { return };
-    let Some(pixels) = both.output().len().checked_div(channels) else { return };
-    let in_order = window == &Window::ONE && k == weights;
+    // A window of one tap that gives as many pixels as it is given goes from each to the next.
+    let in_order = k == in_c && [in_h, in_w] == [out_h, out_w];
     let mut blocks = Blocks::new(stream, k, layer.relu(), channels);
     let (mut pixel, mut place) = (0, [0, 0]);
     while pixel < pixels {
@@ -168,15 +169,6 @@ const fn forward([mut out_y, mut out_x]: [usize; 2], count: usize, out_w: usize)
         (out_y, out_x) = (out_y + 1, out_x - out_w);
     }
     [out_y, out_x]
-}
-
-/// One row of a fully connected layer, of as many inputs and outputs as `both` has. `scratch` has [`row_words`]. The output may run over the input.
-///
-/// Does nothing more where a slice is too short.
-pub fn fully_connected(layer: &PackedLayer<'_>, both: &mut InOut<'_>, scratch: &mut [u8]) {
-    let row: &[i8] = elements(both.input()).unwrap_or_default();
-    let Some(taps) = expand_row(row, padded(row.len()), scratch) else { return };
-    block_of_one(layer.stream, taps, elements_mut(both.output()).unwrap_or_default());
 }
 
 /// The taps of a row that is filled up to `k` elements, a multiple of four; `None` if the scratch is too short.

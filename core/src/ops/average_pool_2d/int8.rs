@@ -58,8 +58,8 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
-    let (params, range) = pool_params(step)?;
+    let (attributes, [input], [output]) = step.parts()?;
+    let (params, range) = pool_params(attributes, [input, output]);
     let Views { reads: [input], writes: [output] } = memory.views([input], [output])?;
     forward(&params, range, elements(input)?, elements_mut(output)?);
     Ok(())

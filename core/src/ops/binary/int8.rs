@@ -1,11 +1,12 @@
 //! int8 `mul`, `maximum`, `minimum` and `weighted_sum` with broadcasting. (`add` and `sub` are in [`add::int8`](crate::ops::add::int8).)
 
-use crate::memory::{Memory, elements_mut};
+use crate::kernels::int8::clamp;
+use crate::memory::{Memory, Views, elements, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::activation::Activation;
-use crate::ops::broadcast::{self, Row};
+use crate::ops::broadcast;
 use crate::ops::int8::OutputRange;
-use crate::ops::operands::quantization;
+use crate::ops::operands::{has_shape, quantization};
 use crate::quantization::Multiplier;
 use crate::step::{Step, StepError};
 
@@ -111,6 +112,7 @@ pub(in crate::ops) fn run_minimum(step: Step<'_>, memory: &mut Memory<'_>) -> Re
 }
 
 /// The parameters of a weighted sum of two int8 tensors: `clamp((left * weight + right * weight + bias) >> shift)`, the shift rounding down.
+/// The two are of one shape.
 ///
 /// It is what a quantized sum or difference is when the compiler has found weights that give the same 65,536 results as
 /// [`AddI8`](crate::ops::add::int8::AddI8): two multiply-adds an element instead of three double roundings. The zero points are part of the bias.
@@ -154,54 +156,16 @@ impl WeightedSumI8 {
     }
 }
 
-impl WeightedSumI8 {
-    /// The sums of a row, clamped to int8, which is an instruction on many cores, and not further. A side that is `None` is what the row holds.
-    fn row(&self, row: &mut [i8], sides: [Option<Row<'_, i8>>; 2]) {
-        let mut params = Self { clamp: [-128, 127], ..*self };
-        let mut runs = [None, None];
-        for ((run, weight), side) in runs.iter_mut().zip(&mut params.weights).zip(sides) {
-            match side {
-                Some(Row::Run(values)) => *run = Some(values),
-                Some(Row::One(value)) => {
-                    // It is part of the bias, and what is read instead does not count.
-                    params.bias = i32::from(value).wrapping_mul(*weight).wrapping_add(params.bias);
-                    *weight = 0;
-                }
-                None => {}
-            }
-        }
-        match runs {
-            [Some(left), Some(right)] => {
-                for ((value, &left), &right) in row.iter_mut().zip(left).zip(right) {
-                    *value = params.apply(left, right);
-                }
-            }
-            [left, right] => {
-                if left.is_none() {
-                    params.weights.reverse();
-                }
-                if let Some(other) = left.or(right) {
-                    for (value, &other) in row.iter_mut().zip(other) {
-                        *value = params.apply(other, *value);
-                    }
-                } else {
-                    row.iter_mut().for_each(|value| *value = params.apply(*value, *value));
-                }
-            }
-        }
-    }
-}
-
-fn sum_params(step: Step<'_>) -> Result<WeightedSumI8, StepError> {
-    let &[left, right, bias, shift, min, max] = step.attributes::<SUM_ATTRIBUTES>()?;
-    OutputRange::read(&[min, max], 4, 0)?;
-    Ok(WeightedSumI8 { weights: [left, right], bias, shift: shift as u32, clamp: [min, max] })
+fn sum_params(&[left, right, bias, shift, min, max]: &[i32; SUM_ATTRIBUTES]) -> WeightedSumI8 {
+    WeightedSumI8 { weights: [left, right], bias, shift: shift as u32, clamp: [min, max] }
 }
 
 pub(in crate::ops) fn check_sum(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let params = sum_params(step)?;
-    quantized(step)?;
+    let params = sum_params(step.attributes()?);
+    OutputRange::read(&params.clamp, 4, 0)?;
+    let [left, right, _] = quantized(step)?;
     broadcast::check(step, ElementType::I8)?;
+    has_shape(right, 1, left.shape)?;
     if params.shift > 31 {
         return Err(StepError::Attribute { index: 3, found: params.shift as i32 });
     }
@@ -212,13 +176,32 @@ pub(in crate::ops) fn check_sum(step: Step<'_>, _constant: &[u8]) -> Result<(), 
 }
 
 pub(in crate::ops) fn run_sum(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let params = sum_params(step)?;
-    broadcast::for_each_row(step, memory, &mut |row, sides| params.row(row, sides))?;
-    let ([activation_min, activation_max], [output]) = (params.clamp, step.writes()?);
-    let range = OutputRange { zero_point: 0, activation_min, activation_max };
-    if params.clamp != [-128, 127] {
-        range.clamp_all(elements_mut(memory.write(output)?)?);
+    let (attributes, [left, right], [output]) = step.parts()?;
+    // A side that lies in the output's place is read from there.
+    let Views { reads: [left, right], writes: [output] } =
+        memory.views([left.beside(output), right.beside(output)], [output])?;
+    let (left, right, output) = (elements::<i8>(left)?, elements::<i8>(right)?, elements_mut::<i8>(output)?);
+    let params = sum_params(attributes);
+    // To int8, which is an instruction on many cores, and not further.
+    let mut sum = WeightedSumI8 { clamp: [-128, 127], ..params };
+    if !left.is_empty() && !right.is_empty() {
+        for ((value, &left), &right) in output.iter_mut().zip(left).zip(right) {
+            *value = sum.apply(left, right);
+        }
+    } else if left.is_empty() && right.is_empty() {
+        output.iter_mut().for_each(|value| *value = sum.apply(*value, *value));
+    } else {
+        let other = if left.is_empty() {
+            sum.weights.reverse();
+            right
+        } else {
+            left
+        };
+        for (value, &other) in output.iter_mut().zip(other) {
+            *value = sum.apply(other, *value);
+        }
     }
+    clamp(output, params.clamp);
     Ok(())
 }
 
@@ -298,7 +281,8 @@ mod tests {
     #[test]
     fn weighted_sums_are_the_definition() {
         let mut random = Random(23);
-        for (round, sides) in SIDES.into_iter().cycle().take(200).enumerate() {
+        for round in 0..200 {
+            let shape = [1, random.size(1, 3), random.size(1, 4), random.size(1, 9)].map(|size| size as u32);
             let of = [quantization(&mut random); 3];
             let weights = [random.range(-7_000_000, 7_000_000) as i32, random.range(0, 7_000_000) as i32];
             let clamp = if round % 2 == 0 { [-128, 127] } else { [-20, 90] };
@@ -306,9 +290,18 @@ mod tests {
             let params =
                 WeightedSumI8 { weights, bias: random.range(-200_000_000, 200_000_000) as i32, shift, clamp };
             assert!(params.fits());
-            for ([x, y], found) in
-                run(&mut random, &case(Operator::WeightedSumI8, &params.attributes(), sides, of))
-            {
+            let mut case = case(Operator::WeightedSumI8, &params.attributes(), (shape, shape), of);
+            // Beside both sides, or in the place of either or of both.
+            let (left, right) = (case.step.reads[0].offset, case.step.reads[1].offset);
+            match round % 4 {
+                1 => case.step.writes[0].offset = left,
+                2 => case.step.writes[0].offset = right,
+                3 => (case.step.reads[1].offset, case.step.writes[0].offset) = (left, left),
+                _ => {}
+            }
+            let sides = if round % 4 == 3 { [1, 1] } else { [0, 1] };
+            for (pair, found) in run(&mut random, &case) {
+                let [x, y] = sides.map(|side: usize| pair[side]);
                 let sum = i64::from(x) * i64::from(weights[0])
                     + i64::from(y) * i64::from(weights[1])
                     + i64::from(params.bias);
@@ -325,7 +318,8 @@ mod tests {
         let mul = MulI8::new(q, q, q, Activation::None).unwrap();
         let mul = case(Operator::MulI8, &mul.attributes(), sides, [q; 3]);
         let sum = WeightedSumI8 { weights: [1 << 20; 2], bias: 5, shift: 21, clamp: [-128, 127] };
-        let sum = case(Operator::WeightedSumI8, &sum.attributes(), sides, [q; 3]);
+        let sum = case(Operator::WeightedSumI8, &sum.attributes(), ([1, 1, 2, 5], [1, 1, 2, 5]), [q; 3]);
+        sum.expect(StepError::Shape { operand: 1 }, |step| step.reads[1].shape.0[2] = 1);
         let maximum = case(Operator::MaximumI8, &[], sides, [q; 3]);
         for case in [&mul, &sum, &maximum, &case(Operator::MinimumI8, &[], sides, [q; 3])] {
             expect_operand_errors(case, &[0, 1, 2]);

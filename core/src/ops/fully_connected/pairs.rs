@@ -1,6 +1,6 @@
 //! int8 fully connected layer with weights in the layout of channel pairs.
 
-use crate::kernels::int8::pairs::{fully_connected, pair_words, row_words};
+use crate::kernels::int8::pairs::{convolve, pair_words, row_words};
 use crate::memory::Memory;
 use crate::operand::{ElementType, Shape};
 use crate::ops::overlap::pixel_by_pixel;
@@ -33,7 +33,7 @@ pub(in crate::ops) fn overlap(step: Step<'_>) -> Option<usize> {
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    packed::run(step, memory, false, fully_connected)
+    packed::run(step, memory, false, convolve)
 }
 
 #[cfg(test)]

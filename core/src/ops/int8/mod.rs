@@ -245,10 +245,15 @@ pub(super) fn channels_shape(count: u32) -> Shape {
     Shape([1, 1, count, CHANNEL_WORDS as u32])
 }
 
+/// How many attributes an int8 pool takes.
+const POOL_ATTRIBUTES: usize = WINDOW_ATTRIBUTES + 2;
+
 /// The parameters of a step that is an int8 pool, and the clamp of its output; everything about it is checked.
 pub(super) fn pool(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepError> {
-    let (params, range) = pool_params(step)?;
     let ([input], [output]) = (step.reads()?, step.writes()?);
+    let attributes = step.attributes()?;
+    Window::read(attributes)?;
+    let (params, range) = pool_params(attributes, [input, output]);
     all_are(step, ElementType::I8)?;
     let (from, to) = (quantization(input, 0)?, quantization(output, 1)?);
     if from != to {
@@ -263,11 +268,12 @@ pub(super) fn pool(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepErro
     Ok((params, range))
 }
 
-/// [`pool`] of a step that has been checked.
-pub(super) fn pool_params(step: Step<'_>) -> Result<(PoolParams, OutputRange), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
-    let &[.., activation_min, activation_max] = step.attributes::<{ WINDOW_ATTRIBUTES + 2 }>()?;
-    let (window, _) = Window::read(step.attributes)?;
+/// The parameters of an int8 pool with these attributes, which have been checked.
+pub(super) fn pool_params(
+    attributes: &[i32; POOL_ATTRIBUTES],
+    [input, output]: [&Operand; 2],
+) -> (PoolParams, OutputRange) {
+    let &[ref window @ .., activation_min, activation_max] = attributes;
     let range = OutputRange { zero_point: output.quantization.zero_point, activation_min, activation_max };
-    Ok((PoolParams { window, input: input.shape, output: output.shape }, range))
+    (PoolParams { window: Window::of(window), input: input.shape, output: output.shape }, range)
 }

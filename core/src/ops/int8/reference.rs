@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::{CHANNEL_WORDS, Channel};
 use crate::geometry::{Axis, Window};
-use crate::memory::{Bytes, Chunks, Memory};
+use crate::memory::{Memory, OtherSpaces};
 use crate::operand::{ElementType, Operand, Quantization, Shape, Space};
 use crate::ops::{AllOperators, Operator, check, run};
 use crate::quantization::Multiplier;
@@ -233,10 +233,7 @@ impl Case {
         }
         let mut memory = Memory {
             constant: bytemuck::cast_slice(&self.constant),
-            parameter: Bytes::Shared(&[]),
-            state: Bytes::Shared(&[]),
-            gradient: Bytes::Shared(&[]),
-            chunks: Chunks::One(Bytes::Shared(&[])),
+            elsewhere: &mut OtherSpaces::empty(),
             arena,
         };
         run::<AllOperators>(self.step.step(), &mut memory).unwrap();

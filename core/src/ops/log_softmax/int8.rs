@@ -65,14 +65,14 @@ pub fn forward_in_place(params: &LogSoftmaxI8, row: usize, values: &mut [i8]) {
     }
 }
 
-fn params(step: Step<'_>) -> Result<LogSoftmaxI8, StepError> {
-    let &[input_multiplier, input_left_shift, difference_min, multiplier, shift] = step.attributes()?;
+const fn params(attributes: &[i32; 5]) -> LogSoftmaxI8 {
+    let &[input_multiplier, input_left_shift, difference_min, multiplier, shift] = attributes;
     let differences = SoftmaxI8 { input_multiplier, input_left_shift, difference_min };
-    Ok(LogSoftmaxI8 { differences, reverse: Multiplier { multiplier, shift } })
+    LogSoftmaxI8 { differences, reverse: Multiplier { multiplier, shift } }
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let LogSoftmaxI8 { differences, reverse } = params(step)?;
+    let LogSoftmaxI8 { differences, reverse } = params(step.attributes()?);
     check_rows(step, differences, OUTPUT)?;
     if reverse.is_valid() {
         Ok(())
@@ -82,8 +82,8 @@ pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), Step
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let params = params(step)?;
-    run_rows(step, memory, |row, values| forward_in_place(&params, row, values))
+    let (attributes, [input], [output]) = step.parts()?;
+    run_rows([input, output], memory, |row, values| forward_in_place(&params(attributes), row, values))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::fixed_point::{
     ACCUMULATOR_BITS, DIFFERENCE_BITS, exp_on_negative_values, multiply, one_over_one_plus_x,
 };
-use crate::memory::{Memory, elements_mut};
+use crate::memory::{Memory, Views, elements_mut};
 use crate::operand::{ElementType, Operand, Quantization};
 use crate::ops::operands::{all_are, has_shape, quantization};
 use crate::quantization::rounding_divide_by_power_of_two;
@@ -114,15 +114,12 @@ pub fn forward_in_place(params: &SoftmaxI8, row: usize, values: &mut [i8]) {
     }
 }
 
-fn params(step: Step<'_>) -> Result<(SoftmaxI8, [&Operand; 2]), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
-    let &[input_multiplier, input_left_shift, difference_min] = step.attributes()?;
-    Ok((SoftmaxI8 { input_multiplier, input_left_shift, difference_min }, [input, output]))
+const fn params(&[input_multiplier, input_left_shift, difference_min]: &[i32; 3]) -> SoftmaxI8 {
+    SoftmaxI8 { input_multiplier, input_left_shift, difference_min }
 }
 
 pub(in crate::ops) fn check(step: Step<'_>, _constant: &[u8]) -> Result<(), StepError> {
-    let (params, _) = params(step)?;
-    check_rows(step, params, OUTPUT)
+    check_rows(step, params(step.attributes()?), OUTPUT)
 }
 
 /// Checks the operands of a step that sums exponentials over the rows of its first read, the parameters of these, which are its first
@@ -158,26 +155,23 @@ pub(in crate::ops) fn check_rows(
 }
 
 pub(in crate::ops) fn run(step: Step<'_>, memory: &mut Memory<'_>) -> Result<(), StepError> {
-    let (params, _) = params(step)?;
-    run_rows(step, memory, |row, values| forward_in_place(&params, row, values))
+    let (attributes, [input], [output]) = step.parts()?;
+    run_rows([input, output], memory, |row, values| forward_in_place(&params(attributes), row, values))
 }
 
-/// Runs a step that works on the rows of its first read, of as many elements as `forward` is told, in the place of its first write.
+/// Runs a step that works on the rows of its input, of as many elements as `forward` is told, in the place of its output.
 pub(in crate::ops) fn run_rows(
-    step: Step<'_>,
+    [input, output]: [&Operand; 2],
     memory: &mut Memory<'_>,
     forward: impl FnOnce(usize, &mut [i8]),
 ) -> Result<(), StepError> {
-    let ([input], [output]) = (step.reads()?, step.writes()?);
     let [.., row] = input.shape.dims();
-    if !input.same_place(output) {
-        let views = memory.views([input], [output])?;
-        let ([input], [output]) = (views.reads, views.writes);
-        for (output, &input) in output.iter_mut().zip(input) {
-            *output = input;
-        }
+    let Views { reads: [input], writes: [output] } = memory.views([input.beside(output)], [output])?;
+    // Nothing is beside an output in the input's place.
+    for (output, &input) in output.iter_mut().zip(input) {
+        *output = input;
     }
-    forward(row, elements_mut(memory.write(output)?)?);
+    forward(row, elements_mut(output)?);
     Ok(())
 }
 

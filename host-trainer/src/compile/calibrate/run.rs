@@ -3,7 +3,9 @@
 //! No memory is shared between tensors, so that every activation can be looked at: it is for calibration and for comparisons.
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use smidgen::{AllOperators, Bytes, Chunks, Memory, NewStep, Operand, Quantization, Schedule, Space, ops};
+use smidgen::{
+    AllOperators, Bytes, Memory, NewStep, Operand, OtherSpaces, Quantization, Schedule, Space, ops,
+};
 
 use crate::buffer::AlignedBytes;
 use crate::compile::CompileError;
@@ -123,11 +125,11 @@ impl GraphRun {
         self.state.as_mut_slice().copy_from_slice(self.first_state.as_slice());
         let mut memory = Memory {
             constant: self.constant.as_slice(),
-            parameter: Bytes::Shared(&[]),
-            state: Bytes::Exclusive(self.state.as_mut_slice()),
-            gradient: Bytes::Shared(&[]),
-            chunks: Chunks::One(Bytes::Shared(&[])),
             arena: self.arena.as_mut_slice(),
+            elsewhere: &mut OtherSpaces {
+                state: Bytes::Exclusive(self.state.as_mut_slice()),
+                ..OtherSpaces::empty()
+            },
         };
         for step in &self.steps {
             let done = ops::run::<AllOperators>(step.step(), &mut memory);

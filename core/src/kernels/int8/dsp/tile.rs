@@ -81,8 +81,8 @@ struct Tile {
     stream: *const i32,
 }
 
-/// Words of weights in a round of the loop over the taps.
-const ROUND: usize = 16;
+/// Words of weights in a round of the loop over the taps: 128 weights of a channel, whose first two words come before, are three rounds, 256 are six.
+const ROUND: usize = 21;
 /// Words of weights before the first round.
 const FIRST: usize = 2;
 /// Bytes of code for a word of weights: twelve instructions of four bytes each.
