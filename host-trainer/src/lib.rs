@@ -63,6 +63,7 @@ pub mod device;
 pub mod evaluate;
 pub mod inspect;
 pub mod int8;
+pub mod layout_costs;
 pub mod report;
 pub mod support;
 pub mod throughput;

@@ -104,7 +104,7 @@ fn a_network_with_a_mean_learns_the_same_way_in_bands_and_packed() {
     {
         let plain = Options { bands: Some(bands), ..options(tier, optimizer, 1) };
         let rounds = rounds(optimizer, plain.device.learning_rate, 1);
-        let device = OnDevice { packing: Packing::Pairs, ..plain.device };
+        let device = OnDevice { packing: Packing::Dsp, ..plain.device };
         let packed = learning(&model, &Options { device, ..plain.clone() });
         let plain = learning(&model, &plain);
         assert_ne!(plain, packed);

@@ -63,7 +63,7 @@ fn a_mobilenet_whose_filters_are_half_dead_runs_in_little_more_than_half_of_its_
     if !emulator(Target::CortexM4) {
         return;
     }
-    let options = LowerOptions { packing: Packing::Pairs, ..LowerOptions::default() };
+    let options = LowerOptions { packing: Packing::Dsp, ..LowerOptions::default() };
     let graph = mobilenet();
     let dead = half_dead(graph.clone());
     let file = |graph: &Graph| compile_inference(graph, &options).unwrap().to_file(&METADATA).unwrap();

@@ -4,6 +4,7 @@ mod dead_channels;
 mod failures;
 mod image;
 mod kernels;
+mod layouts;
 mod listening;
 mod models;
 mod motion;

@@ -240,7 +240,7 @@ impl Assembled {
 }
 
 /// The file of these parts.
-pub(super) fn write(parts: &ModelParts<'_>) -> Result<Vec<u8>, WriteError> {
+pub(crate) fn write(parts: &ModelParts<'_>) -> Result<Vec<u8>, WriteError> {
     let mut file = vec![0; parts.weights.len() + parts.metadata.step_names.len() + 4096];
     loop {
         match smidgen::model::write(parts, &mut file) {

@@ -51,6 +51,7 @@ mod schedule;
 mod unpack;
 mod weigh_sums;
 
+pub(crate) use assemble::write;
 pub use assemble::{Assembled, AssembledEntry, NamedOperand, assemble};
 pub use differentiate::{
     GradientOptions, Loss, OnDevice, Optimizer, TargetKind, TrainingOptions, differentiate,
@@ -61,7 +62,10 @@ pub use fold_batch_norm::fold_batch_norm;
 pub use fold_padding::fold_padding;
 pub use fuse_activation::fuse_activation;
 pub use lower::{LowerOptions, lower};
-pub use pack_weights::{Packing, Prefer, UnknownPreference, pack_weights};
+pub(crate) use pack_weights::Layer;
+pub use pack_weights::{
+    Code, Costs, LayerShape, Packing, Prefer, TERMS, Terms, UnknownPreference, pack_weights,
+};
 pub use phases::{group_phases, phases};
 pub use plan_memory::{MemoryPlan, SpaceUse, plan_memory};
 pub use program::{Buffer, BufferId, Program, VirtualEntry, VirtualStep};

@@ -7,10 +7,10 @@ use smidgen::{
     AllOperators, ElementType, Model, NewStep, Operand, Operator, Quantization, Shape, Space, ops,
 };
 
-use super::pack_weights::{Layer, Packed, Packing};
+use super::pack_weights::{Layer, Packed, Packing, fastest};
 use super::plan_memory::ALIGNMENT;
 
-/// The model with the constants of its int8 layers packed for `packing`, or `None` if there is nothing to pack: it is packed already, or has more
+/// The model with the constants of its int8 layers packed for `packing` in the fastest way, or `None` if there is nothing to pack: it is packed already, or has more
 /// entries than the one for inference.
 ///
 /// Every tensor stays where it is, so that a layer stays plain if its output lies further over its input than the packed operator allows; scratch
@@ -23,13 +23,20 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
         return Ok(None);
     };
     let arena = model.header().memory.arena;
+    let steps: Vec<NewStep> = model.steps(&entry).flatten().map(NewStep::from).collect();
+    let Some(mut chosen) = chosen(&steps, model.constant(), packing, arena) else { return Ok(None) };
     let mut constants = Constants::of(model);
-    let (mut steps, mut scratch_bytes, mut any) = (Vec::new(), 0, false);
-    for step in model.steps(&entry).flatten() {
-        let mut step = NewStep::from(step);
-        if let Some((packed, stream)) = packed(&step, model.constant(), packing, arena) {
-            any = true;
-            step = packed;
+    let mut scratch_bytes = 0;
+    let steps: Vec<NewStep> = steps
+        .into_iter()
+        .enumerate()
+        .map(|(index, mut step)| {
+            let Some(Packed { stream, .. }) =
+                chosen.remove(&index).filter(|way| rewrite(&mut step, way, arena))
+            else {
+                step.reads.iter_mut().for_each(|read| constants.keep(read));
+                return step;
+            };
             if let Some(scratch) = step.writes.get(1) {
                 scratch_bytes = scratch_bytes.max(scratch.bytes().unwrap_or(0));
             }
@@ -37,14 +44,9 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
                 constants.keep(input);
                 operand.offset = constants.append(bytemuck::cast_slice(&stream));
             }
-        } else {
-            step.reads.iter_mut().for_each(|read| constants.keep(read));
-        }
-        steps.push(step);
-    }
-    if !any {
-        return Ok(None);
-    }
+            step
+        })
+        .collect();
     let mut ends = [entry.inputs.to_vec(), entry.outputs.to_vec()];
     ends.iter_mut().flatten().for_each(|operand| constants.keep(operand));
     let [inputs, outputs] = ends;
@@ -71,23 +73,51 @@ pub fn repack(model: &Model<'_>, packing: Packing) -> Result<Option<Vec<u8>>, Wr
     super::assemble::write(&parts).map(Some)
 }
 
-/// What becomes of a step, if it can be packed: the step with its scratch at `arena`, and the stream, which has no place yet.
-fn packed(step: &NewStep, constant: &[u8], packing: Packing, arena: u32) -> Option<(NewStep, Vec<i32>)> {
+/// The layouts of the steps that get one, by their number; `None` if there are none.
+fn chosen(
+    steps: &[NewStep],
+    constant: &[u8],
+    packing: Packing,
+    arena: u32,
+) -> Option<HashMap<usize, Packed>> {
+    let (mut layers, mut ways) = (Vec::new(), Vec::new());
+    for (index, step) in steps.iter().enumerate() {
+        let Some(mut of_layer) = layer(step, constant).and_then(|layer| layer.ways(packing)) else {
+            continue;
+        };
+        // Tensors stay where they are.
+        of_layer.retain(|way| way.packed.as_ref().is_none_or(|way| rewrite(&mut step.clone(), way, arena)));
+        layers.push(index);
+        ways.push(of_layer);
+    }
+    let best = fastest(&ways, packing);
+    let ways = ways.into_iter().zip(best).map(|(mut ways, index)| ways.swap_remove(index).packed);
+    let packed: HashMap<usize, Packed> =
+        layers.into_iter().zip(ways).filter_map(|(layer, way)| Some((layer, way?))).collect();
+    (!packed.is_empty()).then_some(packed)
+}
+
+/// The step as a layer, if it is one.
+fn layer<'s>(step: &'s NewStep, constant: &'s [u8]) -> Option<Layer<'s>> {
     let ([input, filter, channels], [output]) = (&step.reads[..], &step.writes[..]) else { return None };
     let bytes = |operand: &Operand| {
         let (start, end) = operand.range()?;
         if operand.space == Space::Constant { constant.get(start..end) } else { None }
     };
     let tensor = |operand: &Operand| Some((operand.shape, operand.quantization.some()?.zero_point));
-    let layer = Layer {
+    Some(Layer {
         operator: Operator::from_code(step.operator)?,
         attributes: &step.attributes,
         input: tensor(input)?,
         output: tensor(output)?,
         filter: bytemuck::cast_slice(bytes(filter)?),
         channels: bytemuck::try_cast_slice(bytes(channels)?).ok()?,
-    };
-    let Packed { operator, stream, stream_shape, scratch } = layer.packed(packing)?;
+    })
+}
+
+/// Makes a step the packed one, with its scratch at `arena` and a stream that has no place yet. `false` if its output lies further over its input than the packed operator
+/// allows; the step is then of no use.
+fn rewrite(step: &mut NewStep, packed: &Packed, arena: u32) -> bool {
     let place = |space, offset, shape: Shape, element_type| Operand {
         space,
         element_type,
@@ -95,18 +125,17 @@ fn packed(step: &NewStep, constant: &[u8], packing: Packing, arena: u32) -> Opti
         shape,
         quantization: Quantization::NONE,
     };
-    let mut packed = NewStep { operator: operator as u8, ..step.clone() };
+    step.operator = packed.operator as u8;
     // There was room for more reads, and there is for two writes.
-    packed.reads.truncate(1);
-    packed.reads.push(place(Space::Constant, 0, stream_shape, ElementType::I32)).ok()?;
-    if let Some((shape, element_type)) = scratch {
-        packed.writes.push(place(Space::Arena, arena, shape, element_type)).ok()?;
-    }
-    if output.overlaps(input) {
-        let distance = ops::overlap::<AllOperators>(packed.step())?;
-        (output.offset as usize + distance <= input.offset as usize).then_some(())?;
-    }
-    Some((packed, stream))
+    step.reads.truncate(1);
+    let stream = place(Space::Constant, 0, packed.stream_shape, ElementType::I32);
+    let scratch = packed.scratch.map(|(shape, element_type)| place(Space::Arena, arena, shape, element_type));
+    let has_room =
+        step.reads.push(stream).is_ok() && scratch.is_none_or(|scratch| step.writes.push(scratch).is_ok());
+    let ([input, ..], [output, ..]) = (&step.reads[..], &step.writes[..]) else { return false };
+    let reaches =
+        || Some(output.offset as usize + ops::overlap::<AllOperators>(step.step())? <= input.offset as usize);
+    has_room && (!output.overlaps(input) || reaches() == Some(true))
 }
 
 /// A weights block in the making.

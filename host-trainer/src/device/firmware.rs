@@ -1,10 +1,11 @@
 //! Building the firmware, and looking into what was built.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use object::{Object, ObjectSection, SectionKind};
+use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use smidgen::checksum::crc32c;
 use smidgen::model::Header;
 use smidgen::ops::{Operator, OperatorSet};
@@ -262,6 +263,20 @@ pub(super) fn code_size(image: &Path, model_bytes: usize) -> Result<CodeSize, De
     let rodata_bytes =
         rodata.checked_sub(model_bytes).ok_or_else(|| error("the model is not in its constants"))?;
     Ok(CodeSize { text_bytes: text, rodata_bytes })
+}
+
+/// The lengths of an image's functions by their mangled names, without the hashes at the ends of these.
+pub(super) fn functions(image: &Path) -> Result<BTreeMap<String, usize>, DeviceError> {
+    let bytes = fs::read(image).map_err(DeviceError::file(image))?;
+    let not_elf = |_| DeviceError::Image { image: image.to_owned(), message: "not an ELF file".to_owned() };
+    let elf = object::File::parse(bytes.as_slice()).map_err(not_elf)?;
+    let mut lengths = BTreeMap::new();
+    for symbol in elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+        let name = symbol.name().unwrap_or_default();
+        let name = name.rsplit_once("17h").map_or(name, |(name, _)| name);
+        *lengths.entry(name.to_owned()).or_default() += symbol.size() as usize;
+    }
+    Ok(lengths)
 }
 
 /// Bytes that an image takes of the flash and, as statics, of the RAM. What has first values takes both.

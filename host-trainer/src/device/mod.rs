@@ -29,6 +29,7 @@ mod step_cost;
 mod target;
 mod update;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -214,6 +215,16 @@ impl Device {
     /// See [`DeviceError`].
     pub fn application_image(&self, model: &[u8]) -> Result<PathBuf, DeviceError> {
         firmware::embedded(self.machine_for(model)?, model, Variant::Application, Optimize::of(model))
+    }
+
+    /// The lengths of the functions of an application with this model built in, optimized for size, by their mangled names without hashes.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn functions(&self, model: &[u8]) -> Result<BTreeMap<String, usize>, DeviceError> {
+        let machine = self.machine_for(model)?;
+        let image = firmware::embedded(machine, model, Variant::Application, Optimize::Size)?;
+        firmware::functions(&image)
     }
 
     /// Proves that nothing in an application with this model built in can panic: its panic handler calls a function that is nowhere, so that it

@@ -56,9 +56,10 @@ impl Target {
     /// The packing of int8 weights that its kernels are fastest with.
     pub const fn packing(self) -> Packing {
         match self {
-            Self::CortexM4 | Self::CortexM7 | Self::CortexM33 | Self::NetduinoPlus2 => Packing::Pairs,
-            Self::CortexM0 | Self::CortexM3 => Packing::Single,
-            Self::CortexM55 => Packing::Vectors,
+            Self::CortexM4 | Self::CortexM7 | Self::CortexM33 | Self::NetduinoPlus2 => Packing::Dsp,
+            Self::CortexM0 => Packing::Armv6m,
+            Self::CortexM3 => Packing::Armv7m,
+            Self::CortexM55 => Packing::Helium,
             Self::Host => Packing::Plain,
         }
     }

@@ -1,5 +1,4 @@
-//! Layouts for Cortex-M4, M7 and M33: channel pairs ([`pairs`]) and channel quads ([`quads`]); depthwise convolutions of other windows in that of
-//! [`taps`](smidgen::kernels::int8::taps).
+//! Layouts for Cortex-M4, M7 and M33: channel pairs ([`pairs`]), double pairs ([`double_pairs`]) and channel quads ([`quads`]).
 
 use std::array;
 
@@ -18,14 +17,15 @@ use smidgen::{ElementType, Operator, Shape};
 
 use super::{Layer, Packed, Unpacked, fold, unfold};
 
-/// The layer as one of the packed operators, if one of them can hold it.
-pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
-    match layer.operator {
-        Operator::Conv2dI8 => conv_2d(layer),
-        Operator::FullyConnectedI8 => fully_connected(layer),
-        Operator::DepthwiseConv2dI8 => depthwise(layer).or_else(|| super::single::depthwise(layer)),
-        _ => None,
-    }
+/// The layer in each layout that can hold it.
+pub(super) fn layouts(layer: &Layer<'_>) -> Vec<Packed> {
+    let packed = match layer.operator {
+        Operator::Conv2dI8 => [conv_2d(layer), None],
+        Operator::FullyConnectedI8 => [fully_connected(layer), fully_connected_pairs(layer)],
+        Operator::DepthwiseConv2dI8 => [depthwise(layer), None],
+        _ => [None, None],
+    };
+    packed.into_iter().flatten().collect()
 }
 
 fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
@@ -39,13 +39,8 @@ fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
     channel_pairs(layer, Operator::Conv2dPairsI8, conv_2d_shapes(&window, input, output)?)
 }
 
-/// The fewest weights for which a kernel of its own is worth its 1.2 KB of code: it saves an instruction for every eight weights at most.
-const DOUBLE_WEIGHTS: usize = 1024;
-
+/// As double pairs.
 fn fully_connected(layer: &Layer<'_>) -> Option<Packed> {
-    if layer.filter.len() < DOUBLE_WEIGHTS {
-        return fully_connected_pairs(layer);
-    }
     let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
     let [stream, scratch] = double_pairs_shapes(in_c, out_c)?;
     let pack = |four: &[PackedChannel<'_>], stream: &mut [i32]| {
@@ -60,7 +55,7 @@ fn fully_connected(layer: &Layer<'_>) -> Option<Packed> {
     )
 }
 
-/// As channel pairs, in which convolutions are, too: a kernel less in an image that has one.
+/// As channel pairs, in which convolutions are, too.
 fn fully_connected_pairs(layer: &Layer<'_>) -> Option<Packed> {
     let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
     channel_pairs(layer, Operator::FullyConnectedPairsI8, pairs_shapes(in_c, out_c)?)

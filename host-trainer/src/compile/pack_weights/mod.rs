@@ -1,9 +1,10 @@
 //! Constants in the order in which a processor's kernels read them.
 //!
 //! The layouts of a family of processors are a file of this folder, with one function: from a [`Layer`] as TensorFlow Lite has it to what it
-//! becomes ([`Packed`]), or `None` if no layout of the family can hold it exactly. `docs/adding-an-operator.md` says how one adds a layout.
+//! becomes in each layout that can hold it exactly ([`Packed`]). Which layout a layer gets is decided by what it costs ([`Costs`]). `docs/adding-an-operator.md` says how one adds a layout.
 
 mod choose;
+mod costs;
 mod dsp;
 mod single;
 mod vectors;
@@ -18,6 +19,7 @@ use smidgen::ops::int8::{CHANNEL_WORDS, Channel};
 use smidgen::quantization::{Multiplier, requantize};
 use smidgen::{ElementType, Operator, Shape, Space};
 
+pub use self::costs::{Code, Costs, LayerShape, TERMS, Terms};
 use super::error::CompileError;
 use super::program::{Buffer, BufferId, Program, VirtualStep};
 use crate::graph::{Role, Value};
@@ -30,23 +32,41 @@ pub enum Packing {
     /// None in particular: TensorFlow Lite's order.
     #[default]
     Plain,
+    /// Armv6-M: Cortex-M0.
+    Armv6m,
+    /// Armv7-M: Cortex-M3.
+    Armv7m,
     /// Processors with two 16-bit multiplications in an instruction: Cortex-M4, M7 and M33.
-    Pairs,
-    /// Processors that multiply one pair of numbers at a time: Cortex-M0 and M3.
-    Single,
+    Dsp,
     /// Processors with vectors of int8: Cortex-M55.
-    Vectors,
+    Helium,
+}
+
+impl Packing {
+    /// Those that order anything.
+    pub const ALL: [Self; 4] = [Self::Armv6m, Self::Armv7m, Self::Dsp, Self::Helium];
+
+    /// Its name in the table of costs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Armv6m => "armv6m",
+            Self::Armv7m => "armv7m",
+            Self::Dsp => "dsp",
+            Self::Helium => "helium",
+        }
+    }
 }
 
 /// What a model is to be best at, where there is a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Prefer {
-    /// The fewest instructions.
+    /// The fewest instructions, to within two thousandths; of what is left to choose, the fewest bytes.
     #[default]
     Speed,
     /// The smallest arena, and the fewest instructions that it allows.
     Ram,
-    /// The shortest model.
+    /// The fewest bytes of constants and kernels, and the fewest instructions that they allow.
     Flash,
 }
 
@@ -87,7 +107,7 @@ impl fmt::Display for Prefer {
     }
 }
 
-/// Packs the constants of the layers that `packing` has a layout for, that fit it, and where `prefer` wants it; others stay as they are.
+/// Orders the constants of each layer in the way that suits the processors of `packing` and `prefer`, by the table of what the ways cost.
 ///
 /// What a layout asks for is proved here of each layer: that no accumulator can leave the range that it has there, and that the
 /// folded requantization is exact.
@@ -95,46 +115,50 @@ impl fmt::Display for Prefer {
 /// # Errors
 /// [`CompileError::TooLarge`], and for [`Prefer::Ram`] those of [`plan_memory`](super::plan_memory()).
 pub fn pack_weights(program: Program, packing: Packing, prefer: Prefer) -> Result<Program, CompileError> {
-    if packing == Packing::Plain {
-        return Ok(program);
-    }
-    match prefer {
-        Prefer::Speed => packed(program, packing, &|_| true),
-        Prefer::Ram => choose::least_memory(program, packing),
-        Prefer::Flash => choose::least_flash(program, packing),
-    }
+    let Some(costs) = Costs::of(packing) else { return Ok(program) };
+    let steps = program.entries.iter().flat_map(|entry| &entry.steps).enumerate();
+    let layers: Vec<(usize, Vec<Way>)> =
+        steps.filter_map(|(index, step)| Some((index, Layer::of(&program, step)?.ways(packing)?))).collect();
+    let (steps, ways): (Vec<usize>, Vec<Vec<Way>>) = layers.into_iter().unzip();
+    let with = |chosen: &[usize]| {
+        let chosen = ways.iter().zip(chosen).map(|(ways, &index)| &ways[index]);
+        packed(program.clone(), &steps.iter().copied().zip(chosen).collect())
+    };
+    with(&match prefer {
+        Prefer::Speed => choose::fastest(&ways, costs),
+        Prefer::Ram => choose::least_memory(&ways, with)?,
+        Prefer::Flash => choose::shortest(&ways, costs),
+    })
 }
 
-/// Packs the steps that are wanted, by their number among those of all entries.
-fn packed(
-    mut program: Program,
-    packing: Packing,
-    wanted: &dyn Fn(usize) -> bool,
-) -> Result<Program, CompileError> {
+/// The fastest of each layer's ways, by its index.
+pub(super) fn fastest(layers: &[Vec<Way>], packing: Packing) -> Vec<usize> {
+    Costs::of(packing).map_or_else(|| vec![0; layers.len()], |costs| choose::fastest(layers, costs))
+}
+
+/// The program with these ways of its steps, by their number among those of all entries.
+fn packed(mut program: Program, ways: &HashMap<usize, &Way>) -> Result<Program, CompileError> {
     let mut entries = std::mem::take(&mut program.entries);
     // A layer that stands in several entries has one stream.
     let mut streams: HashMap<(Operator, BufferId, BufferId), BufferId> = HashMap::new();
-    let steps = entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate();
-    for (_, step) in steps.filter(|&(index, _)| wanted(index)) {
-        let Some(layer) = Layer::of(&program, step) else { continue };
-        if let Some(packed) = layer.packed(packing) {
-            let [input, filter, channels] = *step.reads else { continue };
-            let stream = match streams.entry((packed.operator, filter, channels)) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => *entry.insert(program.add(Buffer {
-                    name: format!("{}/stream", step.name),
-                    space: Space::Constant,
-                    role: Role::Constant,
-                    value: Some(Value::I32(packed.stream)),
-                    ..in_arena(packed.stream_shape, ElementType::I32)
-                })?),
-            };
-            step.operator = packed.operator;
-            step.reads = vec![input, stream];
-            if let Some((shape, element_type)) = packed.scratch {
-                let name = format!("{}/scratch", step.name);
-                step.writes.push(program.add(Buffer { name, ..in_arena(shape, element_type) })?);
-            }
+    for (index, step) in entries.iter_mut().flat_map(|entry| &mut entry.steps).enumerate() {
+        let Some(packed) = ways.get(&index).and_then(|way| way.packed.as_ref()) else { continue };
+        let [input, filter, channels] = *step.reads else { continue };
+        let stream = match streams.entry((packed.operator, filter, channels)) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => *entry.insert(program.add(Buffer {
+                name: format!("{}/stream", step.name),
+                space: Space::Constant,
+                role: Role::Constant,
+                value: Some(Value::I32(packed.stream.clone())),
+                ..in_arena(packed.stream_shape, ElementType::I32)
+            })?),
+        };
+        step.operator = packed.operator;
+        step.reads = vec![input, stream];
+        if let Some((shape, element_type)) = packed.scratch {
+            let name = format!("{}/scratch", step.name);
+            step.writes.push(program.add(Buffer { name, ..in_arena(shape, element_type) })?);
         }
     }
     program.entries = entries;
@@ -156,12 +180,23 @@ fn in_arena(shape: Shape, element_type: ElementType) -> Buffer {
 
 /// What becomes of a step: it keeps its attributes, its first read (the input) and its first write (the output); the stream takes the place of the
 /// other reads.
-pub(super) struct Packed {
-    pub(super) operator: Operator,
-    pub(super) stream: Vec<i32>,
-    pub(super) stream_shape: Shape,
+pub(crate) struct Packed {
+    pub(crate) operator: Operator,
+    pub(crate) stream: Vec<i32>,
+    pub(crate) stream_shape: Shape,
     /// Memory that its kernel works in, if it needs any.
-    pub(super) scratch: Option<(Shape, ElementType)>,
+    pub(crate) scratch: Option<(Shape, ElementType)>,
+}
+
+/// A way in which a layer can be computed, and what it costs.
+pub(crate) struct Way {
+    pub(crate) operator: Operator,
+    /// As predicted.
+    pub(super) instructions: f64,
+    /// Bytes of constants.
+    pub(super) bytes: usize,
+    /// What becomes of the step; `None` where it stays as it is.
+    pub(crate) packed: Option<Packed>,
 }
 
 /// What a packed layer was.
@@ -201,15 +236,15 @@ fn unfold(bias: i32, scale: Folded, zero_point: i32) -> [i32; CHANNEL_WORDS] {
 }
 
 /// A layer with weights and channels that are known.
-pub(super) struct Layer<'p> {
-    pub(super) operator: Operator,
-    pub(super) attributes: &'p [i32],
+pub(crate) struct Layer<'p> {
+    pub(crate) operator: Operator,
+    pub(crate) attributes: &'p [i32],
     /// Shape and zero point.
-    pub(super) input: (Shape, i32),
-    pub(super) output: (Shape, i32),
-    pub(super) filter: &'p [i8],
+    pub(crate) input: (Shape, i32),
+    pub(crate) output: (Shape, i32),
+    pub(crate) filter: &'p [i8],
     /// The records of the channels.
-    pub(super) channels: &'p [i32],
+    pub(crate) channels: &'p [i32],
 }
 
 impl<'p> Layer<'p> {
@@ -233,14 +268,33 @@ impl<'p> Layer<'p> {
         self.channels.as_chunks::<CHANNEL_WORDS>().0.iter().map(|&words| Channel::from_words(words))
     }
 
-    /// The layer in the layout of `packing`, if there is one for it and the layer fits it.
-    pub(super) fn packed(&self, packing: Packing) -> Option<Packed> {
-        match packing {
-            Packing::Plain => None,
-            Packing::Pairs => dsp::packed(self),
-            Packing::Single => single::packed(self),
-            Packing::Vectors => vectors::packed(self),
-        }
+    /// All ways in which processors of `packing` can compute the layer, as it is first; `None` if it has no weights.
+    pub(crate) fn ways(&self, packing: Packing) -> Option<Vec<Way>> {
+        let costs = Costs::of(packing)?;
+        let plain = Way {
+            operator: self.operator,
+            instructions: costs.instructions(self.operator, &self.terms(self.operator)?)?,
+            bytes: self.filter.len() + 4 * self.channels.len(),
+            packed: None,
+        };
+        let packed = self.layouts().into_iter().filter_map(|packed| {
+            let operator = packed.operator;
+            let instructions = costs.instructions(operator, &self.terms(operator)?)?;
+            Some(Way { operator, instructions, bytes: 4 * packed.stream.len(), packed: Some(packed) })
+        });
+        Some([plain].into_iter().chain(packed).collect())
+    }
+
+    /// The layer in all layouts that can hold it.
+    pub(crate) fn layouts(&self) -> Vec<Packed> {
+        [dsp::layouts(self), single::layouts(self), vectors::layouts(self)].into_iter().flatten().collect()
+    }
+
+    /// What the instructions are the sum of in the way of `operator`.
+    fn terms(&self, operator: Operator) -> Option<Terms> {
+        let weights = self.filter.len().checked_div(self.channels().len())?;
+        let tensors = [self.input.0, self.output.0];
+        LayerShape { operator, attributes: self.attributes, tensors, weights }.terms()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Layouts for Cortex-M0 and M3: weight rows ([`rows`]), channel fours ([`fours`]) and taps ([`taps`]).
+//! Layouts for Cortex-M0 and M3: weight rows ([`rows`]) and channel fours ([`fours`]); and taps ([`taps`]), for all without vectors.
 
 use smidgen::geometry::Window;
 use smidgen::kernels::int8::fours::{self, CHANNELS, PLACES};
@@ -12,14 +12,15 @@ use smidgen::{ElementType, Operator, Shape};
 
 use super::{Layer, Packed, Unpacked, fold, unfold};
 
-/// The layer as one of the packed operators, if one of them can hold it.
-pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
-    match layer.operator {
+/// The layer in each layout that can hold it.
+pub(super) fn layouts(layer: &Layer<'_>) -> Vec<Packed> {
+    let packed = match layer.operator {
         Operator::Conv2dI8 => conv_2d(layer),
         Operator::FullyConnectedI8 => channel_fours(layer),
         Operator::DepthwiseConv2dI8 => depthwise(layer),
         _ => None,
-    }
+    };
+    packed.into_iter().collect()
 }
 
 fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
@@ -59,8 +60,8 @@ fn channel_fours(layer: &Layer<'_>) -> Option<Packed> {
     Some(Packed { operator: Operator::FullyConnectedFoursI8, stream, stream_shape, scratch: None })
 }
 
-/// As taps. Also for processors with the DSP extension: their own layout holds only windows of 3 by 3 taps.
-pub(super) fn depthwise(layer: &Layer<'_>) -> Option<Packed> {
+/// As taps.
+fn depthwise(layer: &Layer<'_>) -> Option<Packed> {
     let (window, _) = Window::read(layer.attributes).ok()?;
     let ((input, _), (Shape([.., out_c]), zero_point)) = (layer.input, layer.output);
     let [stream_shape, scratch] = taps_shapes(&window, input, out_c)?;
@@ -167,17 +168,11 @@ mod tests {
     use smidgen::ops::int8::Channel;
     use smidgen::quantization::Multiplier;
 
-    use super::super::Packing;
+    use super::super::dsp;
     use super::*;
 
-    /// Packs a layer of `out_c` channels and unpacks it again.
-    fn round_trip(
-        packing: Packing,
-        operator: Operator,
-        attributes: &[i32],
-        shapes: [Shape; 2],
-        filter_shape: Shape,
-    ) {
+    /// Packs a layer in each layout of this file and that for processors with the DSP extension, and unpacks it again.
+    fn round_trip(operator: Operator, attributes: &[i32], shapes: [Shape; 2], filter_shape: Shape) {
         let [input, output] = shapes;
         let length = filter_shape.elements().unwrap();
         let filter: Vec<i8> = (0..length).map(|i| ((i * 89 % 251) as u8 as i8).max(-127)).collect();
@@ -195,26 +190,29 @@ mod tests {
             filter: &filter,
             channels: &channels,
         };
-        let packed = layer.packed(packing).unwrap();
-        assert_ne!(packed.operator, operator);
-        let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream).unwrap();
-        assert_eq!((found.operator, found.filter_shape), (operator, filter_shape));
-        assert_eq!((found.filter, found.channels), (filter, channels));
+        let packed = [layouts(&layer), dsp::layouts(&layer)];
+        assert!(packed.iter().any(|packed| !packed.is_empty()));
+        for packed in packed.into_iter().flatten() {
+            assert_ne!(packed.operator, operator);
+            let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream).unwrap();
+            assert_eq!((found.operator, found.filter_shape), (operator, filter_shape));
+            assert_eq!((&found.filter, &found.channels), (&filter, &channels));
+        }
     }
 
     #[test]
     fn unpacking_is_the_inverse() {
         let window = [3, 2, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
-        for packing in [Packing::Single, Packing::Pairs] {
-            let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
-            round_trip(packing, Operator::Conv2dI8, &window, shapes(3, 6), Shape([6, 3, 2, 3]));
-            round_trip(packing, Operator::DepthwiseConv2dI8, &window, shapes(6, 6), Shape([1, 3, 2, 6]));
-            round_trip(packing, Operator::DepthwiseConv2dI8, &window, shapes(1, 5), Shape([1, 3, 2, 5]));
-            for (in_c, out_c) in [(10, 6), (130, 9)] {
-                let shapes = [Shape([1, 1, 2, in_c]), Shape([1, 1, 2, out_c])];
-                let filter = Shape([out_c, 1, 1, in_c]);
-                round_trip(packing, Operator::FullyConnectedI8, &[-128, 127], shapes, filter);
-            }
+        let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
+        round_trip(Operator::Conv2dI8, &window, shapes(3, 6), Shape([6, 3, 2, 3]));
+        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(6, 6), Shape([1, 3, 2, 6]));
+        round_trip(Operator::DepthwiseConv2dI8, &window, shapes(1, 5), Shape([1, 3, 2, 5]));
+        let three = [3, 3, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
+        let eight = [Shape([1, 5, 5, 8]), Shape([1, 3, 3, 8])];
+        round_trip(Operator::DepthwiseConv2dI8, &three, eight, Shape([1, 3, 3, 8]));
+        for (in_c, out_c) in [(10, 6), (130, 9)] {
+            let shapes = [Shape([1, 1, 2, in_c]), Shape([1, 1, 2, out_c])];
+            round_trip(Operator::FullyConnectedI8, &[-128, 127], shapes, Shape([out_c, 1, 1, in_c]));
         }
     }
 }

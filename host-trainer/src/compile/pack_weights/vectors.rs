@@ -17,14 +17,15 @@ use smidgen::{ElementType, Operator, Shape};
 
 use super::{Layer, Packed, Unpacked};
 
-/// The layer as one of the packed operators, if one of them can hold it.
-pub(super) fn packed(layer: &Layer<'_>) -> Option<Packed> {
-    match layer.operator {
-        Operator::Conv2dI8 => conv_2d(layer),
-        Operator::FullyConnectedI8 => fully_connected(layer),
-        Operator::DepthwiseConv2dI8 => depthwise(layer),
-        _ => None,
-    }
+/// The layer in each layout that can hold it.
+pub(super) fn layouts(layer: &Layer<'_>) -> Vec<Packed> {
+    let packed = match layer.operator {
+        Operator::Conv2dI8 => [conv_2d(layer), None],
+        Operator::FullyConnectedI8 => [channel_eights(layer), fully_connected_pairs(layer)],
+        Operator::DepthwiseConv2dI8 => [depthwise(layer), None],
+        _ => [None, None],
+    };
+    packed.into_iter().flatten().collect()
 }
 
 fn conv_2d(layer: &Layer<'_>) -> Option<Packed> {
@@ -44,15 +45,20 @@ fn rows<'p>(layer: &Layer<'p>) -> Vec<&'p [i8]> {
     layer.filter.chunks_exact((layer.filter.len() / layer.channels().len().max(1)).max(1)).collect()
 }
 
-/// The fewest weights for which a kernel of its own is worth its 2 KB of code. The one for convolutions computes the pixel three times.
-const EIGHTS_WEIGHTS: usize = 1024;
+/// As vector pairs. For each row, the kernel computes a block of three.
+fn fully_connected_pairs(layer: &Layer<'_>) -> Option<Packed> {
+    let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
+    vector_pairs(
+        layer,
+        &rows(layer),
+        Operator::FullyConnectedVectorPairsI8,
+        fully_connected_shapes(in_c, out_c)?,
+    )
+}
 
-fn fully_connected(layer: &Layer<'_>) -> Option<Packed> {
-    let ((Shape([pixels @ .., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
-    if pixels == [1; 3] && layer.filter.len() < EIGHTS_WEIGHTS {
-        let shapes = fully_connected_shapes(in_c, out_c)?;
-        return vector_pairs(layer, &rows(layer), Operator::FullyConnectedVectorPairsI8, shapes);
-    }
+/// As channel eights.
+fn channel_eights(layer: &Layer<'_>) -> Option<Packed> {
+    let ((Shape([.., in_c]), _), (Shape([.., out_c]), _)) = (layer.input, layer.output);
     let stream_shape = eights_shape(in_c, out_c)?;
     let pack = |eight: &[PackedChannel<'_, Multiplier>], stream: &mut [i32]| {
         eights::pack(array::from_fn(|index| eight.get(index).copied()), stream)
@@ -197,20 +203,19 @@ fn unpacked_channels(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Packing;
     use super::*;
 
     const WINDOW: [i32; 12] = [3, 2, 1, 1, 0, 0, 0, 0, 1, 1, -128, 127];
 
-    /// The operator of a layer that is packed, whose greatest shift is this, and what it becomes again; its weights and channels have to be those that it was packed from.
+    /// The operators of a layer in each layout, whose greatest shift is this, and what it becomes again; its weights and channels have to be those that it was packed from.
     fn packed_and_unpacked(
         operator: Operator,
         shapes: [Shape; 2],
         filter_shape: Shape,
         greatest_shift: i32,
-    ) -> Option<[Operator; 2]> {
+    ) -> Vec<[Operator; 2]> {
         let [input, output] = shapes;
-        let length = filter_shape.elements()?;
+        let length = filter_shape.elements().unwrap();
         let filter: Vec<i8> = (0..length).map(|i| ((i * 89 % 251) as u8 as i8).max(-127)).collect();
         let channel = |index: i32| {
             let multiplier = Multiplier {
@@ -230,13 +235,15 @@ mod tests {
             filter: &filter,
             channels: &channels,
         };
-        let packed = layer.packed(Packing::Vectors)?;
-        let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream)?;
-        assert_eq!(found.channels, channels);
-        if found.operator == operator {
-            assert_eq!((found.filter, found.filter_shape), (filter, filter_shape));
-        }
-        Some([packed.operator, found.operator])
+        let round_trip = |packed: Packed| {
+            let found = Unpacked::of(packed.operator, attributes, shapes, -7, &packed.stream).unwrap();
+            assert_eq!(found.channels, channels);
+            if found.operator == operator {
+                assert_eq!((&found.filter, found.filter_shape), (&filter, filter_shape));
+            }
+            [packed.operator, found.operator]
+        };
+        layouts(&layer).into_iter().map(round_trip).collect()
     }
 
     #[test]
@@ -246,25 +253,23 @@ mod tests {
         for [in_c, out_c] in [[1, 1], [8, 8], [16, 9], [37, 20], [64, 7], [64, 20]] {
             for pixels in [1, 2] {
                 let shapes = [in_c, out_c].map(|count| Shape([1, 1, pixels, count]));
-                let is_small = pixels == 1 && in_c * out_c < 1024;
-                let packed =
-                    if is_small { Op::FullyConnectedVectorPairsI8 } else { Op::FullyConnectedEightsI8 };
                 let found = packed_and_unpacked(plain, shapes, Shape([out_c, 1, 1, in_c]), 0);
-                assert_eq!(found, Some([packed, plain]), "{in_c} {out_c}");
+                let packed = [Op::FullyConnectedEightsI8, Op::FullyConnectedVectorPairsI8];
+                assert_eq!(found, packed.map(|packed| [packed, plain]), "{in_c} {out_c}");
             }
         }
         let shapes = |in_c: u32, out_c: u32| [Shape([1, 5, 4, in_c]), Shape([1, 3, 3, out_c])];
         for [in_c, out_c] in [[1, 1], [3, 6], [16, 4]] {
             let found = packed_and_unpacked(Op::Conv2dI8, shapes(in_c, out_c), Shape([out_c, 3, 2, in_c]), 0);
-            assert_eq!(found, Some([Op::Conv2dVectorPairsI8, Op::Conv2dI8]));
+            assert_eq!(found, [[Op::Conv2dVectorPairsI8, Op::Conv2dI8]]);
         }
         for count in [1, 4, 6, 16, 20] {
             let plain = Op::DepthwiseConv2dI8;
             let found = packed_and_unpacked(plain, shapes(count, count), Shape([1, 3, 2, count]), 0);
-            assert_eq!(found, Some([Op::DepthwiseConv2dSixteensI8, plain]));
+            assert_eq!(found, [[Op::DepthwiseConv2dSixteensI8, plain]]);
         }
         let found = packed_and_unpacked(Op::DepthwiseConv2dI8, shapes(1, 5), Shape([1, 3, 2, 5]), 0);
-        assert_eq!(found, Some([Op::Conv2dVectorPairsI8, Op::Conv2dI8]));
+        assert_eq!(found, [[Op::Conv2dVectorPairsI8, Op::Conv2dI8]]);
     }
 
     #[test]
@@ -273,11 +278,11 @@ mod tests {
         let conv = |greatest_shift, group_c| {
             packed_and_unpacked(Operator::Conv2dI8, shapes(6, 6), Shape([6, 3, 2, group_c]), greatest_shift)
         };
-        assert!(conv(0, 6).is_some() && conv(1, 6).is_none() && conv(0, 3).is_none());
+        assert!(!conv(0, 6).is_empty() && conv(1, 6).is_empty() && conv(0, 3).is_empty());
         let depthwise = |greatest_shift, out_c| {
             let filter = Shape([1, 3, 2, out_c]);
             packed_and_unpacked(Operator::DepthwiseConv2dI8, shapes(6, out_c), filter, greatest_shift)
         };
-        assert!(depthwise(0, 6).is_some() && depthwise(1, 6).is_none() && depthwise(0, 12).is_none());
+        assert!(!depthwise(0, 6).is_empty() && depthwise(1, 6).is_empty() && depthwise(0, 12).is_empty());
     }
 }
